@@ -1,0 +1,36 @@
+# `make help` lists the targets. PYTHON: the interpreter that .venv is made from, 3.10 to 3.13.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := runs/demo
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(VENV)/.installed: requirements.txt requirements-dev.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
+	touch $@
+
+demo: $(VENV)/.installed  ## train the hybrid on the rings (no download), evaluate it, draw it
+	@if [ -f $(DEMO)/config.json ]; then rm -r $(DEMO); fi
+	$(BIN)/python bin/train.py --flagfile=configs/rings_demo.flags --workdir=$(DEMO)
+	$(BIN)/python bin/evaluate.py --workdir=$(DEMO) --tasks=density,short_run
+	@ls $(DEMO)/figures/fig2.png
+	@ls $(DEMO)/results.json
+	@ls $(DEMO)/model.keras
+
+test: $(VENV)/.installed  ## the tests, without those marked slow
+	$(BIN)/python -m pytest -n 2
+
+check: $(VENV)/.installed  ## lint, types, and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	PYTHONPATH=. $(BIN)/lint-imports
+
+clean:  ## remove .venv and caches; runs stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,24 @@
+"""Samples from a trained energy by Langevin dynamics.
+
+  bin/sample.py --workdir=RUN --num_samples=64 --num_steps=500 --init=noise --output=DIR
+
+Writes DIR/samples.npz and DIR/samples.png.
+"""
+
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+from ebm_tf import flags
+from ebm_tf.config import SampleConfig
+
+
+def main(settings: SampleConfig) -> None:
+    from ebm_tf.evaluation import runs  # TensorFlow: after the flags have been checked
+
+    print(f"wrote {runs.sample(settings)}/samples.npz and samples.png")
+
+
+if __name__ == "__main__":
+    flags.run_main(main, SampleConfig)

@@ -1,0 +1,33 @@
+"""Trains an energy-based model.
+
+  bin/train.py --flagfile=configs/rings_hybrid.flags --workdir=RUN [--train_steps=N] [--resume]
+
+Writes RUN/config.json, metrics.jsonl, tensorboard/, checkpoints/, model.keras and figures/. Exits 0 on success, 2 on
+bad input and 1 when training fails.
+"""
+
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+from ebm_tf import flags
+from ebm_tf.config import TrainConfig
+from ebm_tf.training.run_dir import RunDir
+
+
+def main(config: TrainConfig) -> int:
+    if config.workdir:
+        RunDir(config.workdir).check(config)
+    from ebm_tf.training import run  # TensorFlow: after what can be checked without it
+
+    try:
+        run.train(config)
+    except FloatingPointError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    flags.run_main(main, TrainConfig)

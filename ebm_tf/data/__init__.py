@@ -1,0 +1,65 @@
+"""Training batches as tf.data: batch i is a function of (seed, i), so a resumed run sees the same data."""
+
+import tensorflow as tf
+
+from ebm_tf.config import ConfigError, TrainConfig
+from ebm_tf.data import images, rings
+
+__all__ = ["make_dataset"]
+
+
+def make_dataset(config: TrainConfig, start_step: int = 0) -> tf.data.Dataset:
+    """Endless batches of config's training data, from update start_step on.
+
+    Law: rings are drawn anew for every batch. Images come in a new uniform order each epoch; the rest of an epoch that
+      does not fill a batch is left out. Then N(0, data_noise²) is added.
+    Limits: data_noise = 0 gives the data as they are.
+
+    Args:
+      config: settings of the run.
+      start_step: updates done before.
+
+    Returns:
+      tf.data.Dataset of float32 [batch_size, *event]; images in [-1, 1].
+
+    Raises:
+      ConfigError: the data are not there, or fewer than a batch.
+    """
+    if config.dataset == "rings":
+        batches = tf.data.Dataset.counter(start_step).map(lambda step: (step, _ring_batch(config, step)))
+    else:
+        batches = _image_batches(config, start_step)
+
+    def add_noise(step, x):
+        if not config.data_noise:
+            return x
+        return x + config.data_noise * tf.random.stateless_normal(tf.shape(x), _seed(config, 4, step), alg="philox")
+
+    return batches.map(add_noise).prefetch(tf.data.AUTOTUNE)
+
+
+def _seed(config, purpose, index):
+    seed = tf.constant([config.seed, purpose], tf.int32)
+    return tf.random.experimental.stateless_fold_in(seed, tf.cast(index, tf.int32))
+
+
+def _ring_batch(config, step):
+    return rings.sample(config.batch_size, _seed(config, 3, step))
+
+
+def _image_batches(config, start_step):
+    data = images.load(config.dataset, "train", config.data_dir, config.image_size)
+    epoch_steps = len(data) // config.batch_size
+    if not epoch_steps:
+        raise ConfigError(f"--batch_size: expected at most {len(data)}. Received: batch_size={config.batch_size}")
+    with tf.device("CPU"):
+        data = tf.constant(data)
+
+    def epoch(index):
+        order = tf.random.experimental.stateless_shuffle(tf.range(len(data)), _seed(config, 3, index), alg="philox")
+        return tf.data.Dataset.from_tensor_slices(order).batch(config.batch_size, drop_remainder=True)
+
+    first_epoch, done = divmod(start_step, epoch_steps)
+    orders = tf.data.Dataset.counter(first_epoch).flat_map(epoch).skip(done)
+    batches = orders.map(lambda order: images.to_unit_range(tf.gather(data, order)), tf.data.AUTOTUNE)
+    return tf.data.Dataset.zip(tf.data.Dataset.counter(start_step), batches)

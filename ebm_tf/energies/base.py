@@ -1,0 +1,47 @@
+"""The energy model: E(x, θ), with p(x) ∝ exp(−E(x, θ) / T)."""
+
+import keras
+import tensorflow as tf
+
+__all__ = ["EnergyModel"]
+
+
+class EnergyModel(keras.Model):
+    """A network that gives one energy per x.
+
+    Subclasses build `self.network`, [B, *event] -> [B, 1], in __init__ and set `event_shape`.
+
+    Args:
+      energy_scale: the energy is energy_scale times the network's output. With energy_scale = T the network gives
+        E/T, the log density's own unit (App. A.4).
+
+    Returns (call):
+      energy, float32 [B] whatever the dtype policy.
+
+    Raises:
+      ValueError: x is not [B, *event].
+    """
+
+    event_shape: tuple[int, ...]
+    network: keras.Model
+
+    def __init__(self, energy_scale: float = 1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.energy_scale = energy_scale
+
+    def call(self, x, training=False):
+        if tuple(x.shape[1:]) != self.event_shape:
+            raise ValueError(f"expected x of shape [B, {', '.join(map(str, self.event_shape))}]. Received: {x.shape}")
+        output = self.network(x, training=training)
+        return self.energy_scale * tf.cast(tf.squeeze(output, axis=-1), tf.float32)
+
+    def energy_and_grad(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns (energy [B], energy_grad dE/dx [B, *event]) at x [B, *event]."""
+        x = tf.convert_to_tensor(x)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(x)
+            energy = self(x, training=False)
+        return energy, tape.gradient(energy, x)
+
+    def get_config(self):
+        return {**super().get_config(), "energy_scale": self.energy_scale}

@@ -1,0 +1,59 @@
+"""The ConvNet of Nijkamp et al. (2019) with attention (Sec. 3)."""
+
+import keras
+
+from ebm_tf.energies.attention import NonLocalBlock
+from ebm_tf.energies.base import EnergyModel
+
+__all__ = ["ImageNet"]
+
+
+@keras.saving.register_keras_serializable(package="ebm_tf")
+class ImageNet(EnergyModel):
+    """E(x) for images [B, S, S, 3] in [-1, 1].
+
+    3x3 convolution to n_f; 4x4 stride-2 convolutions to 2 n_f, 4 n_f, 8 n_f; non-local blocks after the 16x16 and
+    8x8 feature maps of a 32x32 image; one valid convolution over what is left, to one number.
+
+    Args:
+      num_filters: n_f. Paper: 128, "1024 output channels in the final convolutional layer" (Sec. 3).
+      attention: whether the non-local blocks are there.
+      image_size: S, a multiple of 16, 32 or more.
+      energy_scale: see EnergyModel.
+
+    Source: Sec. 3; Nijkamp et al. (2019), App.
+    """
+
+    def __init__(
+        self,
+        num_filters: int = 128,
+        attention: bool = True,
+        image_size: int = 32,
+        energy_scale: float = 1.0,
+        **kwargs,
+    ):
+        super().__init__(energy_scale=energy_scale, **kwargs)
+        if image_size < 32 or image_size % 16:
+            raise ValueError(f"expected an image_size that is a multiple of 16, 32 or more. Received: {image_size}")
+        self.num_filters, self.attention, self.image_size = num_filters, attention, image_size
+        self.event_shape = (image_size, image_size, 3)
+        dtype = {"dtype": self.dtype_policy}  # of the layers too, so that a model loaded from a file keeps it
+        first = keras.layers.Conv2D(num_filters, 3, padding="same", **dtype)
+        layers = [keras.Input(self.event_shape), first, _activation(**dtype)]
+        for level, factor in enumerate((2, 4, 8)):
+            convolution = keras.layers.Conv2D(factor * num_filters, 4, strides=2, padding="same", **dtype)
+            layers += [convolution, _activation(**dtype)]
+            if attention and level < 2:
+                layers.append(NonLocalBlock(name=f"non_local_{level}", **dtype))
+        layers += [keras.layers.Conv2D(1, image_size // 8, **dtype), keras.layers.Flatten(**dtype)]
+        self.network = keras.Sequential(layers, name="network")
+        self.built = True
+        self.built = True  # the network is, from its Input
+
+    def get_config(self):
+        own = {name: getattr(self, name) for name in ("num_filters", "attention", "image_size")}
+        return {**super().get_config(), **own}
+
+
+def _activation(**kwargs) -> keras.layers.Layer:
+    return keras.layers.LeakyReLU(negative_slope=0.2, **kwargs)

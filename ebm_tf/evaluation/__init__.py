@@ -1,0 +1,1 @@
+"""What a trained energy is worth, in numbers and figures."""

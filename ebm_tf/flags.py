@@ -1,0 +1,158 @@
+"""The command line: one absl flag per field of a config dataclass, and one line on stderr for bad input.
+
+Only the scripts of bin/ import this module; the library itself takes configs and never sees a flag. A script reads
+
+    def main(config):
+        from ebm_tf.training import trainer  # TensorFlow is imported here, after the flags are parsed
+        ...
+
+    if __name__ == "__main__":
+        flags.run_main(main, TrainConfig)
+
+so that a mistyped flag is answered at once, without waiting for TensorFlow to load.
+"""
+
+import dataclasses
+import difflib
+import inspect
+import os
+import re
+import sys
+import types
+import typing
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from absl import flags as absl_flags
+
+from ebm_tf.config import ConfigError, field_help
+
+__all__ = ["config_from_flags", "define_flags", "run_main"]
+
+FLAGS = absl_flags.FLAGS
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+absl_flags.disclaim_key_flags()  # flags belong to the script that asks for them, and so stand in its --help
+
+
+class _NumberParser(absl_flags.ArgumentParser):
+    """Reads an int or a float, and says which one it expected."""
+
+    def __init__(self, number_type: type, section: str) -> None:
+        self._number_type = number_type
+        self._expected = "a whole number" if number_type is int else "a number"
+        self._section = f" ({section})" if section else ""
+
+    def parse(self, argument: Any) -> Any:
+        try:
+            return self._number_type(argument)
+        except (TypeError, ValueError):
+            raise ValueError(f"expected {self._expected}{self._section}") from None
+
+    def flag_type(self) -> str:
+        return self._number_type.__name__
+
+
+def _value_type(annotation: Any) -> type:
+    """The type to read: float for `float | None`, str for an enum."""
+    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
+        (annotation,) = (arg for arg in typing.get_args(annotation) if arg is not type(None))
+    return annotation if annotation in (bool, int, float) else str
+
+
+def define_flags(config_cls: type) -> None:
+    """Defines an absl flag for every field of a config dataclass: its name, default, and help.
+
+    The help carries the choices, the unit and the section of the paper. Choices are checked by the config itself, so
+    that the command line and Python give the same message. Flags that exist already are left as they are.
+
+    Args:
+      config_cls: A dataclass whose fields were made by `ebm_tf.config`, for example TrainConfig.
+    """
+    annotations = typing.get_type_hints(config_cls)
+    for field in dataclasses.fields(config_cls):
+        if field.name in FLAGS:
+            continue
+        help_text = field_help(field)
+        if field.metadata["choices"]:
+            help_text = f"<{'|'.join(field.metadata['choices'])}>: {help_text}"
+        value_type, default = _value_type(annotations[field.name]), typing.cast(Any, field.default)
+        if value_type is bool:
+            absl_flags.DEFINE_boolean(field.name, default, help_text)
+        elif value_type is str:
+            absl_flags.DEFINE_string(field.name, None if default is None else str(default), help_text)
+        else:
+            parser = _NumberParser(value_type, field.metadata["section"])
+            absl_flags.DEFINE(parser, field.name, default, help_text)
+
+
+def config_from_flags(config_cls: type) -> Any:
+    """Builds the config from the parsed flags.
+
+    Args:
+      config_cls: The dataclass given to `define_flags`.
+
+    Returns:
+      An instance of config_cls.
+
+    Raises:
+      ConfigError: A value cannot be used. The text says what was expected, what was received, the flag and the section.
+    """
+    return config_cls(**{field.name: FLAGS[field.name].value for field in dataclasses.fields(config_cls)})
+
+
+def run_main(main_fn: Callable[..., int | None], config_cls: type | None = None) -> NoReturn:
+    """Parses sys.argv, runs main_fn, and exits: 0 done, 2 bad input (one line on stderr), 130 interrupted.
+
+    Any other exception of main_fn passes through: Python prints its traceback and exits 1.
+
+    Args:
+      main_fn: Called with the config. Its return value, if an int, is the exit status. TensorFlow belongs inside it:
+        the log level that silences TensorFlow's start is set before.
+      config_cls: The dataclass whose fields are flags. None: the script defines its flags itself, and main_fn takes
+        no argument.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        if config_cls is not None:
+            define_flags(config_cls)
+        _parse(sys.argv)
+        status = main_fn() if config_cls is None else main_fn(config_from_flags(config_cls))
+    except (ConfigError, absl_flags.Error) as error:
+        print(f"{os.path.basename(sys.argv[0])}: {_one_line(error)}", file=sys.stderr)
+        sys.exit(EXIT_BAD_INPUT)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
+    sys.exit(status or 0)
+
+
+def _parse(argv: list[str]) -> None:
+    """Parses flags and flag files. `--help` prints the flags of the script and exits 0."""
+    if "help" not in FLAGS:
+        absl_flags.DEFINE_boolean("help", False, "Show the flags and stop.")
+    try:
+        positional = FLAGS(argv)[1:]
+    except absl_flags.UnrecognizedFlagError as error:
+        raise ConfigError(_unknown_flag(error.flagname)) from None
+    except absl_flags.CantOpenFlagFileError as error:
+        reason = str(error).removeprefix("ERROR:: Unable to open flagfile: ")
+        raise ConfigError(f"--flagfile: expected a file of flags, one per line. Received: {reason}") from None
+    if FLAGS["help"].value:
+        print(f"{inspect.getdoc(sys.modules['__main__']) or argv[0]}\n{FLAGS.main_module_help()}")
+        sys.exit(0)
+    if positional:
+        raise ConfigError(f"expected only flags, --name=value. Received: {' '.join(positional)}")
+
+
+def _unknown_flag(name: str) -> str:
+    """One line that names the nearest flags: those that look alike, or else the single most similar one."""
+    known = [flag.name for flag in FLAGS.get_key_flags_for_module(sys.argv[0])] + ["flagfile"]
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6) or difflib.get_close_matches(name, known, 1, 0.0)
+    return f"unknown flag --{name}. Nearest: {', '.join('--' + flag for flag in near)}"
+
+
+def _one_line(error: Exception) -> str:
+    text = re.sub(r"\('Non-boolean argument.*\)$", "expected true or false", str(error))
+    return " ".join(text.split())

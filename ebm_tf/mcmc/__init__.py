@@ -1,0 +1,1 @@
+"""Markov chains as pure functions of (energy_fn, state, seed). Knows neither Keras models nor settings."""

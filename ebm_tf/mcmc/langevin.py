@@ -1,0 +1,147 @@
+"""Unadjusted Langevin dynamics with temperature (ULA): Eqs. 3, 8 and 9, lines 19-26 of Algorithm 1.
+
+    x̂_{l+1} = x̂_l − ε ∂E/∂x(x̂_l) + √(2 ε T) ẑ_l,    ẑ_l ~ N(0, I)                           (Eq. 9)
+
+ε is a number, or one number per coordinate: with a diagonal matrix ε the law of the continuous-time dynamics is still
+p(x) ∝ exp(−E(x) / T), since drift and noise are scaled together.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import tensorflow as tf
+
+__all__ = ["EnergyFn", "LangevinInfo", "compile_chain", "langevin_chain", "langevin_step"]
+
+EnergyFn = Callable[[tf.Tensor], tf.Tensor]  # [B, *event] -> [B]
+
+
+class LangevinInfo(NamedTuple):
+    """What a person wants to know of a run of chains.
+
+    Attributes:
+      energy_grad_norm: []. Mean over chains and steps of |∂E/∂x|, energy per unit of x.
+      energy_init: [B]. Energy at the start of each chain.
+      energy_final: [B]. Energy at its end.
+      max_abs: []. Largest |x| at the end, over chains and coordinates.
+    """
+
+    energy_grad_norm: tf.Tensor
+    energy_init: tf.Tensor
+    energy_final: tf.Tensor
+    max_abs: tf.Tensor
+
+
+def _energy_and_grad(energy_fn: EnergyFn, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(x)
+        energy = tf.cast(energy_fn(x), tf.float32)
+    return energy, tape.gradient(energy, x)
+
+
+def langevin_step(
+    energy_fn: EnergyFn, x: tf.Tensor, step_size: tf.Tensor, temperature: tf.Tensor, seed: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """One step of Eq. 9.
+
+    Law: x_next ~ N(x − ε ∂E/∂x, 2 ε T I). For E = k|x|²/2 the stationary variance is T / (k (1 − ε k / 2)), larger
+      than the T / k of exp(−E/T); the bias vanishes with ε.
+    Limits: T = 0 is gradient descent. ε k > 2 diverges.
+
+    Args:
+      energy_fn: [B, *event] -> [B].
+      x: float32 [B, *event].
+      step_size: ε, float32 [] or broadcastable to x. Paper: 1 for images, 0.05 for rings (Sec. 3).
+      temperature: T, float32 [], energy. Paper: 5e-5 for images, 0.005 for rings (Sec. 3).
+      seed: int32 [2].
+
+    Returns:
+      (x_next [B, *event], energy at x [B], energy_grad at x [B, *event]).
+
+    Source: Eq. 9 (App. A.4); lines 23-24 of Algorithm 1.
+    """
+    energy, energy_grad = _energy_and_grad(energy_fn, x)
+    z = tf.random.stateless_normal(tf.shape(x), seed, alg="philox")
+    noise_std = tf.sqrt(2.0 * step_size * temperature)
+    return x - step_size * energy_grad + noise_std * z, energy, energy_grad
+
+
+def langevin_chain(
+    energy_fn: EnergyFn,
+    x_init: tf.Tensor,
+    num_steps: tf.Tensor,
+    step_size: tf.Tensor,
+    temperature: tf.Tensor,
+    seed: tf.Tensor,
+) -> tuple[tf.Tensor, LangevinInfo]:
+    """L steps of Eq. 9 from x_init, all chains at once, in memory that does not grow with L.
+
+    Law: that of x_L given x_0 under Eq. 9; see langevin_step for its stationary bias. Chains are independent.
+    Limits: num_steps = 0 returns x_init. No gradient flows from the end to the start (Algorithm 1 stops it).
+
+    Args:
+      energy_fn: [B, *event] -> [B]. Call models with training=False.
+      x_init: [B, *event]; computed in float32 whatever the energy's dtype policy.
+      num_steps: L, int32 []. Paper: 500 (Sec. 3).
+      step_size: ε, float32 [] or broadcastable to x_init.
+      temperature: T, float32 [].
+      seed: int32 [2]. The same seed gives the same chains.
+
+    Returns:
+      (x_final float32 [B, *event], LangevinInfo).
+
+    Source: LangDyn, lines 19-26 of Algorithm 1.
+    """
+    x_init = tf.stop_gradient(tf.cast(x_init, tf.float32))
+    step_size, temperature = tf.cast(step_size, tf.float32), tf.cast(temperature, tf.float32)
+    num_steps = tf.cast(num_steps, tf.int32)
+
+    def body(step, x, norm_sum):
+        step_seed = tf.random.experimental.stateless_fold_in(seed, step)
+        x_next, _, energy_grad = langevin_step(energy_fn, x, step_size, temperature, step_seed)
+        squares = tf.reduce_sum(tf.square(energy_grad), axis=list(range(1, x.shape.rank)))
+        return step + 1, tf.ensure_shape(x_next, x_init.shape), norm_sum + tf.reduce_mean(tf.sqrt(squares))
+
+    _, x_final, norm_sum = tf.while_loop(
+        lambda step, *_: step < num_steps,
+        body,
+        (tf.constant(0, tf.int32), x_init, tf.constant(0.0)),
+        parallel_iterations=1,
+    )
+    x_final = tf.stop_gradient(x_final)
+    info = LangevinInfo(
+        energy_grad_norm=norm_sum / tf.cast(tf.maximum(num_steps, 1), tf.float32),
+        energy_init=tf.cast(energy_fn(x_init), tf.float32),
+        energy_final=tf.cast(energy_fn(x_final), tf.float32),
+        max_abs=tf.reduce_max(tf.abs(x_final)),
+    )
+    return x_final, info
+
+
+def compile_chain(
+    energy_fn: EnergyFn, event_shape: tuple[int, ...], jit_compile: bool | None = None
+) -> tf.types.experimental.PolymorphicFunction:
+    """langevin_chain as one compiled function, traced once whatever the batch, L, ε and T.
+
+    Args:
+      energy_fn: [B, *event] -> [B].
+      event_shape: shape of one x.
+      jit_compile: compile with XLA. None: leave it to TensorFlow.
+
+    Returns:
+      fn(x_init [B, *event], num_steps [], step_size [] or [*event], temperature [], seed int32 [2]), returning
+      what langevin_chain returns.
+    """
+    signature = [
+        tf.TensorSpec([None, *event_shape], tf.float32),
+        tf.TensorSpec([], tf.int32),
+        tf.TensorSpec(None, tf.float32),  # [] or [*event]
+        tf.TensorSpec([], tf.float32),
+        tf.TensorSpec([2], tf.int32),
+    ]
+
+    @tf.function(input_signature=signature, jit_compile=jit_compile, autograph=False)
+    def traced(x_init, num_steps, step_size, temperature, seed):
+        return langevin_chain(energy_fn, x_init, num_steps, step_size, temperature, seed)
+
+    return traced

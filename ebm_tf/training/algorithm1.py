@@ -1,0 +1,83 @@
+"""Algorithm 1 of the paper, OneStepUpdate, as one function. Comments carry its line numbers."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from ebm_tf.mcmc.langevin import EnergyFn, LangevinInfo, langevin_chain
+
+__all__ = ["StepResult", "one_step_update"]
+
+
+class StepResult(NamedTuple):
+    """The gradient of one update and what it was made of.
+
+    Attributes:
+      gradient: one tensor per parameter, the gradient of Eq. 6.
+      energy_data: [N], E(x^(n)).
+      energy_final: per group of chains [N], E at the end of its chains.
+      x_final: per group [N, *event], the ends of its chains.
+      info: LangevinInfo of all chains together.
+    """
+
+    gradient: list[tf.Tensor]
+    energy_data: tf.Tensor
+    energy_final: list[tf.Tensor]
+    x_final: list[tf.Tensor]
+    info: LangevinInfo
+
+
+def one_step_update(
+    energy_fn: EnergyFn,
+    theta: Sequence[tf.Variable],
+    x: tf.Tensor,
+    x_inits: Sequence[tf.Tensor],
+    weights: Sequence[float],
+    num_steps: tf.Tensor,
+    step_size: tf.Tensor,
+    temperature: tf.Tensor,
+    seed: tf.Tensor,
+) -> StepResult:
+    """The gradient of Eq. 6 by Algorithm 1; the optimizer takes the step.
+
+    Each group of chains is one bracket of Eq. 6, with its weight: the hybrid has noise starts with weight 1 and data
+    starts with weight λ; the other schemes have one group with weight 1. All groups run as one batch of chains. Where
+    Algorithm 1 sums over the batch this averages, as Eq. 6 does.
+
+    Law: the gradient is random through the chains; see langevin_chain.
+    Limits: weights (1, 0) is noise-initialised training; the gradient over λ tends to contrastive divergence as λ
+      grows.
+
+    Args:
+      energy_fn: [B, *event] -> [B].
+      theta: parameters of the energy.
+      x: training data [N, *event].
+      x_inits: per group, starts of its chains [N, *event].
+      weights: per group, its weight in Eq. 6.
+      num_steps: L, int32 [].
+      step_size: ε, [] or broadcastable to x.
+      temperature: T, [].
+      seed: int32 [2].
+
+    Returns:
+      StepResult.
+
+    Source: Algorithm 1, Eq. 6.
+    """
+    # Lines 11 and 14, LangDyn for every group at once; lines 19-26 are langevin_chain.
+    x_final, info = langevin_chain(energy_fn, tf.concat(x_inits, axis=0), num_steps, step_size, temperature, seed)
+    # The generator is held fixed while the energy learns (Sec. 2): no gradient through the chains.
+    x_hat = tf.stop_gradient(x_final)
+
+    with tf.GradientTape() as tape:
+        energy_data, *energy_final = tf.split(energy_fn(tf.concat([x, x_hat], axis=0)), 1 + len(x_inits))
+        # Lines 10, 12, 15 (g_data, g_data-init, g_noise-init) and 31, whose bracket is the gradient of this sum.
+        loss = tf.add_n(
+            [
+                weight * (tf.reduce_mean(energy_data) - tf.reduce_mean(energy))
+                for weight, energy in zip(weights, energy_final, strict=True)
+            ]
+        )
+    gradient = tape.gradient(loss, theta)
+    return StepResult(gradient, energy_data, energy_final, tf.split(x_hat, len(x_inits)), info)

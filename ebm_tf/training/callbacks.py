@@ -1,0 +1,245 @@
+"""What happens beside training: progress, metrics, pictures, checkpoints, and stopping a run that diverges.
+
+All count updates by trainer.update_count, so a resumed run goes on where it stopped. run.py lists them in the order
+that matters: the guard before the checkpointer, so that no checkpoint holds a diverged run.
+"""
+
+import json
+import math
+import pathlib
+import sys
+import time
+
+import keras
+import matplotlib
+import tensorflow as tf
+import tqdm
+from matplotlib.figure import Figure
+
+from ebm_tf.config import TrainConfig
+from ebm_tf.evaluation.figures import save_image_grid
+from ebm_tf.training.run_dir import RunDir
+
+__all__ = ["Checkpointer", "DivergenceGuard", "FigureWriter", "MetricsLogger", "ProgressBar"]
+
+
+class UpdateCallback(keras.callbacks.Callback):
+    """A callback that is told the number of the update just done.
+
+    Args:
+      config: settings of the run; train_steps is the number of the last update.
+    """
+
+    def __init__(self, config: TrainConfig):
+        super().__init__()
+        self.config = config
+        self.step = 0
+
+    def on_train_begin(self, logs=None):
+        self.step = int(self.model.update_count)
+        self.on_begin(self.step)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step += 1
+        self.on_update(self.step, logs or {})
+
+    def is_due(self, every: int) -> bool:
+        """Whether this update is a multiple of `every` or the last one."""
+        return self.step % every == 0 or self.step == self.config.train_steps
+
+    def on_begin(self, step: int) -> None:
+        """Called with the number of updates done before the first one of this fit."""
+
+    def on_update(self, step: int, logs: dict) -> None:
+        """Called after every update."""
+
+
+class ProgressBar(UpdateCallback):
+    """A bar with rate and time left on a terminal; elsewhere a line about every ten seconds.
+
+    Args:
+      config: settings of the run.
+      file: where to write, sys.stderr by default.
+      every_seconds: pause between lines.
+    """
+
+    def __init__(self, config: TrainConfig, file=None, every_seconds: float = 10.0):
+        super().__init__(config)
+        self.file = file or sys.stderr
+        self.every_seconds = every_seconds
+        self.bar: tqdm.tqdm | None = None
+        self.first_step: int | None = None
+
+    def on_begin(self, step):
+        self.first_step, self.first_time, self.line_time = None, 0.0, -math.inf
+        if self.file.isatty():
+            total = self.config.train_steps
+            self.bar = tqdm.tqdm(total=total, initial=step, unit="update", file=self.file, dynamic_ncols=True)
+
+    def on_update(self, step, logs):
+        if self.bar is not None:
+            if self.is_due(self.config.log_every):
+                self.bar.set_postfix(loss=f"{float(logs['loss']):.4g}", refresh=False)
+            self.bar.update()
+            return
+        now = time.monotonic()
+        if self.first_step is None:  # the first update also compiles: the rate counts from its end
+            self.first_step, self.first_time = step, now
+        if now - self.line_time >= self.every_seconds or step == self.config.train_steps:
+            self.line_time = now
+            print(self._line(step, now, float(logs["loss"])), file=self.file, flush=True)
+
+    def _line(self, step: int, now: float, loss: float) -> str:
+        line = f"update {step}/{self.config.train_steps}  loss {loss:.4g}"
+        if self.first_step is None or step == self.first_step:
+            return line
+        rate = (step - self.first_step) / max(now - self.first_time, 1e-9)
+        left = tqdm.tqdm.format_interval((self.config.train_steps - step) / rate)
+        return f"{line}  {rate:.3g} updates/s  {left} left"
+
+    def on_train_end(self, logs=None):
+        self.close()
+
+    def close(self) -> None:
+        """Leaves the terminal clean, also after an error."""
+        if self.bar is not None:
+            self.bar.close()
+
+
+class MetricsLogger(UpdateCallback):
+    """train_step's scalars and updates_per_second, every log_every updates, as a row of metrics.jsonl and TensorBoard
+    scalars. Numbers that are not finite are null in metrics.jsonl. On resume the later rows are dropped.
+
+    Args:
+      config: settings of the run.
+      run_dir: where metrics.jsonl lies.
+      writer: TensorBoard's writer.
+    """
+
+    def __init__(self, config: TrainConfig, run_dir: RunDir, writer: tf.summary.SummaryWriter):
+        super().__init__(config)
+        self.run_dir = run_dir
+        self.writer = writer
+
+    def on_begin(self, step):
+        self.run_dir.truncate_metrics(step)
+        self.logged_step, self.logged_time = step, time.monotonic()
+
+    def on_update(self, step, logs):
+        if not self.is_due(self.config.log_every):
+            return
+        row = {name: float(value) for name, value in logs.items()}
+        now = time.monotonic()
+        row["updates_per_second"] = (step - self.logged_step) / max(now - self.logged_time, 1e-9)
+        self.logged_step, self.logged_time = step, now
+        with self.run_dir.metrics.open("a") as file:
+            finite = {name: value if math.isfinite(value) else None for name, value in row.items()}
+            file.write(json.dumps({"step": step, **finite}) + "\n")
+        with self.writer.as_default(step):
+            for name, value in row.items():
+                tf.summary.scalar(name, value)
+        self.writer.flush()
+
+
+class DivergenceGuard(UpdateCallback):
+    """Stops a run whose loss, states or weights are no longer finite. Looks every log_every updates and before every
+    checkpoint.
+
+    Args:
+      config: settings of the run.
+      manager: the checkpoints, to name the one left to continue from.
+
+    Raises:
+      FloatingPointError: one line naming what, the update and what to change.
+    """
+
+    def __init__(self, config: TrainConfig, manager: tf.train.CheckpointManager):
+        super().__init__(config)
+        self.manager = manager
+
+    def on_update(self, step, logs):
+        if not (self.is_due(self.config.log_every) or self.is_due(self.config.checkpoint_every)):
+            return
+        for name in ("loss", "max_abs"):
+            if not math.isfinite(value := float(logs[name])):
+                raise FloatingPointError(self._message(f"{name} = {value}", step))
+        for weight in self.model.energy.trainable_variables:
+            if not tf.reduce_all(tf.math.is_finite(tf.cast(weight, tf.float32))):
+                raise FloatingPointError(self._message(f"weight {weight.path} not finite", step))
+
+    def _message(self, what: str, step: int) -> str:
+        config, newest = self.config, self.manager.latest_checkpoint
+        left = f"--resume continues from {pathlib.Path(newest).name}" if newest else "there is no checkpoint yet"
+        return (
+            f"training diverged: {what} at update {step}. Try a smaller --learning_rate (now {config.learning_rate:g}) "
+            f"or --step_size (now {config.step_size:g}); {left}"
+        )
+
+
+class Checkpointer(UpdateCallback):
+    """Saves everything the next update depends on, every checkpoint_every updates and after the last.
+
+    Args:
+      config: settings of the run.
+      manager: names and rotates the files.
+    """
+
+    def __init__(self, config: TrainConfig, manager: tf.train.CheckpointManager):
+        super().__init__(config)
+        self.manager = manager
+
+    def on_update(self, step, logs):
+        # Not in on_train_end: by then Keras has put the average of the weights in their place.
+        if self.is_due(self.config.checkpoint_every):
+            self.manager.save(checkpoint_number=step)
+
+
+class FigureWriter(UpdateCallback):
+    """Ends of chains of num_steps steps from noise, every figure_every updates and at the end: a grid of images, or
+    the rings' x and y, in figures/chains_<update>.png and TensorBoard. The chains start at the same noise every time,
+    so that one picture can be compared with the next.
+
+    Args:
+      config: settings of the run.
+      run_dir: where figures/ lies.
+      writer: TensorBoard's writer.
+    """
+
+    NUM_IMAGES, NUM_POINTS = 64, 1000
+
+    def __init__(self, config: TrainConfig, run_dir: RunDir, writer: tf.summary.SummaryWriter):
+        super().__init__(config)
+        self.run_dir = run_dir
+        self.writer = writer
+
+    def on_update(self, step, logs):
+        if step % self.config.figure_every == 0 and step != self.config.train_steps:
+            self.write(step)
+
+    def on_train_end(self, logs=None):
+        self.write(self.step)  # of the weights that model.keras holds
+
+    def write(self, step: int) -> None:
+        """Runs the chains and draws them."""
+        is_rings = self.config.dataset == "rings"
+        num_samples = self.NUM_POINTS if is_rings else self.NUM_IMAGES
+        x_final = self.model.sample_chain(num_samples, self.config.num_steps, seed=self.config.seed).numpy()
+        path = self.run_dir.figures / f"chains_{step:07d}.png"
+        draw = _scatter if is_rings else save_image_grid
+        draw(x_final, path)
+        with self.writer.as_default(step):
+            tf.summary.image("chains", tf.io.decode_png(path.read_bytes(), channels=3)[tf.newaxis])
+        self.writer.flush()
+
+
+def _scatter(x, path: pathlib.Path) -> None:
+    """x and y of the rings' states [B, 10] as points; states outside the frame are counted in the title."""
+    limit = 4.0
+    with matplotlib.rc_context({"savefig.dpi": 150}):
+        figure = Figure(figsize=(4, 4), layout="constrained")  # no pyplot: draws without a display, in any thread
+        axes = figure.subplots()
+        axes.scatter(x[:, 0], x[:, 1], s=2, linewidths=0)
+        outside = int((~(abs(x[:, :2]) <= limit).all(axis=1)).sum())
+        axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xlabel="x", ylabel="y")
+        axes.set_title(f"{len(x)} chains from noise, {outside} outside the frame", fontsize=9)
+        figure.savefig(path)

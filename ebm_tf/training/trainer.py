@@ -1,0 +1,165 @@
+"""The Keras model that learns an energy: compile() and fit() as usual, train_step by Algorithm 1."""
+
+import keras
+import tensorflow as tf
+
+from ebm_tf.config import Scheme, TrainConfig
+from ebm_tf.energies import build_energy
+from ebm_tf.mcmc import chain_init
+from ebm_tf.mcmc.langevin import compile_chain
+from ebm_tf.mcmc.sample_bank import SampleBank
+from ebm_tf.mcmc.step_size import adaptive_step_size
+from ebm_tf.training.algorithm1 import one_step_update
+from ebm_tf.training.losses import energy_difference
+
+__all__ = ["Trainer", "energy_chain_fn", "step_sizes", "use_xla"]
+
+NUM_WIDE = 3  # coordinates of A.1 with the large noise: x, y, z
+
+
+def use_xla(config: TrainConfig) -> bool:
+    """Whether chains and gradients are compiled with XLA."""
+    if config.jit_compile == "auto":
+        return bool(tf.config.list_physical_devices("GPU"))
+    return config.jit_compile == "true"
+
+
+def step_sizes(config: TrainConfig) -> tf.Tensor:
+    """epsilon of every coordinate, float32 [*event]."""
+    sizes = config.step_size * tf.ones(config.event_shape)
+    if config.dataset == "rings":
+        sizes *= tf.constant([config.step_ratio] * NUM_WIDE + [1.0] * (config.event_shape[0] - NUM_WIDE))
+    return sizes
+
+
+def energy_chain_fn(energy: keras.Model, config: TrainConfig) -> tf.types.experimental.PolymorphicFunction:
+    """compile_chain for an energy model, which chains call with training=False."""
+    return compile_chain(lambda x: energy(x, training=False), config.event_shape, use_xla(config))
+
+
+class Trainer(keras.Model):
+    """Trains config's energy. Update i draws everything random from (config.seed, i): stopping and resuming changes
+    nothing.
+
+    Attributes:
+      energy: the EnergyModel.
+      bank: the SampleBank of the persistent schemes, else None.
+      update_count: int64 [], updates done.
+
+    Args:
+      config: settings of the run.
+    """
+
+    def __init__(self, config: TrainConfig):
+        super().__init__(name="trainer")
+        self.config = config
+        self.energy = build_energy(config)
+        self.seed = tf.constant([config.seed, 0], tf.int32)
+        self.bank = None
+        if config.scheme.has_bank:
+            self.bank = SampleBank(config.bank_size, config.event_shape, tf.constant([config.seed, 1], tf.int32))
+        self.update_count = tf.Variable(0, dtype=tf.int64, trainable=False, name="update_count")
+        self.built = True
+        self.one_step_update = tf.function(self._one_step_update, jit_compile=use_xla(config), autograph=False)
+        self.chain_fn = energy_chain_fn(self.energy, config)
+
+    def compile(self, optimizer: keras.optimizers.Optimizer | None = None) -> None:
+        """Keras' compile; without an optimizer, the one that config names."""
+        optimizer = optimizer or _build_optimizer(self.config)
+        # XLA compiles the chains and the gradient inside the step, not the bank and the optimizer around them.
+        super().compile(optimizer=optimizer, jit_compile=False)
+        optimizer.build(self.energy.trainable_variables)
+
+    @property
+    def checkpoint(self) -> tf.train.Checkpoint:
+        """Everything the next update depends on."""
+        parts = {"energy": self.energy, "optimizer": self.optimizer, "update_count": self.update_count}
+        return tf.train.Checkpoint(**parts, **({"bank": self.bank} if self.bank else {}))
+
+    def train_step(self, x):
+        """One update: negatives, energies, gradient, step, metrics (Algorithm 1)."""
+        step_seed = tf.random.experimental.stateless_fold_in(self.seed, tf.cast(self.update_count, tf.int32))
+        init_seed, chain_seed = tf.unstack(tf.random.split(step_seed, 2))
+        names, x_inits, weights, indices = self._chain_starts(x, init_seed)
+        step_size = self._step_size(x)
+        result = self.one_step_update(x, x_inits, weights, step_size, chain_seed)
+        if self.bank:
+            self.bank.write(indices, result.x_final[0])
+        learning_rate = tf.convert_to_tensor(self.optimizer.learning_rate)
+        self.optimizer.apply_gradients(zip(result.gradient, self.energy.trainable_variables))
+        self.update_count.assign_add(1)
+        return {
+            **_scalars(names, weights, result),
+            "step_size": tf.reduce_min(step_size),
+            "learning_rate": learning_rate,
+        }
+
+    def _one_step_update(self, x, x_inits, weights, step_size, seed):
+        theta = self.energy.trainable_variables
+        steps, temperature = tf.constant(self.config.num_steps), tf.constant(self.config.temperature)
+        return one_step_update(self._energy_fn, theta, x, x_inits, weights, steps, step_size, temperature, seed)
+
+    def _energy_fn(self, x):
+        return self.energy(x, training=False)
+
+    def _chain_starts(self, x, seed):
+        """Per group of chains its name, starts and weight in Eq. 6; and the bank's slots where there is one."""
+        scheme = self.config.scheme
+        seeds = tf.unstack(tf.random.split(seed, 2))
+        if scheme is Scheme.DATA:
+            return ["data_init"], [x], [1.0], None
+        if scheme is Scheme.NOISE:
+            return ["noise_init"], [chain_init.noise(tf.shape(x), seeds[0])], [1.0], None
+        if scheme is Scheme.HYBRID:
+            starts = [chain_init.noise(tf.shape(x), seeds[0]), x]
+            return ["noise_init", "data_init"], starts, [1.0, self.config.hybrid_cd_weight], None
+        assert self.bank is not None  # the schemes left have one
+        indices, x_bank = self.bank.draw(self.config.batch_size, seeds[0])
+        if scheme is Scheme.PERSISTENT_REFRESH:
+            x_bank = chain_init.refresh(x_bank, self.config.refresh_prob, self.config.refresh_unit, seeds[1])
+        return ["persistent_init"], [x_bank], [1.0], indices
+
+    def _step_size(self, x):
+        sizes = step_sizes(self.config)
+        if self.config.step_size_rule == "constant":
+            return sizes
+        largest = tf.constant(self.config.step_size)
+        return sizes * adaptive_step_size(self._energy_fn(x), largest) / largest
+
+    def sample_chain(self, num_samples: int, num_steps: int, seed: int, x_init: tf.Tensor | None = None) -> tf.Tensor:
+        """Ends of chains under the training's step size and temperature, float32 [num_samples, *event].
+
+        Law: langevin_chain's, from N(0, I) unless x_init [num_samples, *event] is given.
+        Limits: changes no variable; num_steps = 0 returns the starts.
+        """
+        seeds = tf.random.split(tf.constant([seed, 2], tf.int32), 2)
+        if x_init is None:
+            x_init = chain_init.noise((num_samples, *self.config.event_shape), seeds[0])
+        sizes, temperature = step_sizes(self.config), tf.constant(self.config.temperature)
+        return self.chain_fn(x_init, tf.constant(num_steps), sizes, temperature, seeds[1])[0]
+
+
+def _build_optimizer(config: TrainConfig) -> keras.optimizers.Optimizer:
+    rate = config.learning_rate
+    if config.learning_rate_schedule == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(rate, config.train_steps)
+    average = {"use_ema": True, "ema_momentum": config.ema_momentum} if config.ema_momentum else {}
+    kinds = {"adam": keras.optimizers.Adam, "sgd": keras.optimizers.SGD}
+    return kinds[config.optimizer](rate, **average)
+
+
+def _scalars(names, weights, result):
+    """The scalars of one update: Fig. 6's components and what tells a healthy run from a sick one."""
+    scalars = {"energy/data": tf.reduce_mean(result.energy_data)}
+    total = tf.zeros_like(result.energy_data)
+    for name, weight, energy_final in zip(names, weights, result.energy_final, strict=True):
+        component = energy_difference(result.energy_data, energy_final)
+        scalars |= {f"{name}/{key}": value for key, value in component.items()}
+        scalars[f"energy/{name}"] = tf.reduce_mean(energy_final)
+        total += weight * (result.energy_data - energy_final)
+    scalars |= {f"total/{key}": value for key, value in energy_difference(total, tf.zeros_like(total)).items()}
+    return scalars | {
+        "loss": scalars["total/energy_difference"],
+        "energy_grad_norm": result.info.energy_grad_norm,
+        "max_abs": result.info.max_abs,
+    }

@@ -1,0 +1,136 @@
+"""Every flag file of configs/ parses, and every bad value says what was expected."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+from absl import flags as absl_flags
+
+from ebm_tf.config import ConfigError, Scheme, TrainConfig
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+CONFIGS = sorted((ROOT / "configs").glob("*.flags"))
+SCHEMES = ("data", "noise", "persistent", "persistent_refresh", "hybrid")
+
+# Parses a flag file in a fresh process (absl's flags are global) and prints the settings as JSON.
+PRINT_CONFIG = """
+import json
+from ebm_tf import flags
+from ebm_tf.config import TrainConfig
+flags.run_main(lambda config: print(json.dumps(config.to_dict())), TrainConfig)
+"""
+
+BAD_VALUES = [
+    ("dataset", "mnist", "--dataset: expected one of rings, cifar10 (Sec. 3, A.1). Received: dataset=mnist"),
+    ("image_size", 31, "--image_size: expected a multiple of 16"),
+    ("data_noise", -0.1, "--data_noise: expected a finite number, 0 or more. Received: data_noise=-0.1"),
+    ("batch_size", 0, "--batch_size: expected a whole number, 1 or more (Alg. 1). Received: batch_size=0"),
+    ("num_filters", 0, "--num_filters: expected a whole number, 1 or more"),
+    ("energy_scale", 0.0, "--energy_scale: expected a finite number above 0"),
+    ("dtype_policy", "float16", "--dtype_policy: expected one of float32, mixed_bfloat16"),
+    ("scheme", "pcd", "--scheme: expected one of data, noise, persistent, persistent_refresh, hybrid (Sec. 3)"),
+    ("cd_weight", -1.0, "--cd_weight: expected a finite number, 0 or more (Eq. 6, Sec. 3)"),
+    ("num_steps", 0, "--num_steps: expected a whole number, 1 or more"),
+    ("step_size", float("nan"), "--step_size: expected a finite number above 0 (Eq. 9). Received: step_size=nan"),
+    ("step_ratio", -36.0, "--step_ratio: expected a finite number above 0"),
+    ("temperature", -5e-5, "--temperature: expected a finite number, 0 or more (Eq. 9, Sec. 3)"),
+    ("step_size_rule", "decay", "--step_size_rule: expected one of constant, adaptive"),
+    ("bank_size", 0, "--bank_size: expected a whole number, 1 or more"),
+    ("refresh_prob", 1.5, "--refresh_prob: expected a probability in [0, 1]"),
+    ("refresh_unit", "step", "--refresh_unit: expected one of batch, chain"),
+    ("train_steps", 0, "--train_steps: expected a whole number, 1 or more"),
+    ("optimizer", "lion", "--optimizer: expected one of adam, sgd"),
+    ("learning_rate", float("inf"), "--learning_rate: expected a finite number above 0 (Alg. 1)"),
+    ("learning_rate_schedule", "step", "--learning_rate_schedule: expected one of constant, cosine"),
+    ("ema_momentum", 1.0, "--ema_momentum: expected a number in [0, 1)"),
+    ("seed", -1, "--seed: expected a whole number in [0, 2^31)"),
+    ("log_every", 0, "--log_every: expected a whole number, 1 or more"),
+    ("figure_every", 0, "--figure_every: expected a whole number, 1 or more"),
+    ("checkpoint_every", 0, "--checkpoint_every: expected a whole number, 1 or more"),
+    ("jit_compile", "yes", "--jit_compile: expected one of auto, true, false"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "message"), BAD_VALUES, ids=[name for name, _, _ in BAD_VALUES])
+def test_a_bad_value_says_why(name, value, message):
+    with pytest.raises(ConfigError) as caught:
+        TrainConfig(**{name: value})
+    assert str(caught.value).startswith(message)
+    assert f"Received: {name}={value}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_checked_setting_has_a_bad_value():
+    free = {"data_dir", "attention", "workdir", "resume"}
+    assert {name for name, _, _ in BAD_VALUES} == set(TrainConfig.__dataclass_fields__) - free
+
+
+@pytest.mark.parametrize("scheme", ["data", "noise", "persistent", "persistent_refresh"])
+def test_cd_weight_belongs_to_the_hybrid(scheme):
+    with pytest.raises(ConfigError, match=f"scheme {scheme} has no lambda"):
+        TrainConfig(scheme=scheme, cd_weight=25.0)
+
+
+def test_a_batch_must_fit_into_the_bank():
+    with pytest.raises(ConfigError, match="--batch_size: expected at most bank_size = 10"):
+        TrainConfig(scheme="persistent", batch_size=11, bank_size=10)
+
+
+def test_dict_round_trip():
+    config = TrainConfig(dataset="rings", scheme="persistent", bank_size=500)
+    assert TrainConfig.from_dict(config.to_dict()) == config
+    with pytest.raises(ConfigError, match="unknown lamda"):
+        TrainConfig.from_dict({"lamda": 25})
+
+
+def read_flagfile(path):
+    """Settings of one flag file, parsed by absl in this process without touching its global flags."""
+    values = absl_flags.FlagValues()
+    known = TrainConfig.__dataclass_fields__
+    for name in known:
+        absl_flags.DEFINE_string(name, None, "", flag_values=values)
+    absl_flags.DEFINE_string("flagfile", None, "", flag_values=values)
+    rest = values(["train.py", *values.read_flags_from_files([f"--flagfile={path}"])])[1:]
+    assert not rest
+    return {name: values[name].value for name in known if values[name].present}
+
+
+def test_all_files_are_there():
+    expected = {f"{dataset}_{scheme}" for dataset in ("rings", "cifar") for scheme in SCHEMES}
+    expected |= {"rings_demo", "smoke", "cifar_hybrid_lambda10", "cifar_hybrid_lambda50"}
+    assert expected <= {path.stem for path in CONFIGS}
+
+
+def test_every_flagfile_parses():
+    for path in CONFIGS:
+        command = [sys.executable, "-c", PRINT_CONFIG, f"--flagfile={path}"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{path.name}: {done.stderr}"
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=[path.stem for path in CONFIGS])
+def test_flagfile_says_what_it_is(path):
+    text = path.read_text()
+    assert text.splitlines()[0] == (
+        f"# .venv/bin/python bin/train.py --flagfile=configs/{path.name} --workdir=runs/{path.stem}"
+    )
+    assert "# Reproduces" in text
+    settings = read_flagfile(path)
+    assert settings["dataset"] == ("cifar10" if path.stem.startswith("cifar") else "rings")
+    assert ("cd_weight" in settings) == (settings["scheme"] == "hybrid")
+    name = path.stem.partition("_")[2]
+    if name in SCHEMES:
+        assert settings["scheme"] == name
+
+
+@pytest.mark.parametrize("path", [p for p in CONFIGS if p.stem.startswith("cifar")], ids=lambda path: path.stem)
+def test_cifar_files_hold_the_papers_values(path):
+    settings = read_flagfile(path)
+    numbers = {name: float(settings[name]) for name in ("num_steps", "step_size", "temperature", "num_filters")}
+    assert numbers == {"num_steps": 500, "step_size": 1, "temperature": 5e-5, "num_filters": 128}
+    assert float(settings["train_steps"]) == 50_000
+    if settings["scheme"] == "hybrid":
+        assert float(settings["cd_weight"]) == float(path.stem.partition("_lambda")[2] or 25)
+    if Scheme(settings["scheme"]).has_bank:
+        assert float(settings["bank_size"]) == 60_000

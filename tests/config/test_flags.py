@@ -1,0 +1,95 @@
+"""Bad input to a command: exit status 2, one line on stderr, nothing written. Without loading TensorFlow."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SMOKE = f"--flagfile={ROOT / 'configs' / 'smoke.flags'}"
+
+
+def train(*arguments):
+    command = [sys.executable, str(ROOT / "bin" / "train.py"), *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+
+
+BAD_INPUT = [
+    (["--batchsize=3"], "unknown flag --batchsize. Nearest: --batch_size"),
+    (["--sceme=data"], "unknown flag --sceme. Nearest: --scheme"),
+    (["--lambda=25"], "unknown flag --lambda. Nearest: --"),
+    (["--batch_size=many"], "flag --batch_size=many: expected a whole number (Alg. 1)"),
+    (["--batch_size=1.5"], "flag --batch_size=1.5: expected a whole number (Alg. 1)"),
+    (["--step_size=big"], "flag --step_size=big: expected a number (Eq. 9)"),
+    (["--resume=maybe"], "flag --resume=maybe: expected true or false"),
+    (["--scheme=pcd"], "--scheme: expected one of data, noise, persistent, persistent_refresh, hybrid (Sec. 3)"),
+    (["--temperature=-1"], "--temperature: expected a finite number, 0 or more (Eq. 9, Sec. 3). Received"),
+    (["--scheme=noise"], "--cd_weight: expected None, since scheme noise has no lambda"),
+    (["--flagfile=missing.flags"], "--flagfile: expected a file of flags, one per line. Received: "),
+    (["rings"], "expected only flags, --name=value. Received: rings"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD_INPUT, ids=[" ".join(a) for a, _ in BAD_INPUT])
+def test_bad_input_is_one_line_and_exit_2(arguments, message, tmp_path):
+    workdir = tmp_path / "run"
+    done = train(SMOKE, f"--workdir={workdir}", *arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"train.py: {message}")
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+    assert not workdir.exists()
+
+
+def test_missing_value(tmp_path):
+    done = train(SMOKE, "--workdir")
+    assert (done.returncode, done.stderr) == (2, "train.py: Missing value for flag --workdir\n")
+
+
+def test_help_lists_settings_with_unit_and_section():
+    done = train("--help")
+    assert done.returncode == 0
+    text = " ".join(done.stdout.split())
+    assert "--temperature: T. 0 is gradient descent. Unit: energy. Paper: Eq. 9, Sec. 3." in text
+    assert "<data|noise|persistent|persistent_refresh|hybrid>" in text
+
+
+RUN_MAIN = """
+import os, sys
+from ebm_tf import flags
+from ebm_tf.config import ConfigError, TrainConfig
+
+def main(config):
+    assert "tensorflow" not in sys.modules
+    assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == {level!r}
+    {body}
+
+flags.run_main(main, TrainConfig)
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "stderr"),
+    [
+        ("return None", 0, ""),
+        ("return 1", 1, ""),
+        ("raise ConfigError('first\\n  second')", 2, "first second\n"),
+        ("raise KeyboardInterrupt", 130, "interrupted\n"),
+        ("raise OSError('disk full')", 1, "OSError: disk full\n"),
+    ],
+)
+def test_exit_status(body, status, stderr, monkeypatch):
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
+    code = RUN_MAIN.format(body=body, level="2")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == status
+    assert done.stderr.endswith(stderr)
+    assert ("Traceback" in done.stderr) == ("OSError" in body)
+
+
+def test_log_level_of_the_user_stays(monkeypatch):
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
+    code = RUN_MAIN.format(body="return None", level="0")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,247 @@
+"""bin/train.py on tiny data: what it writes, resuming, refusing, diverging, and the model read elsewhere."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ebm_tf.config import ConfigError, Scheme, TrainConfig
+from ebm_tf.training import callbacks, run
+from ebm_tf.training.run_dir import RunDir
+
+ROOT = pathlib.Path(__file__).parents[2]
+TFDS = ROOT.parent / "shared" / "tfds"
+
+
+@pytest.fixture(autouse=True)
+def _forget_models():
+    yield
+    keras.utils.clear_session()
+
+
+def smoke_config(workdir, **changes):
+    settings = dict(
+        dataset="rings",
+        num_filters=8,
+        batch_size=4,
+        num_steps=3,
+        step_size=0.005,
+        temperature=0.005,
+        energy_scale=0.005,
+        bank_size=16,
+        train_steps=6,
+        log_every=2,
+        figure_every=4,
+        checkpoint_every=4,
+        workdir=workdir and str(workdir),
+        jit_compile="false",
+    )
+    return TrainConfig(**{**settings, **changes})
+
+
+def run_command(*args):
+    return subprocess.run([sys.executable, ROOT / "bin/train.py", *args], capture_output=True, text=True, timeout=300)
+
+
+def rows_without_rate(workdir):
+    rows = RunDir(workdir).read_metrics()
+    for row in rows:
+        del row["updates_per_second"]
+    return rows
+
+
+def bytes_of(variables):
+    return [np.asarray(variable).tobytes() for variable in variables]
+
+
+@pytest.mark.parametrize("scheme", list(Scheme))
+def test_every_promised_file_is_there(tmp_path, scheme):
+    config = smoke_config(tmp_path / "run", scheme=scheme)
+    run.train(config)
+    run_dir = RunDir(config.workdir)
+    assert run_dir.load_config() == config
+    assert [row["step"] for row in run_dir.read_metrics()] == [2, 4, 6]
+    row = run_dir.read_metrics()[-1]
+    assert {"loss", "total/snr", "energy/data", "max_abs", "learning_rate", "updates_per_second"} <= set(row)
+    assert all(np.isfinite(value) for value in row.values())
+    assert sorted(path.name for path in run_dir.figures.iterdir()) == ["chains_0000004.png", "chains_0000006.png"]
+    assert sorted(path.name for path in run_dir.checkpoints.glob("*.index")) == ["update-4.index", "update-6.index"]
+    assert run_dir.model.is_file()
+    assert {"loss", "chains"} <= tensorboard_tags(run_dir.tensorboard)
+
+
+def tensorboard_tags(folder):
+    events = (event for path in folder.iterdir() for event in tf.compat.v1.train.summary_iterator(str(path)))
+    return {value.tag for event in events for value in event.summary.value}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(scheme="persistent_refresh", refresh_unit="chain", refresh_prob=0.5),
+        dict(scheme="hybrid", ema_momentum=0.9),
+        dict(scheme="noise", data_noise=0.1, step_size_rule="adaptive"),
+    ],
+    ids=["bank", "average", "adaptive"],
+)
+def test_resuming_is_bit_for_bit_a_straight_run(tmp_path, changes):
+    straight = run.train(smoke_config(tmp_path / "straight", train_steps=8, **changes))
+    run.train(smoke_config(tmp_path / "stopped", train_steps=4, **changes))
+    resumed = run.train(smoke_config(tmp_path / "stopped", train_steps=8, resume=True, **changes))
+    assert bytes_of(resumed.energy.weights) == bytes_of(straight.energy.weights)
+    assert bytes_of(resumed.optimizer.variables) == bytes_of(straight.optimizer.variables)
+    if straight.bank:
+        assert bytes_of([resumed.bank.samples]) == bytes_of([straight.bank.samples])
+    assert rows_without_rate(tmp_path / "stopped") == rows_without_rate(tmp_path / "straight")
+    # The comparison can fail: four updates are not eight.
+    stopped = keras.models.load_model(tmp_path / "straight" / "model.keras").get_weights()
+    initial = run.build_trainer(smoke_config(tmp_path / "unused", **changes)).energy.get_weights()
+    assert bytes_of(stopped) != bytes_of(initial)
+
+
+def test_a_crash_after_the_checkpoint_leaves_no_trace(tmp_path, monkeypatch):
+    straight = run.train(smoke_config(tmp_path / "straight", train_steps=8))
+
+    def crash(self, step):
+        raise RuntimeError("power cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks.FigureWriter, "write", crash)
+        with pytest.raises(RuntimeError, match="power cut"):
+            run.train(smoke_config(tmp_path / "cut", train_steps=8, figure_every=7))
+    run_dir = RunDir(tmp_path / "cut")
+    assert run_dir.read_metrics()[-1]["step"] == 6
+    with run_dir.metrics.open("a") as file:
+        file.write('{"step": 7, "lo')  # a row cut short
+    resumed = run.train(smoke_config(run_dir.path, train_steps=8, resume=True))
+    assert bytes_of(resumed.energy.weights) == bytes_of(straight.energy.weights)
+    assert rows_without_rate(run_dir.path) == rows_without_rate(tmp_path / "straight")
+
+
+def test_the_saved_average_is_not_the_checkpoint(tmp_path):
+    config = smoke_config(tmp_path, ema_momentum=0.9)
+    trainer = run.train(config)
+    average = trainer.energy.get_weights()
+    assert bytes_of(keras.models.load_model(tmp_path / "model.keras").get_weights()) == bytes_of(average)
+    checkpoint = trainer.checkpoint
+    checkpoint.restore(tf.train.latest_checkpoint(str(tmp_path / "checkpoints"))).assert_existing_objects_matched()
+    assert bytes_of(trainer.energy.get_weights()) != bytes_of(average)
+
+
+def test_resuming_takes_a_new_learning_rate(tmp_path):
+    run.train(smoke_config(tmp_path, train_steps=4))
+    trainer = run.train(smoke_config(tmp_path, resume=True, learning_rate=3e-5))
+    assert float(trainer.optimizer.learning_rate) == pytest.approx(3e-5)
+
+
+def test_resuming_a_finished_run_changes_no_weight(tmp_path):
+    before = bytes_of(run.train(smoke_config(tmp_path, ema_momentum=0.9)).energy.weights)
+    rows = rows_without_rate(tmp_path)
+    assert bytes_of(run.train(smoke_config(tmp_path, ema_momentum=0.9, resume=True)).energy.weights) == before
+    assert rows_without_rate(tmp_path) == rows
+
+
+@pytest.mark.parametrize(
+    "changes, text",
+    [
+        (dict(resume=True), "expected the folder of a run"),
+        (dict(workdir=None), "--workdir: expected a folder for this run"),
+        (dict(dataset="cifar10", data_dir="/nowhere"), "/nowhere"),
+    ],
+    ids=["no run", "no workdir", "no data"],
+)
+def test_bad_input_writes_nothing(tmp_path, changes, text):
+    with pytest.raises(ConfigError, match=text) as error:
+        run.train(smoke_config(**{"workdir": tmp_path / "run", **changes}))
+    assert "\n" not in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "changes, text",
+    [
+        (dict(num_filters=16), "--num_filters: expected 8"),
+        (dict(seed=1), "--seed: expected 0"),
+        (dict(train_steps=1), "--train_steps: expected 2 or more"),
+    ],
+    ids=["width", "seed", "steps"],
+)
+def test_resuming_another_run_is_refused(tmp_path, changes, text):
+    run.train(smoke_config(tmp_path, train_steps=2))
+    before = (tmp_path / "config.json").read_bytes()
+    with pytest.raises(ConfigError, match=text):
+        run.train(smoke_config(tmp_path, resume=True, **changes))
+    assert (tmp_path / "config.json").read_bytes() == before
+
+
+def test_divergence_stops_the_run_and_keeps_the_checkpoint(tmp_path, monkeypatch):
+    train_step = run.Trainer.train_step
+
+    def poisoned(self, x):
+        logs = train_step(self, x)
+        return logs | {"loss": tf.where(self.update_count >= 5, float("nan"), logs["loss"])}
+
+    monkeypatch.setattr(run.Trainer, "train_step", poisoned)
+    text = r"loss = nan at update 6\. Try a smaller --learning_rate .*--step_size .*--resume continues from update-4"
+    with pytest.raises(FloatingPointError, match=text):
+        run.train(smoke_config(tmp_path, train_steps=8))
+    assert tf.train.latest_checkpoint(str(tmp_path / "checkpoints")).endswith("update-4")
+    last = RunDir(tmp_path).read_metrics()[-1]
+    assert last["step"] == 6 and last["loss"] is None
+    assert not (tmp_path / "model.keras").exists()
+
+
+def test_the_command_trains_refuses_and_its_model_loads_elsewhere(tmp_path):
+    workdir = tmp_path / "run"
+    args = [f"--workdir={workdir}", "--dataset=rings", "--scheme=data", "--num_steps=2", "--step_size=0.005"]
+    args += ["--num_filters=8", "--batch_size=4", "--train_steps=3", "--jit_compile=false"]
+    first = run_command(*args)
+    assert first.returncode == 0, first.stderr
+    assert "update 3/3" in first.stderr
+    again = run_command(*args)
+    assert again.returncode == 2
+    assert "--workdir: expected a new or empty folder" in again.stderr.strip().splitlines()[-1]
+    assert "Traceback" not in again.stderr
+    # Trained there, read here: two processes, one energy.
+    x = tf.random.stateless_normal((5, 10), [0, 1])
+    np.save(tmp_path / "x.npy", x)
+    code = (
+        "import sys, keras, numpy, ebm_tf.energies; path = sys.argv[1]; "
+        "energy = keras.models.load_model(path + '/run/model.keras'); "
+        "numpy.save(path + '/energy.npy', energy(numpy.load(path + '/x.npy'), training=False))"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, cwd=ROOT, capture_output=True)
+    energy = keras.models.load_model(workdir / "model.keras")(x, training=False)
+    np.testing.assert_array_equal(np.load(tmp_path / "energy.npy"), energy)
+    assert np.std(energy) > 0
+
+
+def test_flags_are_checked_before_anything_is_written(tmp_path):
+    result = run_command(f"--workdir={tmp_path / 'run'}", "--dataset=rings", "--num_steps=0")
+    assert result.returncode == 2
+    assert "--num_steps: expected a whole number, 1 or more" in result.stderr.strip().splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not (TFDS / "cifar10").is_dir(), reason="needs CIFAR-10 in ../shared/tfds")
+def test_images(tmp_path):
+    config = smoke_config(
+        tmp_path,
+        dataset="cifar10",
+        data_dir=str(TFDS),
+        num_steps=2,
+        train_steps=2,
+        temperature=5e-5,
+        energy_scale=1.0,
+        data_noise=0.03,
+    )
+    run.train(config)
+    assert json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])["step"] == 2
+    picture = tf.io.decode_png((tmp_path / "figures" / "chains_0000002.png").read_bytes())
+    assert picture.shape[0] >= 8 * 32 and picture.shape[1] >= 8 * 32
+    assert (tmp_path / "model.keras").is_file()
