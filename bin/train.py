@@ -13,13 +13,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from ebm_tf import flags
 from ebm_tf.config import TrainConfig
-from ebm_tf.training.run_dir import RunDir
 
 
 def main(config: TrainConfig) -> int:
-    if config.workdir:
-        RunDir(config.workdir).check(config)
-    from ebm_tf.training import run  # TensorFlow: after what can be checked without it
+    from ebm_tf.training import run  # TensorFlow: after the flags have been checked
 
     try:
         run.train(config)

@@ -18,6 +18,7 @@ import inspect
 import os
 import re
 import sys
+import tempfile
 import types
 import typing
 from collections.abc import Callable
@@ -118,7 +119,9 @@ def run_main(main_fn: Callable[..., int | None], config_cls: type | None = None)
         if config_cls is not None:
             define_flags(config_cls)
         _parse(sys.argv)
-        status = main_fn() if config_cls is None else main_fn(config_from_flags(config_cls))
+        arguments = [] if config_cls is None else [config_from_flags(config_cls)]
+        _load_tensorflow()
+        status = main_fn(*arguments)
     except (ConfigError, absl_flags.Error) as error:
         print(f"{os.path.basename(sys.argv[0])}: {_one_line(error)}", file=sys.stderr)
         sys.exit(EXIT_BAD_INPUT)
@@ -126,6 +129,28 @@ def run_main(main_fn: Callable[..., int | None], config_cls: type | None = None)
         print("interrupted", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
     sys.exit(status or 0)
+
+
+def _load_tensorflow() -> None:
+    """Imports TensorFlow and looks for devices, without the lines that its start prints whatever the log level.
+
+    They are shown when the import fails.
+    """
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as chatter:
+        stderr = os.dup(2)
+        os.dup2(chatter.fileno(), 2)
+        try:
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()
+        except BaseException:
+            chatter.seek(0)
+            os.write(stderr, chatter.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
 
 
 def _parse(argv: list[str]) -> None:
