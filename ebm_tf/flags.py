@@ -3,7 +3,7 @@
 Only the scripts of bin/ import this module; the library itself takes configs and never sees a flag. A script reads
 
     def main(config):
-        from ebm_tf.training import trainer  # TensorFlow is imported here, after the flags are parsed
+        from ebm_tf.training import run  # not above: TensorFlow is imported after the flags are parsed
         ...
 
     if __name__ == "__main__":

@@ -26,6 +26,7 @@ def rings_figure(
     data_density: np.ndarray,
     columns: dict[str, tuple[np.ndarray, np.ndarray]],
     path: str | os.PathLike,
+    rows: tuple[str, str] = ("samples from noise", "learned density"),
     limit: float = 4.0,
 ) -> None:
     """Fig. 2: the data density on the left; per column, above, the density of samples from noise, below, the model's.
@@ -34,6 +35,7 @@ def rings_figure(
       data_density: [G, G], x first.
       columns: title -> (density of samples [G, G], model density [G, G]).
       path: a PNG file.
+      rows: what the upper and the lower panels show.
       limit: the axes go from -limit to limit.
     """
     figure = Figure(figsize=(2.4 * (1 + len(columns)), 5.0), layout="constrained")  # no pyplot: needs no display
@@ -50,7 +52,7 @@ def rings_figure(
     draw(axes[0, 0], data_density, "data")
     axes[1, 0].axis("off")
     for column, (title, (samples, model)) in enumerate(columns.items(), start=1):
-        draw(axes[0, column], samples, f"{title}\nsamples from noise")
-        draw(axes[1, column], model, "learned density")
+        draw(axes[0, column], samples, f"{title}\n{rows[0]}")
+        draw(axes[1, column], model, rows[1])
     pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)

@@ -5,6 +5,7 @@ import pathlib
 
 from ebm_tf.config import ConfigError, EvaluateConfig, ReproduceConfig, Scheme
 from ebm_tf.evaluation import figures, runs
+from ebm_tf.training.run_dir import RunDir
 
 __all__ = ["fig2"]
 
@@ -45,9 +46,9 @@ def _rings_runs(root: pathlib.Path) -> dict[Scheme, list[runs.FinishedRun]]:
         raise ConfigError(f"--runs: expected a folder of runs. Received: runs={root}")
     found: dict[Scheme, list[runs.FinishedRun]] = {scheme: [] for scheme in Scheme}
     for path in sorted(root.glob("*/config.json")):
-        run = runs.load_run(path.parent)
-        if run.config.dataset == "rings":
-            found[run.config.scheme].append(run)
+        config = RunDir(path.parent).load_config()
+        if config.dataset == "rings":
+            found[config.scheme].append(runs.load_run(path.parent))
     if absent := [scheme.value for scheme, finished in found.items() if not finished]:
         raise ConfigError(
             f"--runs: expected a rings run of every scheme. Received: {root}, without {', '.join(absent)}"
@@ -61,6 +62,7 @@ def _numbers(run: runs.FinishedRun) -> dict:
         "run": run.run_dir.path.name,
         "seed": run.config.seed,
         "train_steps": run.config.train_steps,
+        "num_samples": results["short_run"]["num_samples"],
         "jensen_shannon_nats": results["density"]["jensen_shannon_nats"],
         "from_noise": results["short_run"]["from_noise"],
         "from_data": results["short_run"]["from_data"],

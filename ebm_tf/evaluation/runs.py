@@ -89,6 +89,8 @@ def evaluate(settings: EvaluateConfig) -> FinishedRun:
     tasks = {"density": _density, "short_run": _short_run}
     for name in settings.task_names:
         numbers, arrays = tasks[name](run, settings)
+        if not all(np.isfinite(array).all() for array in arrays.values()):
+            print(f"{name}: warning: values that are not finite; the energy or its chains have diverged")
         np.savez_compressed(run.run_dir.path / f"{name}.npz", **arrays)
         draft = run.results.with_suffix(".tmp")
         draft.write_text(json.dumps({**run.read_results(), name: numbers}, indent=2) + "\n")
@@ -110,8 +112,9 @@ def _density(run, settings):
     points = tf.constant(density.grid_points())
     energy = np.concatenate([run.energy(block, training=False).numpy() for block in tf.split(points, 161)])
     model = density.density_on_grid(-energy.astype(np.float64) / run.config.temperature)
+    divergence = density.jensen_shannon(data_density(), model)
     numbers = {
-        "jensen_shannon_nats": density.jensen_shannon(data_density(), model),
+        "jensen_shannon_nats": divergence if np.isfinite(divergence) else None,
         "grid": "161x161 over [-4, 4]^2, other coordinates 0",
         "temperature": run.config.temperature,
     }
@@ -165,7 +168,8 @@ def sample(settings: SampleConfig) -> pathlib.Path:
     np.savez_compressed(output / "samples.npz", x_init=x_init, x_final=x_final)
     if config.dataset == "rings":
         columns = {str(config.scheme): (density.kde_xy(x_init), density.kde_xy(x_final))}
-        figures.rings_figure(data_density(), columns, output / "samples.png")
+        rows = ("starts of chains", "ends of chains")
+        figures.rings_figure(data_density(), columns, output / "samples.png", rows)
     else:
         figures.save_image_grid(x_final[:256], output / "samples.png")
     return output

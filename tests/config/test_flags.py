@@ -60,8 +60,10 @@ import os, sys
 from ebm_tf import flags
 from ebm_tf.config import ConfigError, TrainConfig
 
+assert "tensorflow" not in sys.modules  # a mistyped flag does not wait for it
+
+
 def main(config):
-    assert "tensorflow" not in sys.modules
     assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == {level!r}
     {body}
 
