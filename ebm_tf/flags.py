@@ -103,25 +103,23 @@ def config_from_flags(config_cls: type) -> Any:
     return config_cls(**{field.name: FLAGS[field.name].value for field in dataclasses.fields(config_cls)})
 
 
-def run_main(main_fn: Callable[..., int | None], config_cls: type | None = None) -> NoReturn:
+def run_main(main_fn: Callable[[Any], int | None], config_cls: type) -> NoReturn:
     """Parses sys.argv, runs main_fn, and exits: 0 done, 2 bad input (one line on stderr), 130 interrupted.
 
     Any other exception of main_fn passes through: Python prints its traceback and exits 1.
 
     Args:
-      main_fn: Called with the config. Its return value, if an int, is the exit status. TensorFlow belongs inside it:
-        the log level that silences TensorFlow's start is set before.
-      config_cls: The dataclass whose fields are flags. None: the script defines its flags itself, and main_fn takes
-        no argument.
+      main_fn: Called with the config. Its return value, if an int, is the exit status. What needs TensorFlow is
+        imported inside it: flags are parsed before TensorFlow is loaded.
+      config_cls: The dataclass whose fields are the flags.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
-        if config_cls is not None:
-            define_flags(config_cls)
+        define_flags(config_cls)
         _parse(sys.argv)
-        arguments = [] if config_cls is None else [config_from_flags(config_cls)]
+        config = config_from_flags(config_cls)
         _load_tensorflow()
-        status = main_fn(*arguments)
+        status = main_fn(config)
     except (ConfigError, absl_flags.Error) as error:
         print(f"{os.path.basename(sys.argv[0])}: {_one_line(error)}", file=sys.stderr)
         sys.exit(EXIT_BAD_INPUT)

@@ -60,9 +60,6 @@ import os, sys
 from ebm_tf import flags
 from ebm_tf.config import ConfigError, TrainConfig
 
-assert "tensorflow" not in sys.modules  # a mistyped flag does not wait for it
-
-
 def main(config):
     assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == {level!r}
     {body}
@@ -88,6 +85,23 @@ def test_exit_status(body, status, stderr, monkeypatch):
     assert done.returncode == status
     assert done.stderr.endswith(stderr)
     assert ("Traceback" in done.stderr) == ("OSError" in body)
+
+
+def test_bad_input_found_by_main_is_the_only_line(monkeypatch):
+    """TensorFlow's start prints lines of its own at every log level."""
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
+    code = RUN_MAIN.format(body="raise ConfigError('what came')", level="2")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stderr == "-c: what came\n"
+
+
+def test_a_mistyped_flag_does_not_wait_for_tensorflow():
+    code = "import atexit, sys\natexit.register(lambda: print('tensorflow' in sys.modules))\n"
+    code += RUN_MAIN.format(body="return None", level="2")
+    command = [sys.executable, "-c", code]
+    for flags, loaded in (["--batchsize=3"], "False\n"), ([], "True\n"):
+        done = subprocess.run([*command, *flags], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.stdout == loaded
 
 
 def test_log_level_of_the_user_stays(monkeypatch):
