@@ -48,7 +48,7 @@ def _ring_batch(config, step):
 
 
 def _image_batches(config, start_step):
-    data = images.load(config.dataset, "train", config.data_dir, config.image_size)
+    data = images.load(config.dataset, config.train_split, config.data_dir, config.image_size)
     epoch_steps = len(data) // config.batch_size
     if not epoch_steps:
         raise ConfigError(f"--batch_size: expected at most {len(data)}. Received: batch_size={config.batch_size}")
