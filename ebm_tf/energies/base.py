@@ -1,5 +1,7 @@
 """The energy model: E(x, θ), with p(x) ∝ exp(−E(x, θ) / T)."""
 
+from collections.abc import Callable
+
 import keras
 import tensorflow as tf
 
@@ -32,8 +34,15 @@ class EnergyModel(keras.Model):
     def call(self, x, training=False):
         if tuple(x.shape[1:]) != self.event_shape:
             raise ValueError(f"expected x of shape [B, {', '.join(map(str, self.event_shape))}]. Received: {x.shape}")
-        output = self.network(x, training=training)
-        return self.energy_scale * tf.cast(tf.squeeze(output, axis=-1), tf.float32)
+        return self.prepare()(x)
+
+    def prepare(self) -> Callable[[tf.Tensor], tf.Tensor]:
+        """The energy at the weights of now, x [B, *event] -> float32 [B].
+
+        What does not depend on x is done here, once: call it outside the loop over a chain's steps. Nothing in the
+        network depends on Keras' training flag.
+        """
+        return lambda x: self.energy_scale * tf.cast(tf.squeeze(self.network(x, training=False), axis=-1), tf.float32)
 
     def energy_and_grad(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns (energy [B], energy_grad dE/dx [B, *event]) at x [B, *event]."""

@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-__all__ = ["EnergyFn", "LangevinInfo", "compile_chain", "langevin_chain", "langevin_step"]
+__all__ = ["EnergyFn", "LangevinInfo", "compile_chain", "energy_and_grad", "langevin_chain", "langevin_step", "prepare"]
 
 EnergyFn = Callable[[tf.Tensor], tf.Tensor]  # [B, *event] -> [B]
+PHILOX = 1  # TensorFlow's number of the algorithm, a counter-based generator
 
 
 class LangevinInfo(NamedTuple):
@@ -32,17 +33,35 @@ class LangevinInfo(NamedTuple):
     max_abs: tf.Tensor
 
 
-def _energy_and_grad(energy_fn: EnergyFn, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def energy_and_grad(energy_fn: EnergyFn, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """(E(x) float32 [B], ∂E/∂x [B, *event]) at x [B, *event]."""
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(x)
         energy = tf.cast(energy_fn(x), tf.float32)
     return energy, tape.gradient(energy, x)
 
 
+def prepare(energy_fn: EnergyFn) -> EnergyFn:
+    """energy_fn, what does not depend on x done once where it offers that. XLA leaves such work inside the loop."""
+    return energy_fn.prepare() if hasattr(energy_fn, "prepare") else energy_fn
+
+
+def _stream(seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Philox key [1] and counter [2], uint64, of a seed."""
+    return tf.raw_ops.StatelessRandomGetKeyCounter(seed=seed)
+
+
+def _normal(shape: tf.Tensor, stream: tuple[tf.Tensor, tf.Tensor], step: tf.Tensor) -> tf.Tensor:
+    """Draw number `step` of a stream. The upper half of the 128-bit counter is the step's, so no two draws overlap."""
+    key, counter = stream
+    counter += tf.stack([tf.constant(0, tf.uint64), tf.cast(step, tf.uint64)])
+    return tf.raw_ops.StatelessRandomNormalV2(shape=shape, key=key, counter=counter, alg=PHILOX)
+
+
 def langevin_step(
     energy_fn: EnergyFn, x: tf.Tensor, step_size: tf.Tensor, temperature: tf.Tensor, seed: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """One step of Eq. 9.
+    """One step of Eq. 9, the first of the chain with this seed.
 
     Law: x_next ~ N(x − ε ∂E/∂x, 2 ε T I). For E = k|x|²/2 the stationary variance is T / (k (1 − ε k / 2)), larger
       than the T / k of exp(−E/T); the bias vanishes with ε.
@@ -60,8 +79,12 @@ def langevin_step(
 
     Source: Eq. 9 (App. A.4); lines 23-24 of Algorithm 1.
     """
-    energy, energy_grad = _energy_and_grad(energy_fn, x)
-    z = tf.random.stateless_normal(tf.shape(x), seed, alg="philox")
+    return _step(energy_fn, x, step_size, temperature, _stream(seed), tf.constant(0))
+
+
+def _step(energy_fn, x, step_size, temperature, stream, step):
+    energy, energy_grad = energy_and_grad(energy_fn, x)
+    z = _normal(tf.shape(x), stream, step)
     noise_std = tf.sqrt(2.0 * step_size * temperature)
     return x - step_size * energy_grad + noise_std * z, energy, energy_grad
 
@@ -80,7 +103,7 @@ def langevin_chain(
     Limits: num_steps = 0 returns x_init. No gradient flows from the end to the start (Algorithm 1 stops it).
 
     Args:
-      energy_fn: [B, *event] -> [B]. Call models with training=False.
+      energy_fn: [B, *event] -> [B]. If it has a method prepare() -> energy_fn, that is called once, before the steps.
       x_init: [B, *event]; computed in float32 whatever the energy's dtype policy.
       num_steps: L, int32 []. Paper: 500 (Sec. 3).
       step_size: ε, float32 [] or broadcastable to x_init.
@@ -95,10 +118,10 @@ def langevin_chain(
     x_init = tf.stop_gradient(tf.cast(x_init, tf.float32))
     step_size, temperature = tf.cast(step_size, tf.float32), tf.cast(temperature, tf.float32)
     num_steps = tf.cast(num_steps, tf.int32)
+    energy_fn, stream = prepare(energy_fn), _stream(seed)
 
     def body(step, x, norm_sum):
-        step_seed = tf.random.experimental.stateless_fold_in(seed, step)
-        x_next, _, energy_grad = langevin_step(energy_fn, x, step_size, temperature, step_seed)
+        x_next, _, energy_grad = _step(energy_fn, x, step_size, temperature, stream, step)
         squares = tf.reduce_sum(tf.square(energy_grad), axis=list(range(1, x.shape.rank)))
         return step + 1, tf.ensure_shape(x_next, x_init.shape), norm_sum + tf.reduce_mean(tf.sqrt(squares))
 

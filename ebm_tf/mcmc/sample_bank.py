@@ -17,18 +17,20 @@ class SampleBank(tf.Module):
       size: number of chains. Paper: 60,000 (Sec. 3).
       event_shape: shape of one x.
       seed: int32 [2], of the noise.
+      dtype: in which states are kept: float32, or float16, which rounds each state as it is written.
     """
 
-    def __init__(self, size: int, event_shape: tuple[int, ...], seed: tf.Tensor):
+    def __init__(self, size: int, event_shape: tuple[int, ...], seed: tf.Tensor, dtype: str = "float32"):
         super().__init__(name="sample_bank")
-        self.samples = tf.Variable(chain_init.noise((size, *event_shape), seed), trainable=False, name="samples")
+        noise = tf.cast(chain_init.noise((size, *event_shape), seed), dtype)
+        self.samples = tf.Variable(noise, trainable=False, name="samples")
 
     def draw(self, batch_size: int, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Draws distinct slots. Returns (indices int32 [B], states float32 [B, *event])."""
         slots = tf.random.experimental.stateless_shuffle(tf.range(self.samples.shape[0]), seed, alg="philox")
         indices = slots[:batch_size]
-        return indices, tf.gather(self.samples, indices)
+        return indices, tf.cast(tf.gather(self.samples, indices), tf.float32)
 
     def write(self, indices: tf.Tensor, x: tf.Tensor) -> None:
         """Writes states x [B, *event] into the slots they were drawn from."""
-        self.samples.scatter_update(tf.IndexedSlices(x, indices))
+        self.samples.scatter_update(tf.IndexedSlices(tf.cast(x, self.samples.dtype), indices))

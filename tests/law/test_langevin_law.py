@@ -199,6 +199,29 @@ def test_same_seed_same_chain_other_seed_other_chain():
     assert np.all(np.abs(first - other) > 0)
 
 
+def test_the_step_is_the_first_of_the_chain():
+    """The same seed, the same noise."""
+    x_init = tf.constant(np.tile(X_INIT, (5, 1)))
+    step = langevin_step(quadratic, x_init, STEP_SIZE, TEMPERATURE, tf.constant([1, 2]))[0]
+    chain = langevin_chain(quadratic, x_init, 1, STEP_SIZE, TEMPERATURE, tf.constant([1, 2]))[0]
+    np.testing.assert_array_equal(step, chain)
+
+
+def test_an_energy_that_prepares_is_prepared_once_outside_the_loop():
+    """And its prepared form is what the chain runs on."""
+    calls = []
+
+    class Prepares:
+        def prepare(self):
+            calls.append(1)
+            return quadratic
+
+    arguments = (tf.constant(np.tile(X_INIT, (5, 1))), 6, STEP_SIZE, TEMPERATURE, tf.constant([1, 2]))
+    prepared = langevin_chain(Prepares(), *arguments)[0]
+    assert len(calls) == 1
+    np.testing.assert_array_equal(prepared, langevin_chain(quadratic, *arguments)[0])
+
+
 def test_one_step_returns_energy_and_gradient_at_its_start():
     x = tf.constant(np.tile(X_INIT, (5, 1)))
     x_next, energy, energy_grad = langevin_step(quadratic, x, STEP_SIZE, 0.0, tf.constant([1, 2]))

@@ -1,0 +1,151 @@
+"""ImageNet's energy as a function of its weights, arranged for Langevin steps on a GPU.
+
+A chain needs E and ∂E/∂x thousands of times with the same weights. The layers in image_net.py say what is computed;
+here the same numbers, to rounding, are computed in fewer passes over memory (measurements: docs/performance.md):
+
+- What depends on weights alone (reading, casting, joining) is done once, by `prepare`, outside the loop over steps.
+- The 3x3 convolution of 3 channels is a matrix product of windows of 3 rows by TILE + 2 pixels with a banded matrix
+  that gives TILE pixels at once, and so is its gradient: convolution kernels for 3 channels are slow both ways.
+- Attention joins the matrices that follow one another. With pooled positions p, q kᵀ = x W_q (p W_k)ᵀ = x (p A)ᵀ with
+  A = W_k W_qᵀ / √(C/2), and v W_o = p M with M = W_v W_o: queries are never made, and nothing is transposed.
+- The last convolution gives one number, so it is a weighted sum, taken in float32 whatever the dtype policy.
+"""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+__all__ = ["Attention", "Weights", "energy", "prepare"]
+
+SLOPE = 0.2  # of LeakyReLU
+TILE = 16  # pixels of one row that are computed together; every image size is a multiple
+ONES = 6  # the first meets the bias; as many as make a window's 168 numbers a multiple of 8, which matrix units like
+
+
+class Attention(NamedTuple):
+    """One non-local block. keys: A [C, C]; values: M [C, C]; bias [C]."""
+
+    keys: tf.Tensor
+    values: tf.Tensor
+    bias: tf.Tensor
+
+
+class Weights(NamedTuple):
+    """All that the energy needs.
+
+    Attributes:
+      first: [9 (TILE + 2) + ONES, TILE n_f], the banded matrix of the first convolution and its bias.
+      convolutions: (kernel [4, 4, C, 2C], bias [2C]) each.
+      attentions: after the first convolutions of these, one each; may be empty.
+      last: float32 [H, W, C] kernel of the last convolution, [] bias.
+    """
+
+    first: tf.Tensor
+    convolutions: list[tuple[tf.Tensor, tf.Tensor]]
+    attentions: list[Attention]
+    last: tuple[tf.Tensor, tf.Tensor]
+
+
+def prepare(convolutions, blocks, dtype) -> Weights:
+    """Reads, casts and joins weights. Differentiable: gradients reach the layers' variables.
+
+    Args:
+      convolutions: the five Conv2D layers of ImageNet, in order.
+      blocks: its NonLocalBlocks, in order; may be empty.
+      dtype: in which the products are taken.
+    """
+    first, *middle, last = [(_read(layer.kernel, dtype), _read(layer.bias, dtype)) for layer in convolutions]
+    return Weights(
+        first=_banded(*first),
+        convolutions=middle,
+        attentions=[_join(block, dtype) for block in blocks],
+        last=(tf.cast(last[0][..., 0], tf.float32), tf.cast(last[1][0], tf.float32)),
+    )
+
+
+def energy(weights: Weights, x: tf.Tensor) -> tf.Tensor:
+    """The network's output at x [B, S, S, 3], float32 [B]."""
+    size = x.shape[1]
+    state = tf.matmul(_windows(tf.cast(x, weights.first.dtype)), weights.first)
+    state = tf.nn.leaky_relu(tf.reshape(state, [-1, size, size, state.shape[-1] // TILE]), SLOPE)
+    for level, (kernel, bias) in enumerate(weights.convolutions):
+        state = tf.nn.leaky_relu(tf.nn.conv2d(state, kernel, 2, "SAME") + bias, SLOPE)
+        if level < len(weights.attentions):
+            state = _attend(weights.attentions[level], state)
+    kernel, bias = weights.last
+    return tf.reduce_sum(tf.cast(state, tf.float32) * kernel, axis=[1, 2, 3]) + bias
+
+
+def _read(variable, dtype) -> tf.Tensor:
+    """Rounded to dtype at once, as Keras does within its layers."""
+    return tf.cast(tf.convert_to_tensor(variable), dtype)
+
+
+def _join(block, dtype) -> Attention:
+    layers = (block.query, block.key, block.value, block.output_conv)
+    query, key, value, output = (tf.cast(_read(layer.kernel, dtype)[0, 0], tf.float32) for layer in layers)
+    keys = tf.matmul(key, query, transpose_b=True) / query.shape[1] ** 0.5
+    return Attention(
+        tf.cast(keys, dtype), tf.cast(tf.matmul(value, output), dtype), _read(block.output_conv.bias, dtype)
+    )
+
+
+def _attend(block: Attention, state: tf.Tensor) -> tf.Tensor:
+    """state + softmax(x (p A)ᵀ) (p M) + bias, [B, H, W, C]."""
+    height, width, channels = state.shape[1:]
+    pooled = tf.reshape(_pool(state), [-1, channels])
+    keys, values = (
+        tf.reshape(tf.matmul(pooled, w), [-1, height * width // 4, channels]) for w in (block.keys, block.values)
+    )
+    x = tf.reshape(state, [-1, height * width, channels])
+    x += tf.matmul(_softmax(tf.matmul(x, keys, transpose_b=True)), values) + block.bias
+    return tf.reshape(x, [-1, height, width, channels])
+
+
+@tf.custom_gradient
+def _pool(state):
+    """Means of 2x2 positions. Slices, and a broadcast backward, fuse with their neighbours; pooling ops do not."""
+    height, width, channels = state.shape[1:]
+
+    def gradient(upstream):
+        shape = [tf.shape(upstream)[0], height // 2, 2, width // 2, 2, channels]
+        spread = tf.broadcast_to(0.25 * upstream[:, :, None, :, None, :], shape)
+        return tf.reshape(spread, [-1, height, width, channels])
+
+    corners = [state[:, row::2, column::2] for row in (0, 1) for column in (0, 1)]
+    return 0.25 * tf.add_n(corners), gradient
+
+
+@tf.custom_gradient
+def _softmax(logits):
+    """Computed in float32, and its gradient too, but kept in the dtype of the logits between the two."""
+    shares = tf.cast(tf.nn.softmax(tf.cast(logits, tf.float32)), logits.dtype)
+
+    def gradient(upstream):
+        weights, slopes = tf.cast(shares, tf.float32), tf.cast(upstream, tf.float32)
+        products = weights * slopes
+        return tf.cast(products - weights * tf.reduce_sum(products, axis=-1, keepdims=True), logits.dtype)
+
+    return shares, gradient
+
+
+def _banded(kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+    """Of a 3x3 kernel [3, 3, C, F]: entry (row r, pixel p, channel c; pixel j, filter f) is kernel[r, p - j, c, f]."""
+    filters = kernel.shape[-1]
+    eye = tf.eye(TILE + 2, TILE, dtype=kernel.dtype)
+    shifts = tf.stack([tf.roll(eye, shift, axis=0) for shift in range(3)])  # shifts[d, p, j] = 1 where p - j = d
+    band = tf.einsum("dpj,rdcf->rpcjf", shifts, kernel)
+    biases = tf.pad(tf.tile(bias, [TILE])[None], [[0, ONES - 1], [0, 0]])
+    return tf.concat([tf.reshape(band, [-1, TILE * filters]), biases], axis=0)
+
+
+def _windows(x: tf.Tensor) -> tf.Tensor:
+    """[B, S, S, C] -> [B S S/TILE, 3 (TILE + 2) C + ONES]: what the pixels of one tile see, 0 outside, then ones."""
+    size, channels = x.shape[1], x.shape[3]
+    x = tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]])
+    tiles = [-1, size + 2, size // TILE, TILE * channels]
+    last_two = tf.reshape(x[:, :, 2:], tiles)[..., -2 * channels :]  # the pixels after a tile's own, as TILE > 2
+    wide = tf.concat([tf.reshape(x[:, :, :-2], tiles), last_two], axis=-1)
+    rows = [wide[:, row : row + size] for row in range(3)]
+    windows = tf.concat([*rows, tf.ones_like(rows[0][..., :ONES])], axis=-1)
+    return tf.reshape(windows, [-1, windows.shape[-1]])

@@ -1,0 +1,179 @@
+"""Have the chains settled, and how many independent samples are they worth?
+
+For N records of C chains of one number f(x), each chain cut into halves:
+
+    R̂ = √(V / W),  V = variance of all, W = mean variance within a half chain                 (Gelman & Rubin 1992)
+    ESS = C N / τ,  τ = 1 + 2 Σ_k ρ_k over the first positive pairs of autocorrelations        (Geyer 1992)
+    drift = slope over time of the mean of f
+
+ESS is of the rank-normalised records ("bulk" ESS, Vehtari et al. 2021): a heavy tail cannot spoil it. Everything is
+computed on the CPU in float64, by tfp.mcmc.
+"""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from scipy import special, stats
+
+__all__ = ["R_HAT_LIMIT", "ChainDiagnostics", "bulk_ess", "diagnose", "drift", "split_r_hat", "verdict"]
+
+MIN_RECORDS = 8  # four per half chain
+R_HAT_LIMIT, ESS_WANTED = 1.01, 400  # Vehtari et al. (2021)
+DRIFT_LIMIT = 0.1  # over the record, in standard deviations of f
+
+
+class ChainDiagnostics(NamedTuple):
+    """Numbers of one statistic f(x) of chains.
+
+    Attributes:
+      r_hat: split R̂. 1 when every half chain has the same mean.
+      ess: bulk effective sample size, of all chains together.
+      autocorrelation_time: τ in moves: how many moves of one chain are worth one independent sample.
+      mean: mean of f over chains and records.
+      std: its standard deviation.
+      mean_std_error: standard error of the mean, from the chains' own means, which are independent.
+      drift: change of f per 1,000 moves, least squares, mean over chains.
+      drift_std_error: its standard error, from the chains' own slopes.
+      drift_over_std: |drift| over the whole record, in units of std.
+    """
+
+    r_hat: float
+    ess: float
+    autocorrelation_time: float
+    mean: float
+    std: float
+    mean_std_error: float
+    drift: float
+    drift_std_error: float
+    drift_over_std: float
+
+
+@contextlib.contextmanager
+def _on_the_cpu() -> Iterator[None]:
+    """On the CPU, without TFP's warning that the imaginary part of an autocorrelation, which is 0, is left out."""
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with tf.device("CPU"):
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _split(values):
+    """[N, C] -> [N // 2, 2 C]: halves of chains as chains. Of an odd N the last record is left out."""
+    half = len(values) // 2
+    return np.concatenate([values[:half], values[half : 2 * half]], axis=1)
+
+
+def _rank_normalised(values):
+    ranks = stats.rankdata(values).reshape(values.shape)  # ties get their mean rank
+    return special.ndtri((ranks - 0.375) / (values.size + 0.25))
+
+
+def split_r_hat(values: np.ndarray) -> float:
+    """R̂ over half chains. TFP's potential_scale_reduction is its square.
+
+    Law: tends to 1 for chains of one law, to √(1 + variance of the chains' means / W) for settled chains of several.
+    Limits: records that do not vary at all give 1; records that vary only between chains give inf.
+
+    Args:
+      values: [N, C], f at N records of C chains.
+    """
+    import tensorflow_probability as tfp  # 2 s, and tf-keras: only for who needs it
+
+    if np.ptp(values) == 0:
+        return 1.0
+    with _on_the_cpu():
+        states = tf.constant(values, tf.float64)
+        square = tfp.mcmc.potential_scale_reduction(states, independent_chain_ndims=1, split_chains=True)
+    return float(np.sqrt(square.numpy()))
+
+
+def bulk_ess(values: np.ndarray) -> float:
+    """Bulk effective sample size of N records of C chains, [N, C].
+
+    Law: tends to C N (1 - a) / (1 + a) for an autoregression with coefficient a. Its own relative error is about
+      that of τ: small only when N is many τ.
+    Limits: records that do not vary give 1: they say nothing. Never above C N log10(C N), as in Vehtari et al.
+    """
+    import tensorflow_probability as tfp
+
+    if np.ptp(values) == 0:
+        return 1.0
+    with _on_the_cpu():
+        states = tf.constant(_rank_normalised(_split(values)), tf.float64)
+        ess = tfp.mcmc.effective_sample_size(states, filter_beyond_positive_pairs=True, cross_chain_dims=1)
+    return float(min(ess.numpy(), values.size * np.log10(values.size)))
+
+
+def drift(values: np.ndarray, moves_per_record: float) -> tuple[float, float]:
+    """(slope per 1,000 moves, its standard error): mean and error of the mean of the chains' least-squares slopes.
+
+    Args:
+      values: [N, C], C ≥ 2.
+      moves_per_record: moves between records.
+    """
+    time = np.arange(len(values)) * moves_per_record / 1_000
+    time = time - time.mean()
+    slopes = time @ (values - values.mean(axis=0)) / (time @ time)
+    return float(slopes.mean()), float(slopes.std(ddof=1) / np.sqrt(len(slopes)))
+
+
+def diagnose(values: np.ndarray, moves_per_record: float) -> ChainDiagnostics:
+    """All numbers of one statistic.
+
+    Args:
+      values: [N, C], f at N ≥ 8 evenly spaced records of C ≥ 2 chains. Finite.
+      moves_per_record: moves between records.
+
+    Raises:
+      ValueError: too few records or chains, or values that are not finite.
+    """
+    values = np.asarray(values, np.float64)
+    if values.ndim != 2 or len(values) < MIN_RECORDS or values.shape[1] < 2:
+        raise ValueError(f"expected at least {MIN_RECORDS} records of 2 chains, [N, C]. Received: {values.shape}")
+    if not np.isfinite(values).all():
+        raise ValueError("expected finite records. Received: a chain that has diverged")
+    slope, slope_error = drift(values, moves_per_record)
+    ess, std = bulk_ess(values), float(values.std())
+    length = len(values) * moves_per_record / 1_000
+    return ChainDiagnostics(
+        r_hat=split_r_hat(values),
+        ess=ess,
+        autocorrelation_time=values.size * moves_per_record / ess,
+        mean=float(values.mean()),
+        std=std,
+        mean_std_error=float(values.mean(axis=0).std(ddof=1) / np.sqrt(values.shape[1])),
+        drift=slope,
+        drift_std_error=slope_error,
+        drift_over_std=abs(slope) * length / std if std else 0.0,
+    )
+
+
+def verdict(diagnostics: dict[str, ChainDiagnostics]) -> str:
+    """One line in words: have the chains settled, and by which numbers.
+
+    Args:
+      diagnostics: name of the statistic -> its numbers.
+    """
+    worst_r_hat = max(diagnostics, key=lambda name: diagnostics[name].r_hat)
+    least_ess = min(diagnostics, key=lambda name: diagnostics[name].ess)
+    most_drift = max(diagnostics, key=lambda name: diagnostics[name].drift_over_std)
+    r_hat, ess = diagnostics[worst_r_hat].r_hat, diagnostics[least_ess].ess
+    moved = diagnostics[most_drift]
+    # A drift counts when it is both large and no accident (four standard errors).
+    drifts = moved.drift_over_std > DRIFT_LIMIT and abs(moved.drift) > 4 * moved.drift_std_error
+    parts = [
+        f"split R-hat {r_hat:.3f} of {worst_r_hat} ({'at most' if r_hat <= R_HAT_LIMIT else 'above'} {R_HAT_LIMIT})",
+        f"bulk ESS {ess:.0f} of {least_ess} ({'at least' if ess >= ESS_WANTED else 'below'} {ESS_WANTED})",
+        f"drift {moved.drift_over_std:.2f} standard deviations of {most_drift} over the record"
+        f" ({'a trend' if drifts else 'no trend'})",
+    ]
+    settled = r_hat <= R_HAT_LIMIT and ess >= ESS_WANTED and not drifts
+    return ("settled: " if settled else "not settled: ") + "; ".join(parts)

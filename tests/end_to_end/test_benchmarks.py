@@ -1,0 +1,46 @@
+"""benchmarks/: the programs run, and say what is missing. What they measure is not tested."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def run(*arguments, status=0):
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=600, stdin=subprocess.DEVNULL
+    )
+    assert done.returncode == status, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_langevin_times_ours_and_says_what_is_missing(tmp_path):
+    output = tmp_path / "table.json"
+    rows = "ours/float32/graph,nobody/float32/eager"
+    small = ["--networks=tiny_8_attention", "--num_chains=2", "--rounds=2", "--seconds=0.05"]
+    table = run("benchmarks/langevin.py", *small, f"--rows={rows}", f"--output={output}")
+    ours, missing = json.loads(output.read_text())["rows"]
+    assert ours["energy_error"] < 1e-4 and ours["grad_error"] < 1e-4
+    assert ours["ms_per_step"] > 0 and ours["compile_s"] > 0
+    # Products per weight and place of 8 filters: 32²·216, 16²·2,048, 8²·8,192, 4²·32,768, 1,024; attention's
+    # 16²·(2·128 + 128/2) + 2·256·64·8 and 8²·(2·512 + 512/2) + 2·64·16·16. Two operations each, forward and back.
+    products = 221_184 + 3 * 524_288 + 1_024 + 81_920 + 262_144 + 81_920 + 32_768
+    assert ours["gflop_per_step"] == pytest.approx(2 * 4e-9 * products)
+    assert missing["error"].startswith("no nobody here: pip install -r requirements-bench.txt")
+    assert "ours/float32/graph" in table and "no nobody here" in table
+
+
+def test_train_reports_the_share_that_is_not_langevin(tmp_path):
+    output = tmp_path / "numbers.json"
+    small = ["--dataset=rings", "--num_filters=4", "--batch_size=2", "--num_steps=2", "--updates=30"]
+    run("benchmarks/train.py", *small, f"--output={output}")
+    numbers = json.loads(output.read_text())
+    assert numbers["updates_per_s"] == pytest.approx(1e3 / numbers["ms_per_update"])
+    # Two steps of four chains are too short to time on a busy machine: only that the numbers belong together.
+    langevin_ms = numbers["num_steps"] * numbers["ms_per_langevin_step"]
+    assert numbers["share_not_langevin"] == pytest.approx(1 - langevin_ms / numbers["ms_per_update"])
+    assert numbers["first_update_s"] > 0 and numbers["ms_per_batch_of_input"] > 0

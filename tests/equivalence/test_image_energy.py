@@ -1,0 +1,143 @@
+"""ImageNet's energy as image_energy.py arranges it for a GPU, against its Keras layers with the same weights."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ebm_tf.energies import ImageNet, image_energy
+from ebm_tf.mcmc.langevin import compile_chain
+
+SETTINGS = {
+    "attention": {},
+    "no attention": {"attention": False},
+    "48 pixels": {"image_size": 48},
+    "E / T": {"energy_scale": 0.005},
+}
+
+
+def build(policy="float32", by=0.05, **settings):
+    """An ImageNet moved away from the zeros at which attention is the identity and biases do not matter."""
+    keras.utils.set_random_seed(91)
+    model = ImageNet(num_filters=8, dtype=policy, **settings)
+    rng = np.random.default_rng(92)
+    for variable in model.trainable_variables:
+        variable.assign_add(by * rng.standard_normal(variable.shape))
+    return model
+
+
+def draw(model, batch=3):
+    return tf.random.stateless_normal([batch, *model.event_shape], [93, 94])
+
+
+def by_layers(model):
+    return lambda x: model.energy_scale * tf.cast(model.network(x, training=False)[:, 0], tf.float32)
+
+
+def energy_and_grads(energy_fn, x, variables):
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        energy = energy_fn(x)
+    return [energy, *tape.gradient(energy, [x, *variables])]
+
+
+def relative_error(value, expected):
+    value, expected = (np.asarray(v, np.float64) for v in (value, expected))
+    return np.linalg.norm(value - expected) / np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+def test_energy_and_every_gradient_to_rounding(settings):
+    """Of E by x and by each weight: sums of up to 2,000 products in float32, another order."""
+    model = build(**settings)
+    x, variables = draw(model), model.trainable_variables
+    expected = energy_and_grads(by_layers(model), x, variables)
+    values = energy_and_grads(lambda x: model.prepare_for_gpu()(x), x, variables)
+    for value, wanted in zip(values, expected, strict=True):
+        assert value.shape == wanted.shape
+        assert relative_error(value, wanted) < 1e-5
+
+
+def test_the_comparison_sees_a_wrong_formula():
+    """The negative control: one row too low, a bias left out, keys not scaled."""
+    model = build()
+    x = draw(model)
+    weights = image_energy.prepare(*layers_of(model), "float32")
+    expected = by_layers(model)(x)
+    keys = [block._replace(keys=2 * block.keys) for block in weights.attentions]
+    biases = [(kernel, 0 * bias) for kernel, bias in weights.convolutions]
+    wrong = [
+        weights._replace(first=tf.roll(weights.first, 3, axis=0)),
+        weights._replace(convolutions=biases),
+        weights._replace(attentions=keys),
+    ]
+    for each in wrong:
+        assert relative_error(image_energy.energy(each, x), expected) > 1e-4
+
+
+def layers_of(model):
+    layers = model.network.layers
+    blocks = [layer for layer in layers if layer.name.startswith("non_local")]
+    return [layer for layer in layers if isinstance(layer, keras.layers.Conv2D)], blocks
+
+
+def test_bfloat16_errs_no_more_than_the_layers_do():
+    """Both against float32; the two round in different places."""
+    exact, half = build(), build("mixed_bfloat16")
+    x = draw(exact, batch=16)
+    expected = energy_and_grads(by_layers(exact), x, [])
+    layers = energy_and_grads(by_layers(half), x, [])
+    arranged = energy_and_grads(half.prepare_for_gpu(), x, [])
+    for value, plain, wanted in zip(arranged, layers, expected, strict=True):
+        assert value.dtype == tf.float32
+        assert relative_error(value, wanted) < 1.5 * relative_error(plain, wanted) < 0.15
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_a_call_is_the_prepared_energy(policy, monkeypatch):
+    """Where there is a GPU. Under mixed_bfloat16 Keras casts x and weights on the way into a call."""
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [kind])
+    model = build(policy)
+    x = draw(model)
+    np.testing.assert_array_equal(model(x), model.prepare_for_gpu()(x))
+    assert model(x).dtype == tf.float32
+
+
+def test_on_a_cpu_a_call_is_the_layers(monkeypatch):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
+    model = build()
+    x = draw(model)
+    np.testing.assert_array_equal(model(x), by_layers(model)(x))
+
+
+def test_prepared_is_at_the_weights_of_then():
+    model = build()
+    x = draw(model)
+    prepared = model.prepare_for_gpu()
+    before = prepared(x)
+    for variable in model.trainable_variables:
+        variable.assign(2.0 * variable)
+    np.testing.assert_array_equal(prepared(x), before)
+    assert relative_error(model.prepare_for_gpu()(x), before) > 0.1
+
+
+@pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "xla"])
+def test_chain_on_the_arranged_energy_is_the_chain(jit_compile):
+    """At T = 0, where no random number enters; 3 steps, so rounding has little time to grow."""
+    model = build(by=0.02)
+    x_init, seed = draw(model, batch=2), tf.constant([95, 96])
+    expected = compile_chain(by_layers(model), model.event_shape, jit_compile)(x_init, 3, 0.1, 0.0, seed)
+    value = compile_chain(Prepared(model), model.event_shape, jit_compile)(x_init, 3, 0.1, 0.0, seed)
+    assert relative_error(value[0] - x_init, expected[0] - x_init) < 1e-4
+    for one, other in zip(value[1], expected[1], strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4)
+
+
+class Prepared:
+    """An energy_fn with prepare, which a chain must use in place of the call."""
+
+    def __init__(self, model):
+        self.prepare = model.prepare_for_gpu
+
+    def __call__(self, x):
+        raise AssertionError("the chain did not prepare its energy")
