@@ -1,8 +1,10 @@
 """Evaluates a finished run.
 
-  bin/evaluate.py --workdir=RUN --tasks=density,short_run
+  bin/evaluate.py --workdir=RUN --tasks=short_run,long_run,energies,ood
+  bin/evaluate.py --model=FILE.keras --output=DIR --tasks=energies,ood
 
-Writes RUN/results.json, a key per task with its settings, RUN/figures/*.png and the arrays as RUN/*.npz.
+Writes RUN/results.json, a key per task with its settings, RUN/figures/*.png and the arrays as RUN/*.npz. A task that
+was done before with the same model and settings is skipped; one that was killed goes on from RUN/partial/.
 """
 
 import pathlib
@@ -15,10 +17,9 @@ from ebm_tf.config import EvaluateConfig
 
 
 def main(settings: EvaluateConfig) -> None:
-    from ebm_tf.evaluation import runs  # TensorFlow: after the flags have been checked
+    from ebm_tf.evaluation import tasks  # TensorFlow: after the flags have been checked
 
-    run = runs.evaluate(settings)
-    print(f"wrote {run.results}")
+    print(f"wrote {tasks.evaluate(settings).results}")
 
 
 if __name__ == "__main__":

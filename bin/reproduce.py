@@ -1,8 +1,10 @@
-"""Redraws a figure of the paper from finished runs.
+"""Rebuilds figures and tables of the paper from finished and evaluated runs, ours beside the paper's.
 
-  bin/reproduce.py --artifact=fig2 --runs=ROOT --output=DIR
+  bin/reproduce.py --artifact=fig3,table1 --runs=ROOT --output=DIR
+  bin/reproduce.py --artifact=all --runs=ROOT --output=DIR
 
-Writes DIR/fig2.png and DIR/fig2.json, with ours beside the paper's.
+Writes DIR/<artifact>.png or .csv, and .json; for all also DIR/index.html, one page that needs no other file. Reads
+saved arrays: needs no GPU. fig2 evaluates rings runs that have not been.
 """
 
 import pathlib
@@ -15,10 +17,11 @@ from ebm_tf.config import ReproduceConfig
 
 
 def main(settings: ReproduceConfig) -> None:
-    from ebm_tf.evaluation import reproduce  # TensorFlow: after the flags have been checked
+    from ebm_tf.evaluation import reproduce  # after the flags have been checked
 
-    print(f"wrote {reproduce.fig2(settings)}")
+    for path in reproduce.reproduce(settings, flags.load_tensorflow):
+        print(f"wrote {path}")
 
 
 if __name__ == "__main__":
-    flags.run_main(main, ReproduceConfig)
+    flags.run_main(main, ReproduceConfig, needs_tensorflow=False)

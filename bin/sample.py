@@ -1,6 +1,7 @@
 """Samples from a trained energy by Langevin dynamics.
 
   bin/sample.py --workdir=RUN --num_samples=64 --num_steps=500 --init=noise --output=DIR
+  bin/sample.py --model=FILE.keras --num_steps=500 --step_size=1 --temperature=5e-5 --output=DIR
 
 Writes DIR/samples.npz and DIR/samples.png.
 """
@@ -15,9 +16,9 @@ from ebm_tf.config import SampleConfig
 
 
 def main(settings: SampleConfig) -> None:
-    from ebm_tf.evaluation import runs  # TensorFlow: after the flags have been checked
+    from ebm_tf.evaluation import sampling  # TensorFlow: after the flags have been checked
 
-    print(f"wrote {runs.sample(settings)}/samples.npz and samples.png")
+    print(f"wrote {sampling.sample(settings)}/samples.npz and samples.png")
 
 
 if __name__ == "__main__":

@@ -7,9 +7,20 @@ its XY marginal, and the model's to exp(−E/T).
 import numpy as np
 from scipy import special, stats
 
+from ebm_tf.config import EvaluateConfig
 from ebm_tf.data import rings
+from ebm_tf.evaluation.runs import FinishedRun, PartialArrays, TaskResult, energies
 
-__all__ = ["AXIS", "density_on_grid", "grid_points", "jensen_shannon", "kde_xy", "on_ring_shares"]
+__all__ = [
+    "AXIS",
+    "data_density",
+    "density_on_grid",
+    "density_task",
+    "grid_points",
+    "jensen_shannon",
+    "kde_xy",
+    "on_ring_shares",
+]
 
 AXIS = np.linspace(-4.0, 4.0, 161)
 
@@ -54,3 +65,21 @@ def kde_xy(x: np.ndarray, bandwidth: float = 0.1) -> np.ndarray:
     kernels = [stats.norm.pdf(AXIS[:, None], loc=xy[:, axis], scale=bandwidth) for axis in (0, 1)]
     density = kernels[0] @ kernels[1].T
     return density / max(density.sum(), np.finfo(float).tiny)
+
+
+def data_density() -> np.ndarray:
+    """A.1's density on the grid, [161, 161]."""
+    points = grid_points()
+    return density_on_grid(rings.log_prob_xy(points[:, 0], points[:, 1]))
+
+
+def density_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays) -> TaskResult:
+    """The model's density on the grid and its divergence from A.1's. Takes seconds: keeps nothing in partial."""
+    energy = energies(run, grid_points(), settings.batch_size)
+    model = density_on_grid(-energy.astype(np.float64) / run.config.temperature)
+    numbers = {
+        "jensen_shannon_nats": jensen_shannon(data_density(), model),
+        "grid": "161x161 over [-4, 4]^2, other coordinates 0",
+        "temperature": run.config.temperature,
+    }
+    return TaskResult(numbers, {"model_density": model})

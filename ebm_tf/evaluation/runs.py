@@ -1,175 +1,320 @@
-"""Evaluating finished runs: the tasks of bin/evaluate.py, their results.json and arrays."""
+"""Finished runs, and what the tasks of bin/evaluate.py share: results, arrays that survive a kill, chains in blocks."""
 
+import contextlib
+import dataclasses
+import functools
+import hashlib
 import json
 import os
 import pathlib
-from typing import Any, NamedTuple
+import shutil
+from collections.abc import Iterator
+from typing import Any, NamedTuple, TypeVar
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from ebm_tf import data
-from ebm_tf.config import ConfigError, EvaluateConfig, SampleConfig, TrainConfig
-from ebm_tf.data import rings
+from ebm_tf.config import ConfigError, EvaluateConfig, SampleConfig, Scheme, TrainConfig
+from ebm_tf.data import images
 from ebm_tf.energies import EnergyModel
-from ebm_tf.evaluation import density, figures
+from ebm_tf.evaluation import devices
 from ebm_tf.mcmc import chain_init
 from ebm_tf.training.run_dir import RunDir
-from ebm_tf.training.trainer import energy_chain_fn, step_sizes
+from ebm_tf.training.trainer import energy_chain_fn, step_sizes, use_xla
 
-__all__ = ["FinishedRun", "data_density", "evaluate", "fig2_column", "load_run", "run_chains", "sample"]
+__all__ = [
+    "FinishedRun",
+    "PartialArrays",
+    "TaskResult",
+    "block_seed",
+    "blocks",
+    "energies",
+    "load_model",
+    "load_run",
+    "noise_starts",
+    "resolve",
+    "run_chains",
+    "to_stored",
+]
 
-CHAINS_AT_ONCE = 1_000
+Settings = TypeVar("Settings", EvaluateConfig, SampleConfig)
+
+# What the random numbers of a block are for.
+NOISE_STARTS, DATA_STARTS, CHAINS = 5, 6, 7
 
 
-class FinishedRun(NamedTuple):
-    """A run with its settings and its trained energy."""
+class TaskResult(NamedTuple):
+    """What a task hands back.
+
+    Attributes:
+      numbers: JSON values, for results.json.
+      arrays: for RUN/<task>.npz, which is not written when there are none. A np.memmap is streamed.
+    """
+
+    numbers: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class FinishedRun:
+    """A run with its settings and its trained energy, which is read when it is first asked for.
+
+    Attributes:
+      run_dir: the folder that results go to.
+      config: the run's settings.
+      model: the .keras file of the energy.
+      loaded: the energy, where it has been read already.
+    """
 
     run_dir: RunDir
     config: TrainConfig
-    energy: EnergyModel
+    model: pathlib.Path
+    loaded: EnergyModel | None = None
+
+    @functools.cached_property
+    def energy(self) -> EnergyModel:
+        """The trained energy. Raises ConfigError when the file holds none."""
+        return self.loaded or load_model(self.model, "workdir" if self.model == self.run_dir.model else "model")
+
+    @functools.cached_property
+    def model_id(self) -> str:
+        """The first 16 hexadecimal digits of the sha256 of the model's file."""
+        try:
+            return hashlib.sha256(self.model.read_bytes()).hexdigest()[:16]
+        except OSError as error:
+            raise ConfigError(f"--workdir: expected {self.model} to be readable. Received: {error}") from error
+
+    @functools.cached_property
+    def energy_fns(self) -> list[devices.Replica]:
+        """Per device, the energy as a compiled function, float32 [B, *event] -> [B]."""
+        signature = [tf.TensorSpec([None, *self.config.event_shape], tf.float32)]
+
+        def make_fn(energy):
+            return tf.function(
+                lambda x: energy(x, training=False),
+                input_signature=signature,
+                jit_compile=use_xla(self.config),
+                autograph=False,
+            )
+
+        return devices.replicate(self.energy, make_fn)
+
+    @functools.cached_property
+    def chain_fns(self) -> list[devices.Replica]:
+        """Per device, langevin_chain of the energy, compiled; see energy_chain_fn."""
+        return devices.replicate(self.energy, lambda energy: energy_chain_fn(energy, self.config))
 
     @property
     def results(self) -> pathlib.Path:
         return self.run_dir.path / "results.json"
 
     def read_results(self) -> dict[str, Any]:
-        """results.json, a key per task; {} before the first."""
-        return json.loads(self.results.read_text()) if self.results.exists() else {}
+        """results.json, a key per task; {} before the first. Raises ConfigError when it cannot be read."""
+        return self.run_dir.read_results()
+
+    def arrays(self, task: str) -> dict[str, np.ndarray]:
+        """The arrays that a task left in RUN/<task>.npz.
+
+        Raises:
+          ConfigError: there are none, they cannot be read, or they are of an older model.keras.
+        """
+        path = self.run_dir.path / f"{task}.npz"
+        made = f"made by bin/evaluate.py --workdir={self.run_dir.path} --tasks={task}"
+        if not path.exists():
+            raise ConfigError(f"--workdir: expected {path}, {made}. Received: no such file")
+        model = self.read_results().get(task, {}).get("model", self.model_id)
+        if model != self.model_id:
+            raise ConfigError(f"--workdir: expected {path} of the model as it is now, {made}. Received: an older one's")
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return _Arrays(path, {name: file[name] for name in file.files})
+        except Exception as error:  # NumPy and zipfile raise a dozen kinds on a damaged file
+            line = " ".join(str(error).split())[:200]
+            raise ConfigError(f"--workdir: expected {path} whole, {made} once it is gone. Received: {line}") from error
+
+
+class _Arrays(dict):
+    """Arrays by name; one that is missing is an error of the file's."""
+
+    def __init__(self, path: pathlib.Path, arrays: dict[str, np.ndarray]):
+        super().__init__(arrays)
+        self.path = path
+
+    def __missing__(self, name):
+        raise ConfigError(f"--workdir: expected {self.path} with {name}. Received: {', '.join(self)[:200]}")
 
 
 def load_run(workdir: str | os.PathLike) -> FinishedRun:
     """The run in a folder.
 
     Raises:
-      ConfigError: no run, not finished, or its model cannot be read.
+      ConfigError: no run, or not finished.
     """
     run_dir = RunDir(workdir)
     config = run_dir.load_config()
     if not run_dir.model.exists():
         raise ConfigError(f"--workdir: expected a finished run, with model.keras. Received: {run_dir.path}")
-    try:
-        energy = keras.models.load_model(run_dir.model, compile=False)
-    except (OSError, ValueError) as error:
-        line = " ".join(str(error).split())[:200]
-        raise ConfigError(f"--workdir: expected a model.keras that Keras can read. Received: {line}") from error
-    return FinishedRun(run_dir, config, energy)
+    return FinishedRun(run_dir, config, run_dir.model)
 
 
-def run_chains(run: FinishedRun, x_init: np.ndarray, num_steps: int, step_scale: float, seed: int) -> np.ndarray:
-    """Ends of chains from x_init [N, *event], in blocks; float32 [N, *event].
-
-    Law: langevin_chain's, with the run's temperature and step_scale times its step sizes.
-    Limits: num_steps = 0 returns x_init.
-    """
-    chain_fn = energy_chain_fn(run.energy, run.config)
-    sizes, temperature = step_scale * step_sizes(run.config), tf.constant(run.config.temperature)
-    ends = []
-    for block, start in enumerate(range(0, len(x_init), CHAINS_AT_ONCE)):
-        x_block = tf.constant(x_init[start : start + CHAINS_AT_ONCE], tf.float32)
-        block_seed = tf.constant([seed, 100 + block], tf.int32)
-        ends.append(chain_fn(x_block, tf.constant(num_steps), sizes, temperature, block_seed)[0].numpy())
-    return np.concatenate(ends)
-
-
-def _noise(config: TrainConfig, num_samples: int, seed: int) -> np.ndarray:
-    return chain_init.noise((num_samples, *config.event_shape), tf.constant([seed, 5], tf.int32)).numpy()
-
-
-def evaluate(settings: EvaluateConfig) -> FinishedRun:
-    """Runs the tasks that settings names, and writes RUN/results.json, arrays and figures.
+def load_model(path: str | os.PathLike, flag: str = "model") -> EnergyModel:
+    """The energy in a .keras file, which a flag named.
 
     Raises:
-      ConfigError: no finished run, or a task that its data have not.
+      ConfigError: Keras cannot read it, or it is no energy of this package.
     """
-    run = load_run(settings.workdir)
-    if "density" in settings.task_names and run.config.dataset != "rings":
-        raise ConfigError(f"--tasks: expected density for a rings run only. Received: {run.config.dataset}")
-    tasks = {"density": _density, "short_run": _short_run}
-    for name in settings.task_names:
-        numbers, arrays = tasks[name](run, settings)
-        if not all(np.isfinite(array).all() for array in arrays.values()):
-            print(f"{name}: warning: values that are not finite; the energy or its chains have diverged")
-        np.savez_compressed(run.run_dir.path / f"{name}.npz", **arrays)
-        draft = run.results.with_suffix(".tmp")
-        draft.write_text(json.dumps({**run.read_results(), name: numbers}, indent=2) + "\n")
-        draft.replace(run.results)
-        print(f"{name}: {json.dumps(numbers)}")
-    if run.config.dataset == "rings" and {"density", "short_run"} <= set(run.read_results()):
-        title = f"{run.config.scheme}"
-        figures.rings_figure(data_density(), {title: fig2_column(run)}, run.run_dir.figures / "fig2.png")
-    return run
+    try:
+        energy = keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras, h5py and zipfile raise a dozen kinds on a foreign or damaged file
+        line = " ".join(str(error).split())[:200]
+        raise ConfigError(f"--{flag}: expected a .keras file that Keras can read. Received: {path}: {line}") from error
+    if not isinstance(energy, EnergyModel):
+        kind = type(energy).__name__
+        raise ConfigError(f"--{flag}: expected a file with an energy of ebm_tf. Received: {path}, a {kind}")
+    return energy
 
 
-def data_density() -> np.ndarray:
-    """A.1's density on the grid, [161, 161]."""
-    points = density.grid_points()
-    return density.density_on_grid(rings.log_prob_xy(points[:, 0], points[:, 1]))
+def resolve(settings: Settings, config: TrainConfig) -> Settings:
+    """settings with a value in every place where None stands for one that depends on the run.
 
-
-def _density(run, settings):
-    points = tf.constant(density.grid_points())
-    energy = np.concatenate([run.energy(block, training=False).numpy() for block in tf.split(points, 161)])
-    model = density.density_on_grid(-energy.astype(np.float64) / run.config.temperature)
-    divergence = density.jensen_shannon(data_density(), model)
-    numbers = {
-        "jensen_shannon_nats": divergence if np.isfinite(divergence) else None,
-        "grid": "161x161 over [-4, 4]^2, other coordinates 0",
-        "temperature": run.config.temperature,
-    }
-    return numbers, {"model_density": model}
-
-
-def _short_run(run, settings):
-    config = run.config
-    x_init = {"noise": _noise(config, settings.num_samples, settings.seed)}
-    if config.dataset == "rings":
-        x_init["data"] = rings.sample(settings.num_samples, tf.constant([settings.seed, 6], tf.int32)).numpy()
-    ends = {start: run_chains(run, x, config.num_steps, 1.0, settings.seed) for start, x in x_init.items()}
-    numbers = {"num_samples": settings.num_samples, "num_steps": config.num_steps, "seed": settings.seed}
-    numbers["finite"] = {start: bool(np.isfinite(x).all()) for start, x in ends.items()}
-    if config.dataset == "rings":
-        numbers |= {f"from_{start}": density.on_ring_shares(x) for start, x in ends.items()}
+    Images of the hybrid are sampled with L = 1,000 and epsilon = 2 (Sec. 3), all others as in training.
+    """
+    is_rings = config.dataset == "rings"
+    at_test = (1_000, 2.0) if config.scheme is Scheme.HYBRID and not is_rings else (config.num_steps, config.step_size)
+    values: dict[str, Any] = {"num_steps": at_test[0], "step_size": at_test[1], "data_dir": config.data_dir}
+    if isinstance(settings, EvaluateConfig):
+        values |= {"num_samples": 5_000 if is_rings else 50_000, "reference_split": config.train_split}
     else:
-        figures.save_image_grid(ends["noise"][:64], run.run_dir.figures / "short_run.png")
-    return numbers, {f"x_from_{start}": x for start, x in ends.items()}
+        values["temperature"] = config.temperature
+    missing = {name: value for name, value in values.items() if getattr(settings, name) is None}
+    return dataclasses.replace(settings, **missing)
 
 
-def fig2_column(run: FinishedRun) -> tuple[np.ndarray, np.ndarray]:
-    """(density of samples from noise, model density) on the grid, from the arrays that evaluate saved."""
-    with np.load(run.run_dir.path / "short_run.npz") as short, np.load(run.run_dir.path / "density.npz") as grid:
-        return density.kde_xy(short["x_from_noise"]), grid["model_density"]
+class PartialArrays:
+    """The arrays of a task at work, on disk: a task that was killed goes on after its last mark.
+
+    A task opens its arrays, then for every block from blocks_done on fills its part of them and marks it. What was
+    written after the last mark is written again, so a block must not read what it overwrites.
+
+    Attributes:
+      blocks_done: blocks marked so far.
+
+    Args:
+      folder: where the arrays lie.
+      key: says what they are of (settings, model); a folder with another key is cleared.
+    """
+
+    def __init__(self, folder: pathlib.Path, key: str):
+        self.folder, self.key = pathlib.Path(folder), key
+        self._state = self.folder / "state.json"
+        self._arrays: dict[str, np.memmap] = {}
+        self.blocks_done = 0
+        try:
+            state = json.loads(self._state.read_bytes())
+            if state["key"] == key and type(state["blocks_done"]) is int and state["blocks_done"] >= 0:
+                self.blocks_done = state["blocks_done"]
+                return
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            pass  # none, or one that was damaged
+        self.remove()
+        self.folder.mkdir(parents=True)
+
+    def array(self, name: str, shape: tuple[int, ...], dtype: Any) -> np.memmap:
+        """The array of this name on disk; zeros at first. One of another shape or type starts the task anew."""
+        path, shape, dtype = self.folder / f"{name}.npy", tuple(shape), np.dtype(dtype)
+        array = _open(path)
+        if array is None or array.shape != shape or array.dtype != dtype:
+            self._state.unlink(missing_ok=True)
+            self.blocks_done = 0
+            array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+            with path.open("r+b") as file:  # a full disk is told now: later the system would kill the process
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        self._arrays[name] = array
+        return array
+
+    def mark(self, blocks_done: int) -> None:
+        """Says that so many blocks are whole: flushes the arrays, then records the number, whole or not at all."""
+        for array in self._arrays.values():
+            array.flush()
+        draft = self._state.with_suffix(".tmp")
+        draft.write_text(json.dumps({"key": self.key, "blocks_done": blocks_done}))
+        draft.replace(self._state)
+        self.blocks_done = blocks_done
+
+    def remove(self) -> None:
+        """Removes the folder, and partial/ around it when no other task is at work."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            self.folder.parent.rmdir()
 
 
-def sample(settings: SampleConfig) -> pathlib.Path:
-    """Runs chains of a trained energy and writes samples.npz and samples.png.
+def _open(path: pathlib.Path) -> np.memmap | None:
+    """The array in a file, to be changed; None if there is none, or it was cut short."""
+    try:
+        np.lib.format.open_memmap(path, mode="r")  # which, unlike r+, does not lengthen a short file
+        return np.lib.format.open_memmap(path, mode="r+")
+    except (OSError, ValueError):
+        return None
+
+
+def blocks(total: int, batch_size: int) -> Iterator[tuple[int, slice]]:
+    """(i, slice) of the blocks of at most batch_size that make up total."""
+    for block, start in enumerate(range(0, total, batch_size)):
+        yield block, slice(start, min(start + batch_size, total))
+
+
+def block_seed(seed: int | tf.Tensor, purpose: int, block: int, step: int = 0) -> tf.Tensor:
+    """int32 [2], a function of its arguments: random numbers of one block (from one step on), for one purpose."""
+    folded = tf.random.experimental.stateless_fold_in(tf.convert_to_tensor([seed, purpose], tf.int32), block)
+    return tf.random.experimental.stateless_fold_in(folded, step)
+
+
+def noise_starts(run: FinishedRun, num_chains: int, seed: int, block: int) -> np.ndarray:
+    """Starts from N(0, I) of one block of chains, float32 [num_chains, *event]."""
+    shape = (num_chains, *run.config.event_shape)
+    return chain_init.noise(shape, block_seed(seed, NOISE_STARTS, block)).numpy()
+
+
+def run_chains(
+    run: FinishedRun, x_init: np.ndarray, num_steps: int, step_size: float, seed: tf.Tensor
+) -> tuple[np.ndarray, np.ndarray]:
+    """One block of chains, split over the devices of this host.
+
+    Law: langevin_chain's, with the run's temperature and, on the rings, its step_ratio. The numbers of part i are a
+      function of (seed, i): on another number of devices chains differ.
+    Limits: num_steps = 0 returns x_init.
+
+    Args:
+      run: gives energy and temperature.
+      x_init: float32 [B, *event].
+      num_steps: L.
+      step_size: epsilon.
+      seed: int32 [2].
 
     Returns:
-      The folder.
-
-    Raises:
-      ConfigError: no finished run, or no data to start at.
+      (x_final float32 [B, *event], energy at it float32 [B]).
     """
-    run = load_run(settings.workdir)
     config = run.config
-    num_steps = config.num_steps if settings.num_steps is None else settings.num_steps
-    step_scale = 1.0 if settings.step_size is None else settings.step_size / config.step_size
-    if settings.init == "noise":
-        x_init = _noise(config, settings.num_samples, settings.seed)
-    elif config.dataset == "rings":
-        x_init = rings.sample(settings.num_samples, tf.constant([settings.seed, 6], tf.int32)).numpy()
-    else:
-        pixels = data.images.load(config.dataset, "test", settings.data_dir or config.data_dir, config.image_size)
-        x_init = data.images.to_unit_range(pixels[: settings.num_samples]).numpy()
-    x_final = run_chains(run, x_init, num_steps, step_scale, settings.seed)
-    output = pathlib.Path(settings.output)
-    output.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(output / "samples.npz", x_init=x_init, x_final=x_final)
-    if config.dataset == "rings":
-        columns = {str(config.scheme): (density.kde_xy(x_init), density.kde_xy(x_final))}
-        rows = ("starts of chains", "ends of chains")
-        figures.rings_figure(data_density(), columns, output / "samples.png", rows)
-    else:
-        figures.save_image_grid(x_final[:256], output / "samples.png")
-    return output
+    sizes, temperature = (step_size / config.step_size) * step_sizes(config), tf.constant(config.temperature)
+
+    def args_of(part):
+        part_seed = tf.random.experimental.stateless_fold_in(seed, part) if part else seed
+        return tf.constant(num_steps), sizes, temperature, part_seed
+
+    parts = devices.run_on_all(run.chain_fns, x_init, args_of)
+    return np.concatenate([x for x, _ in parts]), np.concatenate([info.energy_final for _, info in parts])
+
+
+def energies(run: FinishedRun, x: np.ndarray, batch_size: int) -> np.ndarray:
+    """Energies float32 [N] of x [N, *event], block by block; uint8 images are scaled to [-1, 1]."""
+    energy = np.empty(len(x), np.float32)
+    for _, part in blocks(len(x), batch_size):
+        x_part = images.to_unit_range(x[part]).numpy() if x.dtype == np.uint8 else np.asarray(x[part], np.float32)
+        energy[part] = np.concatenate(devices.run_on_all(run.energy_fns, x_part))
+    return energy
+
+
+def to_stored(run: FinishedRun, x: np.ndarray) -> np.ndarray:
+    """States as the .npz files keep them: images uint8 (NaN becomes 0), rings float32."""
+    return x if run.config.dataset == "rings" else images.to_uint8(x)

@@ -1,5 +1,7 @@
 """Every flag file of configs/ parses, and every bad value says what was expected."""
 
+import dataclasses
+import math
 import pathlib
 import subprocess
 import sys
@@ -8,9 +10,11 @@ import pytest
 from absl import flags as absl_flags
 
 from ebm_tf.config import ConfigError, Scheme, TrainConfig
+from ebm_tf.training.run_dir import RunDir
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / "configs").glob("*.flags"))
+DATASETS = {"rings": "rings", "cifar": "cifar10", "flowers": "oxford_flowers102"}
 SCHEMES = ("data", "noise", "persistent", "persistent_refresh", "hybrid")
 
 # Parses a flag file in a fresh process (absl's flags are global) and prints the settings as JSON.
@@ -18,12 +22,13 @@ PRINT_CONFIG = """
 import json
 from ebm_tf import flags
 from ebm_tf.config import TrainConfig
-flags.run_main(lambda config: print(json.dumps(config.to_dict())), TrainConfig)
+flags.run_main(lambda config: print(json.dumps(config.to_dict())), TrainConfig, needs_tensorflow=False)
 """
 
 BAD_VALUES = [
-    ("dataset", "mnist", "--dataset: expected one of rings, cifar10 (Sec. 3, A.1). Received: dataset=mnist"),
+    ("dataset", "mnist", "--dataset: expected one of rings, cifar10, oxford_flowers102 (Sec. 3, A.1)"),
     ("image_size", 31, "--image_size: expected a multiple of 16"),
+    ("train_split", "train+val", "--train_split: expected splits of cifar10 joined by +: train, test (Sec. 3)"),
     ("data_noise", -0.1, "--data_noise: expected a finite number, 0 or more. Received: data_noise=-0.1"),
     ("batch_size", 0, "--batch_size: expected a whole number, 1 or more (Alg. 1). Received: batch_size=0"),
     ("num_filters", 0, "--num_filters: expected a whole number, 1 or more"),
@@ -48,6 +53,19 @@ BAD_VALUES = [
     ("log_every", 0, "--log_every: expected a whole number, 1 or more"),
     ("figure_every", 0, "--figure_every: expected a whole number, 1 or more"),
     ("checkpoint_every", 0, "--checkpoint_every: expected a whole number, 1 or more"),
+    ("keep_checkpoints", 0, "--keep_checkpoints: expected a whole number, 1 or more"),
+    ("best_metric", "fid", "--best_metric: expected one of none, loss, total/std, total/snr, energy/data"),
+    ("bank_dtype", "int8", "--bank_dtype: expected one of float32, float16"),
+    ("on_divergence", "ignore", "--on_divergence: expected one of stop, rollback"),
+    ("max_rollbacks", -1, "--max_rollbacks: expected a whole number, 0 or more"),
+    ("rollback_rate", 2.0, "--rollback_rate: expected a number in (0, 1]"),
+    ("rollbacks", -1, "--rollbacks: expected a whole number, 0 or more"),
+    ("max_energy", 0.0, "--max_energy: expected a number above 0; inf for no bound"),
+    ("max_energy_difference", -1.0, "--max_energy_difference: expected a number above 0; inf for no bound (Eq. 7)"),
+    ("max_energy_grad_norm", math.nan, "--max_energy_grad_norm: expected a number above 0; inf for no bound"),
+    ("max_abs_x", 0.0, "--max_abs_x: expected a number above 0; inf for no bound"),
+    ("device", "tpu", "--device: expected one of auto, cpu, gpu"),
+    ("strategy", "tpu", "--strategy: expected one of one_device, mirrored, multi_worker"),
     ("jit_compile", "yes", "--jit_compile: expected one of auto, true, false"),
 ]
 
@@ -77,6 +95,43 @@ def test_a_batch_must_fit_into_the_bank():
         TrainConfig(scheme="persistent", batch_size=11, bank_size=10)
 
 
+@pytest.mark.parametrize(
+    ("dataset", "train_split", "test_split"),
+    [
+        ("cifar10", "train", "test"),
+        ("cifar10", "train[:90%]", "test"),
+        ("cifar10", "test", "train"),
+        ("oxford_flowers102", "train+validation", "test"),
+        ("oxford_flowers102", "train + validation[10:]", "test"),
+        ("oxford_flowers102", "test+validation", "train"),
+        ("oxford_flowers102", "test", "train+validation"),
+    ],
+)
+def test_what_trains_does_not_test(dataset, train_split, test_split):
+    assert TrainConfig(dataset=dataset, train_split=train_split).test_split == test_split
+
+
+@pytest.mark.parametrize("train_split", ["train+validation+test", "train[:90%]+validation+test[:1]"])
+def test_one_split_is_left_to_test(train_split):
+    message = "^--train_split: expected to leave out one of train, validation, test to test"
+    with pytest.raises(ConfigError, match=message):
+        TrainConfig(dataset="oxford_flowers102", train_split=train_split)
+
+
+@pytest.mark.parametrize("train_split", ["", "+", "train+", "extra", "train,test"])
+def test_unknown_splits_are_refused(train_split):
+    with pytest.raises(ConfigError, match=r"^--train_split: expected splits of cifar10 joined by \+: train, test"):
+        TrainConfig(train_split=train_split)
+
+
+def test_a_resumed_run_keeps_its_splits(tmp_path):
+    config = TrainConfig(dataset="oxford_flowers102", train_split="train+validation")
+    run_dir = RunDir(tmp_path / "run")
+    run_dir.prepare(config)
+    with pytest.raises(ConfigError, match=r"^--train_split: expected train\+validation, as the run in"):
+        run_dir.check(dataclasses.replace(config, train_split="test", resume=True))
+
+
 def test_dict_round_trip():
     config = TrainConfig(dataset="rings", scheme="persistent", bank_size=500)
     assert TrainConfig.from_dict(config.to_dict()) == config
@@ -97,7 +152,7 @@ def read_flagfile(path):
 
 
 def test_all_files_are_there():
-    expected = {f"{dataset}_{scheme}" for dataset in ("rings", "cifar") for scheme in SCHEMES}
+    expected = {f"{dataset}_{scheme}" for dataset in DATASETS for scheme in SCHEMES}
     expected |= {"rings_demo", "smoke", "cifar_hybrid_lambda10", "cifar_hybrid_lambda50"}
     assert expected <= {path.stem for path in CONFIGS}
 
@@ -117,7 +172,7 @@ def test_flagfile_says_what_it_is(path):
     )
     assert "# Reproduces" in text
     settings = read_flagfile(path)
-    assert settings["dataset"] == ("cifar10" if path.stem.startswith("cifar") else "rings")
+    assert settings["dataset"] == DATASETS.get(path.stem.partition("_")[0], "rings")
     assert ("cd_weight" in settings) == (settings["scheme"] == "hybrid")
     name = path.stem.partition("_")[2]
     if name in SCHEMES:
@@ -134,3 +189,11 @@ def test_cifar_files_hold_the_papers_values(path):
         assert float(settings["cd_weight"]) == float(path.stem.partition("_lambda")[2] or 25)
     if Scheme(settings["scheme"]).has_bank:
         assert float(settings["bank_size"]) == 60_000
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_flowers_files_are_the_cifar_files_on_other_data(scheme):
+    flowers = read_flagfile(ROOT / "configs" / f"flowers_{scheme}.flags")
+    cifar = read_flagfile(ROOT / "configs" / f"cifar_{scheme}.flags")
+    assert flowers.pop("train_split") == "train+validation"
+    assert flowers == {**cifar, "dataset": "oxford_flowers102"}

@@ -3,7 +3,9 @@
 import numpy as np
 import tensorflow as tf
 
+from ebm_tf.config import TrainConfig
 from ebm_tf.training.losses import energy_difference
+from ebm_tf.training.trainer import Trainer
 
 
 def test_literals():
@@ -34,3 +36,22 @@ def test_nothing_to_tell_apart_gives_zeros():
 
 def test_sign_is_data_minus_chain():
     assert energy_difference(tf.zeros([2]), tf.ones([2]))["energy_difference"] == -1.0
+
+
+def test_a_trainer_logs_paired_spreads():
+    """Fig. 6 reads these. Chains of no length stay at the data: paired, data-initialised differences are all 0, while
+    those of the noise component have the spread of E(x) - E(x_hat) and the total is the noise component alone.
+    """
+    config = TrainConfig(dataset="rings", batch_size=32, num_filters=4, cd_weight=7.0, step_size=1e-12, temperature=0.0)
+    trainer = Trainer(config)
+    trainer.compile()
+    x = tf.random.stateless_normal((32, 10), [1, 2])
+    names, (_, data), _, _ = trainer._chain_starts(x, tf.constant([3, 4]))
+    assert names == ["noise_init", "data_init"]
+    np.testing.assert_array_equal(data, x)
+    energy = trainer.energy(x, training=False)
+    scalars = trainer.train_step(x)
+    assert float(tf.math.reduce_std(energy)) > 1e-3  # unpaired, the data component would have about this times root 2
+    np.testing.assert_allclose(scalars["data_init/std"], 0.0, atol=1e-6)
+    assert scalars["noise_init/std"] > 1e-3
+    np.testing.assert_allclose(scalars["total/std"], scalars["noise_init/std"], rtol=1e-3)

@@ -1,0 +1,89 @@
+"""bin/sample.py: chains of a trained energy, as arrays and a picture."""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+
+from ebm_tf.config import ConfigError, SampleConfig, Scheme, TrainConfig
+from ebm_tf.evaluation import density, figures
+from ebm_tf.evaluation.chains import data_starts
+from ebm_tf.evaluation.runs import (
+    CHAINS,
+    FinishedRun,
+    block_seed,
+    blocks,
+    load_model,
+    load_run,
+    noise_starts,
+    resolve,
+    run_chains,
+)
+from ebm_tf.training.run_dir import RunDir, make_folder
+
+__all__ = ["sample"]
+
+
+def sample(settings: SampleConfig) -> pathlib.Path:
+    """Runs chains and writes samples.npz (x_init, x_final, float32 [N, *event]) and samples.png.
+
+    Law: see runs.run_chains, with T replaced by settings.temperature where given.
+    Limits: num_steps = 0 writes the starts.
+
+    Returns:
+      The folder.
+
+    Raises:
+      ConfigError: no finished run or model, or not as many data to start at.
+    """
+    run = load_run(settings.workdir) if settings.workdir else _bare(settings)
+    settings = resolve(settings, run.config)
+    assert settings.num_steps is not None and settings.step_size and settings.temperature is not None  # by resolve
+    run = dataclasses.replace(run, config=dataclasses.replace(run.config, temperature=settings.temperature))
+    parts = list(blocks(settings.num_samples, settings.batch_size))
+    if settings.init == "data":
+        x_init = data_starts(run, settings.num_samples, settings.data_dir, "num_samples")
+    else:
+        x_init = np.concatenate(
+            [noise_starts(run, part.stop - part.start, settings.seed, block) for block, part in parts]
+        )
+    output = pathlib.Path(settings.output)
+    run.energy  # noqa: B018  read it before anything is written
+    try:
+        make_folder(output)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--output: expected a folder that can be written. Received: {error}") from error
+    x_final = np.empty_like(x_init)
+    for block, part in parts:
+        seed = block_seed(settings.seed, CHAINS, block)
+        x_final[part], _ = run_chains(run, x_init[part], settings.num_steps, settings.step_size, seed)
+    if not np.isfinite(x_final).all():
+        print("warning: chains that are not finite; the energy or its chains have diverged")
+    draft = output / "samples.draft.npz"
+    np.savez_compressed(draft, x_init=x_init, x_final=x_final)
+    draft.replace(output / "samples.npz")
+    _draw(run, x_init, x_final, output / "samples.png")
+    return output
+
+
+def _bare(settings: SampleConfig) -> FinishedRun:
+    """A run made up around a .keras file: its chains are those of noise-initialised training in the paper (Sec. 3)."""
+    energy = load_model(settings.model or "")
+    config = TrainConfig(scheme=Scheme.NOISE, data_dir=settings.data_dir)
+    if len(energy.event_shape) == 3:
+        config = dataclasses.replace(config, image_size=energy.event_shape[0])
+    else:
+        config = dataclasses.replace(config, dataset="rings")
+        if None in (settings.num_steps, settings.step_size, settings.temperature):
+            expected = "--num_steps, --step_size and --temperature beside a model of the rings"
+            raise ConfigError(f"--model: expected {expected}. Received: model={settings.model}")
+    return FinishedRun(RunDir(settings.output), config, pathlib.Path(settings.model or ""), energy)
+
+
+def _draw(run: FinishedRun, x_init: np.ndarray, x_final: np.ndarray, path: pathlib.Path) -> None:
+    if run.config.dataset != "rings":
+        figures.save_image_grid(x_final[:256], path)
+        return
+    title = str(run.config.scheme) if run.model == run.run_dir.model else run.model.stem
+    columns = {title: (density.kde_xy(x_init), density.kde_xy(x_final))}
+    figures.rings_figure(density.data_density(), columns, path, ("starts of chains", "ends of chains"))

@@ -1,0 +1,249 @@
+"""The tasks of bin/evaluate.py: which there are, what each needs, and running those whose results are not there yet.
+
+RUN/results.json has a key per task:
+
+    {"model": id of model.keras, "settings": {what the task read}, "inputs": {task it read: digest},
+     "files": {path in settings: digest}, **numbers}
+
+A task for which these four are those of its entry is not run again.
+"""
+
+import hashlib
+import json
+import math
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ebm_tf.config import ConfigError, EvaluateConfig, TrainConfig
+from ebm_tf.evaluation import chains, density, diagnostics, fid, figures, likelihood, mala, neighbours, ood
+from ebm_tf.evaluation.runs import FinishedRun, PartialArrays, TaskResult, load_model, load_run, resolve
+from ebm_tf.training.run_dir import RunDir, make_folder
+
+__all__ = ["TASKS", "Task", "evaluate"]
+
+BARE_TASKS = ("energies", "ood")  # run no chains: all they need is an energy
+
+
+def _nothing(run: FinishedRun, settings: EvaluateConfig) -> list[str]:
+    return []
+
+
+class Task(NamedTuple):
+    """One task.
+
+    Attributes:
+      fn: does it.
+      settings: fields of EvaluateConfig that its results depend on. Not data_dir: where data lie does not matter.
+      data: "rings" or "images" if it is for these alone.
+      inputs: tasks whose arrays it reads, of this run under these settings.
+      check: raises ConfigError for what can be known to be missing before any task runs. Other returns are ignored.
+      has_arrays: whether it leaves a .npz.
+    """
+
+    fn: Callable[[FinishedRun, EvaluateConfig, PartialArrays], TaskResult]
+    settings: tuple[str, ...]
+    data: str = ""
+    inputs: Callable[[FinishedRun, EvaluateConfig], list[str]] = _nothing
+    check: Callable[[FinishedRun, EvaluateConfig], Any] = _nothing
+    has_arrays: bool = True
+
+
+_CHAIN = ("seed", "step_size", "batch_size")
+_FEATURES = ("fid_features", "inception_graph", "fid_samples", "reference_split")
+_PATHS = ("fid_features", "inception_graph", "ood_data")  # settings that may name files: what these hold matters too
+
+TASKS: dict[str, Task] = {
+    "density": Task(density.density_task, (), "rings"),
+    "short_run": Task(chains.short_run_task, (*_CHAIN, "num_samples", "num_steps")),
+    "long_run": Task(chains.long_run_task, (*_CHAIN, "num_chains", "long_run_steps")),
+    "data_init": Task(chains.data_init_task, (*_CHAIN, "num_chains", "data_init_steps"), check=chains.check_data_init),
+    "bank": Task(chains.bank_task, (*_CHAIN, "num_samples", "num_steps"), check=chains.check_bank),
+    "mala": Task(
+        mala.mala_task,
+        ("seed", "num_chains", "mala_steps", "mala_warmup_steps", "mala_target", "mala_step_sizes", "mala_count"),
+        check=mala.check_mala,
+    ),
+    "diagnostics": Task(
+        diagnostics.diagnostics_task,
+        ("seed", "num_chains", "long_run_steps"),
+        inputs=diagnostics.diagnostics_inputs,
+        check=diagnostics.check_diagnostics,
+    ),
+    "likelihood": Task(
+        likelihood.likelihood_task,
+        ("seed", "num_chains", "num_samples", "ais_steps"),
+        check=likelihood.check_likelihood,
+    ),
+    "energies": Task(
+        ood.energies_task,
+        ("num_samples", "ood_data"),
+        "images",
+        inputs=ood.energies_inputs,
+        check=ood.check_energies,
+    ),
+    "ood": Task(ood.ood_task, ("num_samples", "ood_data"), "images", check=ood.check_ood),
+    "neighbours": Task(
+        neighbours.neighbours_task,
+        (*_FEATURES, "neighbour_samples", "num_neighbours"),
+        "images",
+        inputs=neighbours.neighbours_inputs,
+        check=neighbours.check_neighbours,
+    ),
+    "fid": Task(
+        fid.fid_task,
+        (*_FEATURES, "num_samples", "seed"),
+        "images",
+        inputs=fid.fid_inputs,
+        check=fid.check_fid,
+        has_arrays=False,
+    ),
+}
+
+
+def evaluate(settings: EvaluateConfig) -> FinishedRun:
+    """Runs the tasks that settings names, and writes RUN/results.json, arrays and figures.
+
+    What a killed task had done lies in RUN/partial/<task>/, and the next call goes on from there.
+
+    Raises:
+      ConfigError: no finished run, a task that its data have not, or something that a task needs is missing. Known
+        before any task runs.
+    """
+    run = _open(settings)
+    settings = resolve(settings, run.config)
+    due = _plan(run, settings)
+    if due:
+        run.energy  # noqa: B018  a model that cannot be read is told before the data are
+    for name in due:
+        TASKS[name].check(run, settings)
+    try:
+        make_folder(run.run_dir.figures)
+    except (OSError, ValueError) as error:
+        flag = "workdir" if settings.workdir else "output"
+        raise ConfigError(f"--{flag}: expected a folder that can be written. Received: {error}") from error
+    for name in settings.task_names:
+        if name in due:
+            _do(run, settings, name)
+        else:
+            print(f"{name}: has been done with this model and these settings", flush=True)
+    results = run.read_results()
+    if run.config.dataset == "rings" and all(_has_results(run, results, name) for name in ("density", "short_run")):
+        column = density.kde_xy(run.arrays("short_run")["x_from_noise"]), run.arrays("density")["model_density"]
+        path = run.run_dir.figures / "fig2.png"
+        figures.rings_figure(density.data_density(), {f"{run.config.scheme}": column}, path)
+    return run
+
+
+def _open(settings: EvaluateConfig) -> FinishedRun:
+    """The run, or one made up around a bare model: images of CIFAR-10, and results that go to settings.output."""
+    if settings.workdir:
+        return load_run(settings.workdir)
+    assert settings.model and settings.output  # EvaluateConfig sees to it
+    if others := sorted(set(settings.task_names) - set(BARE_TASKS)):
+        expected = f"{' and '.join(BARE_TASKS)} with --model, since chains need a run's settings"
+        raise ConfigError(f"--tasks: expected {expected}. Received: {', '.join(others)}")
+    if (pathlib.Path(settings.output) / "config.json").exists():
+        raise ConfigError(f"--output: expected a folder that is not a run's. Received: {settings.output}")
+    energy = load_model(settings.model)
+    if len(energy.event_shape) != 3:
+        raise ConfigError(f"--model: expected an energy of images. Received: one of shape {energy.event_shape}")
+    config = TrainConfig(dataset="cifar10", image_size=energy.event_shape[0], data_dir=settings.data_dir)
+    return FinishedRun(RunDir(settings.output), config, pathlib.Path(settings.model), energy)
+
+
+def _plan(run: FinishedRun, settings: EvaluateConfig) -> list[str]:
+    """The tasks asked for that must be run, in order. Raises ConfigError for those that cannot."""
+    results = run.read_results()
+    due: list[str] = []
+    for name in settings.task_names:
+        task = TASKS[name]
+        kind = "rings" if run.config.dataset == "rings" else "images"
+        if task.data not in ("", kind):
+            raise ConfigError(f"--tasks: expected {name} for {task.data} only. Received: a run of {run.config.dataset}")
+        inputs = task.inputs(run, settings)
+        for needed in set(inputs) - set(settings.task_names):
+            if not _has_results(run, results, needed):
+                raise ConfigError(
+                    f"--tasks: expected {needed} before {name}, as in --tasks={needed},{name}. Received: a run without "
+                    f"{needed} of this model.keras"
+                )
+        done = _has_results(run, results, name) and not set(inputs) & set(due)
+        if not done or not _identity(run, settings, name).items() <= results[name].items():
+            due.append(name)
+    return due
+
+
+def _has_results(run: FinishedRun, results: dict[str, Any], name: str) -> bool:
+    """Whether the task has been done with this model."""
+    there = not TASKS[name].has_arrays or (run.run_dir.path / f"{name}.npz").exists()
+    return there and results.get(name, {}).get("model") == run.model_id
+
+
+def _identity(run: FinishedRun, settings: EvaluateConfig, name: str) -> dict[str, Any]:
+    """All that a task's results depend on."""
+    results, task = run.read_results(), TASKS[name]
+    identity = {"model": run.model_id, "settings": {field: getattr(settings, field) for field in task.settings}}
+    if inputs := task.inputs(run, settings):
+        identity["inputs"] = {needed: _digest(results.get(needed)) for needed in sorted(inputs)}
+    named = ",".join(getattr(settings, field) or "" for field in _PATHS if field in task.settings)
+    parts = [part.strip() for part in named.split(",") if part.strip()]
+    if files := {part: digest for part in parts if (digest := _content(pathlib.Path(os.path.expanduser(part))))}:
+        identity["files"] = files
+    return identity
+
+
+def _content(path: pathlib.Path) -> str:
+    """Digest of a file, or of the names, sizes and times of a folder's files; "" if it cannot be read."""
+    try:
+        if path.is_file():
+            return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        stats = sorted((str(file.relative_to(path)), file.stat()) for file in path.rglob("*") if file.is_file())
+    except OSError:
+        return ""
+    return _digest([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]) if stats else ""
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _do(run: FinishedRun, settings: EvaluateConfig, name: str) -> None:
+    """Runs one task and saves what it hands back."""
+    folder = run.run_dir.path
+    identity = _identity(run, settings, name)
+    partial = PartialArrays(folder / "partial" / name, _digest(identity))
+    numbers, arrays = TASKS[name].fn(run, settings, partial)
+    numbers = _as_json(numbers)
+    if not all(np.isfinite(array).all() for array in arrays.values() if array.dtype.kind == "f"):
+        print(f"{name}: warning: values that are not finite; the energy or its chains have diverged")
+    results = run.read_results()
+    if results.pop(name, None):  # the arrays and their entry are never of two different settings
+        _write_results(run, results)
+    if arrays:
+        draft = folder / f"{name}.draft.npz"
+        np.savez_compressed(draft, **arrays)  # type: ignore[arg-type]
+        draft.replace(folder / f"{name}.npz")
+    _write_results(run, {**results, name: {**identity, **numbers}})
+    partial.remove()
+    print(f"{name}: {json.dumps(numbers)}", flush=True)
+
+
+def _write_results(run: FinishedRun, results: dict[str, Any]) -> None:
+    draft = run.results.with_suffix(".tmp")
+    draft.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
+    draft.replace(run.results)
+
+
+def _as_json(value: Any) -> Any:
+    """value with NumPy's numbers as Python's, and None for those that are not finite."""
+    if isinstance(value, dict):
+        return {str(key): _as_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_as_json(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

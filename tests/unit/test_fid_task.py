@@ -1,0 +1,216 @@
+"""The task fid: its numbers, the reference's cache, going on after a kill, warnings and what it refuses."""
+
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from ebm_tf.config import ConfigError, EvaluateConfig, TrainConfig
+from ebm_tf.evaluation import fid
+from ebm_tf.evaluation.distances import Moments, frechet_distance, kernel_distance
+from ebm_tf.evaluation.features import load_extractor
+from ebm_tf.evaluation.runs import FinishedRun, PartialArrays
+from ebm_tf.training.run_dir import RunDir
+
+RNG = np.random.default_rng(0)
+REFERENCE = RNG.integers(0, 256, (60, 32, 32, 3)).astype(np.uint8)
+SAMPLES = RNG.integers(0, 200, (41, 32, 32, 3)).astype(np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def no_data_needed(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(fid, "_images", lambda *args: REFERENCE)
+    monkeypatch.setattr(fid, "_extractor", load_extractor)
+    monkeypatch.setattr(fid, "BLOCK", 25)
+
+
+@pytest.fixture(scope="module")
+def features_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("features") / "own.keras"
+    layers = [keras.Input((32, 32, 3)), keras.layers.AveragePooling2D(8), keras.layers.Flatten()]
+    keras.Sequential([*layers, keras.layers.Dense(6, activation="relu")]).save(path)
+    return path
+
+
+def make_run(folder, **arrays):
+    """A finished run that has done short_run; nothing here reads its model."""
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(TrainConfig().to_dict()))
+    (folder / "model.keras").write_bytes(b"never read")
+    for name, x in arrays.items():
+        np.savez(folder / f"{name}.npz", **{fid.SAMPLE_SETS[name]: x})
+    return FinishedRun(RunDir(folder), TrainConfig(), folder / "model.keras")
+
+
+@pytest.fixture
+def run(tmp_path):
+    return make_run(tmp_path / "run", short_run=SAMPLES, bank=REFERENCE[:30])
+
+
+@pytest.fixture
+def settings(run, features_file):
+    return EvaluateConfig(workdir=str(run.run_dir.path), tasks="fid", fid_features=str(features_file))
+
+
+def partial_of(run):
+    return PartialArrays(run.run_dir.path / "partial" / "fid", "key")
+
+
+def count_images(monkeypatch, stop_at=None):
+    """Counts the images of each call of the extractor; at the call of number stop_at it raises."""
+    calls = []
+
+    def load(*args):
+        extractor = load_extractor(*args)
+
+        def call(x):
+            if stop_at is not None and len(calls) == stop_at:
+                raise KeyboardInterrupt
+            calls.append(len(x))
+            return extractor.call_fn(x)
+
+        return extractor._replace(call_fn=call)
+
+    monkeypatch.setattr(fid, "_extractor", load)
+    return calls
+
+
+def test_numbers_are_those_of_the_features(run, settings, capsys):
+    settings = dataclasses.replace(settings, fid_samples="short_run, bank", num_samples=40)
+    numbers, arrays = fid.fid_task(run, settings, partial_of(run))
+    extractor = load_extractor(settings.fid_features, 32)
+    x, y = extractor(SAMPLES[:40]), extractor(REFERENCE)
+    a, b = Moments.of(x), Moments.of(y)
+    expected = frechet_distance(a.mean, a.covariance, b.mean, b.covariance)
+    value = numbers["values"]["short_run"]
+    assert value["frechet_distance"] == pytest.approx(expected, rel=1e-4)
+    assert value["kid"] == pytest.approx(kernel_distance(x, y).value, rel=1e-3)
+    assert (value["num_samples"], value["kid_subset_size"], value["kid_num_subsets"]) == (40, 4, 10)
+    assert numbers["values"]["bank"]["frechet_distance"] < value["frechet_distance"]
+    assert numbers["values"]["bank"]["num_samples"] == 30
+    assert arrays == {}
+    assert {name: numbers[name] for name in ("features", "distance_name", "reference", "num_reference")} == {
+        "features": "own.keras",
+        "distance_name": "FD (own.keras)",
+        "reference": "cifar10/train",
+        "num_reference": 60,
+    }
+    assert numbers["features_sha256"] == extractor.sha256
+    assert "half to even" in numbers["rounding"]
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("fid: short_run: ")]
+    for part in ("FD (own.keras) ", extractor.sha256[:16], "40 samples", "60 of cifar10/train", "half to even", "+-"):
+        assert part in lines[0]
+
+
+def test_float_samples_are_rounded_first(run, settings, tmp_path):
+    x = SAMPLES / np.float32(127.5) - 1
+    x[0] = 3.0
+    other = make_run(tmp_path / "float", mala=x)
+    numbers, _ = fid.fid_task(other, dataclasses.replace(settings, fid_samples="mala"), partial_of(other))
+    clipped = SAMPLES.copy()
+    clipped[0] = 255
+    same = make_run(tmp_path / "uint8", mala=clipped)
+    expected, _ = fid.fid_task(same, dataclasses.replace(settings, fid_samples="mala"), partial_of(same))
+    assert numbers["values"] == expected["values"]
+
+
+def test_reference_is_read_from_the_cache(run, settings, tmp_path, monkeypatch):
+    first, _ = fid.fid_task(run, settings, partial_of(run))
+    calls = count_images(monkeypatch)
+    other = make_run(tmp_path / "other", short_run=SAMPLES)
+    second, _ = fid.fid_task(other, settings, partial_of(other))
+    assert sum(calls) == len(SAMPLES)
+    assert second == first
+
+
+@pytest.mark.parametrize("damage", ["cut", "text", "shape"])
+def test_damaged_cache_is_made_anew(run, settings, damage):
+    first, _ = fid.fid_task(run, settings, partial_of(run))
+    (cached,) = (fid.cache_dir() / "features").iterdir()
+    content = cached.read_bytes()
+    if damage == "shape":
+        np.save(cached, np.zeros((3, 6), np.float32))
+    else:
+        cached.write_bytes(content[:-100] if damage == "cut" else b"no array")
+    partial_of(run).remove()
+    second, _ = fid.fid_task(run, settings, partial_of(run))
+    assert second == first
+    assert cached.read_bytes() == content
+
+
+def test_other_reference_images_are_another_entry(run, settings, monkeypatch):
+    fid.fid_task(run, settings, partial_of(run))
+    monkeypatch.setattr(fid, "_images", lambda *args: REFERENCE[::-1].copy())
+    fid.fid_task(run, settings, partial_of(run))
+    assert len(list((fid.cache_dir() / "features").iterdir())) == 2
+
+
+@pytest.mark.parametrize("stop_at", [1, 3])
+def test_killed_task_goes_on(run, settings, tmp_path, monkeypatch, stop_at):
+    """In blocks of 25: two of the samples, then three of the reference."""
+    whole = make_run(tmp_path / "whole", short_run=SAMPLES)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache of the whole"))
+    expected, _ = fid.fid_task(whole, settings, partial_of(whole))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache of the killed"))
+    count_images(monkeypatch, stop_at)
+    with pytest.raises(KeyboardInterrupt):
+        fid.fid_task(run, settings, partial_of(run))
+    calls = count_images(monkeypatch)
+    numbers, _ = fid.fid_task(run, settings, partial_of(run))
+    assert calls == [25, 16, 25, 25, 10][stop_at:]
+    assert numbers == expected
+
+
+def test_partial_work_of_other_features_is_not_used(run, settings, tmp_path, monkeypatch):
+    changed = tmp_path / "changed.keras"
+    keras.Sequential([keras.Input((32, 32, 3)), keras.layers.GlobalMaxPooling2D(), keras.layers.Dense(6)]).save(changed)
+    count_images(monkeypatch, stop_at=3)
+    with pytest.raises(KeyboardInterrupt):
+        fid.fid_task(run, settings, partial_of(run))
+    calls = count_images(monkeypatch)
+    fid.fid_task(run, dataclasses.replace(settings, fid_features=str(changed)), partial_of(run))
+    assert sum(calls) == len(SAMPLES) + len(REFERENCE)
+
+
+def test_cache_that_cannot_be_written_is_a_warning(run, settings, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert fid.fid_task(run, settings, partial_of(run)).numbers["values"]
+    assert "fid: warning: cannot keep the reference's features" in capsys.readouterr().out
+
+
+def test_few_samples_are_a_warning_with_the_numbers(run, settings, capsys):
+    fid.fid_task(run, dataclasses.replace(settings, num_samples=6), partial_of(run))
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "warning" in line]
+    assert "short_run has 6 images for 6 features" in line and "7 images are the fewest" in line
+    fid.fid_task(run, dataclasses.replace(settings, num_samples=7), partial_of(run))
+    assert "warning" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "changes, text",
+    [
+        ({"num_samples": 1}, "--fid_samples: expected 2 samples or more. Received: short_run with 1"),
+        ({"fid_samples": "short_run,walk"}, "--fid_samples: expected some of short_run, bank, .*Received: .*walk"),
+        ({"fid_samples": " , "}, "--fid_samples: expected some of"),
+        ({"fid_samples": "mala"}, "--workdir: expected .*mala.npz"),
+    ],
+)
+def test_what_is_refused(run, settings, changes, text):
+    with pytest.raises(ConfigError, match=text):
+        fid.fid_task(run, dataclasses.replace(settings, **changes), partial_of(run))
+
+
+def test_samples_that_are_not_finite_are_refused(settings, tmp_path):
+    run = make_run(tmp_path / "diverged", mala=np.full((5, 32, 32, 3), np.nan, np.float32))
+    with pytest.raises(ConfigError, match="--fid_samples: expected samples that are finite"):
+        fid.fid_task(run, dataclasses.replace(settings, fid_samples="mala"), partial_of(run))
+
+
+def test_check_refuses_missing_features_before_any_work(run, settings):
+    with pytest.raises(ConfigError, match="--fid_features"):
+        fid.check_fid(run, dataclasses.replace(settings, fid_features="nowhere.keras"))
+    assert fid.fid_inputs(run, settings) == ["short_run"]
