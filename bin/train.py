@@ -2,8 +2,8 @@
 
   bin/train.py --flagfile=configs/rings_hybrid.flags --workdir=RUN [--train_steps=N] [--resume]
 
-Writes RUN/config.json, metrics.jsonl, tensorboard/, checkpoints/, model.keras and figures/. Exits 0 on success, 2 on
-bad input and 1 when training fails.
+Writes RUN/config.json, metrics.jsonl, events.jsonl, tensorboard/, checkpoints/, model.keras and figures/. Exits 0 on
+success, 2 on bad input, 1 when training fails, and 143 or 130 when SIGTERM or Ctrl-C stopped it.
 """
 
 import pathlib
@@ -20,9 +20,12 @@ def main(config: TrainConfig) -> int:
 
     try:
         run.train(config)
-    except FloatingPointError as error:
+    except (run.DivergenceError, run.TrainingError, run.WorkerLostError) as error:
         print(error, file=sys.stderr)
         return 1
+    except run.Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        return stopped.status
     return 0
 
 

@@ -11,14 +11,24 @@ import math
 from typing import Any
 
 __all__ = [
+    "ARTIFACTS",
+    "TASKS",
+    "CalibrateConfig",
     "ConfigError",
     "EvaluateConfig",
+    "ExportConfig",
     "ReproduceConfig",
     "SampleConfig",
     "Scheme",
+    "ScoreConfig",
+    "SweepConfig",
     "TrainConfig",
+    "WatchConfig",
     "field_help",
 ]
+
+# The image data sets that train, with their splits.
+IMAGE_SPLITS = {"cifar10": ("train", "test"), "oxford_flowers102": ("train", "validation", "test")}
 
 
 class ConfigError(ValueError):
@@ -66,9 +76,14 @@ class TrainConfig:
     """
 
     # Data.
-    dataset: str = _setting("cifar10", "Data to learn.", "Sec. 3, A.1", choices=("rings", "cifar10"))
+    dataset: str = _setting("cifar10", "Data to learn.", "Sec. 3, A.1", choices=("rings", *IMAGE_SPLITS))
     data_dir: str | None = _setting(None, "Folder of prepared TFDS data sets. None: TFDS's own folder, and download.")
     image_size: int = _setting(32, "Height and width of images, a multiple of 16.", unit="pixels")
+    train_split: str = _setting(
+        "train",
+        "Splits of images that train, in TFDS's syntax, e.g. train+validation or train[:90%]. One is left out to test.",
+        "Sec. 3",
+    )
     data_noise: float = _setting(0.0, "Standard deviation of Gaussian noise added to every data batch.", unit="pixel")
     batch_size: int = _setting(100, "N: data per update, and chains per group. The hybrid runs 2N chains.", "Alg. 1")
 
@@ -124,6 +139,41 @@ class TrainConfig:
     log_every: int = _setting(50, "Updates between rows of metrics.jsonl and TensorBoard.")
     figure_every: int = _setting(1_000, "Updates between pictures of chain ends.")
     checkpoint_every: int = _setting(1_000, "Updates between checkpoints.")
+    keep_checkpoints: int = _setting(3, "Newest checkpoints that are kept.")
+    best_metric: str = _setting(
+        "none",
+        "Keep also the checkpoint where the size of this metric, averaged since the checkpoint before, is smallest.",
+        choices=("none", "loss", "total/std", "total/snr", "energy/data", "energy_grad_norm", "max_abs"),
+    )
+    bank_dtype: str = _setting(
+        "float32", "Type in which the bank is kept, in training and in checkpoints.", choices=("float32", "float16")
+    )
+    on_divergence: str = _setting(
+        "stop",
+        "What to do when training diverges: stop, or rollback to the newest checkpoint with other noise and a smaller "
+        "learning rate.",
+        choices=("stop", "rollback"),
+    )
+    max_rollbacks: int = _setting(3, "Rollbacks before the run stops after all.")
+    rollback_rate: float = _setting(0.5, "Factor on the learning rate at every rollback.")
+    rollbacks: int = _setting(0, "Rollbacks so far, written by training into config.json: leave it alone.")
+    max_energy: float = _setting(1e4, "Divergence: largest size of a mean energy.", unit="energy_scale")
+    max_energy_difference: float = _setting(
+        1e3, "Divergence: largest size of a component's energy difference.", "Eq. 7", unit="energy_scale"
+    )
+    max_energy_grad_norm: float = _setting(
+        1e5, "Divergence: largest norm of dE/dx, averaged over a chain.", unit="energy_scale per x"
+    )
+    max_abs_x: float = _setting(1e3, "Divergence: largest |x| at the end of a chain.")
+    device: str = _setting(
+        "auto", "auto: a GPU if there is one; gpu: refuse to train without; cpu.", choices=("auto", "cpu", "gpu")
+    )
+    strategy: str = _setting(
+        "one_device",
+        "Where the batch is trained: one_device, mirrored (all GPUs of this host) or multi_worker (one process a host, "
+        "named by TF_CONFIG; docs/performance.md).",
+        choices=("one_device", "mirrored", "multi_worker"),
+    )
     jit_compile: str = _setting(
         "auto", "Compile chains and gradient with XLA. auto: on a GPU.", choices=("auto", "true", "false")
     )
@@ -137,10 +187,17 @@ class TrainConfig:
         object.__setattr__(self, "scheme", Scheme(self.scheme))
         for name in ("batch_size", "num_filters", "num_steps", "bank_size", "train_steps", "log_every"):
             self._require(name, getattr(self, name) >= 1, "a whole number, 1 or more")
-        for name in ("figure_every", "checkpoint_every"):
+        for name in ("figure_every", "checkpoint_every", "keep_checkpoints"):
             self._require(name, getattr(self, name) >= 1, "a whole number, 1 or more")
+        for name in ("max_rollbacks", "rollbacks"):
+            self._require(name, getattr(self, name) >= 0, "a whole number, 0 or more")
         for name in ("step_size", "step_ratio", "learning_rate", "energy_scale"):
             self._require(name, 0 < getattr(self, name) < math.inf, "a finite number above 0")
+        for name in ("max_energy", "max_energy_difference", "max_energy_grad_norm", "max_abs_x"):
+            self._require(name, getattr(self, name) > 0, "a number above 0; inf for no bound")
+        self._require("rollback_rate", 0 < self.rollback_rate <= 1, "a number in (0, 1]")
+        can_roll_back = self.on_divergence == "stop" or self.strategy != "multi_worker"
+        self._require("on_divergence", can_roll_back, "stop with --strategy=multi_worker")
         for name in ("temperature", "data_noise"):
             self._require(name, 0 <= getattr(self, name) < math.inf, "a finite number, 0 or more")
         self._require("seed", 0 <= self.seed < 2**31, "a whole number in [0, 2^31)")
@@ -157,15 +214,38 @@ class TrainConfig:
                 self.image_size >= 32 and self.image_size % 16 == 0,
                 "a multiple of 16, 32 or more (the net halves it three times, then reads 4x4 patches)",
             )
+            splits = IMAGE_SPLITS[self.dataset]
+            known = set(self._split_names()) <= set(splits)
+            self._require("train_split", known, f"splits of {self.dataset} joined by +: " + ", ".join(splits))
+            self._require("train_split", bool(self.test_split), f"to leave out one of {', '.join(splits)} to test")
 
     def _require(self, name: str, holds: bool, expected: str) -> None:
         if not holds:
             raise _bad(name, expected, getattr(self, name), _sections()[name])
 
     @property
+    def first_learning_rate(self) -> float:
+        """The learning rate at the start, made smaller by rollbacks."""
+        return self.learning_rate * self.rollback_rate**self.rollbacks
+
+    @property
+    def chain_seed(self) -> tuple[int, int]:
+        """Seed of the chains of training; another after every rollback."""
+        return self.seed, 1_000 + self.rollbacks if self.rollbacks else 0
+
+    @property
     def hybrid_cd_weight(self) -> float:
         """lambda of Eq. 6: 25 (Sec. 3) unless cd_weight says otherwise."""
         return 25.0 if self.cd_weight is None else self.cd_weight
+
+    def _split_names(self) -> list[str]:
+        return [part.partition("[")[0].strip() for part in self.train_split.split("+")]
+
+    @property
+    def test_split(self) -> str:
+        """Held-out images: the split test or, where that trains, all splits that train_split does not name."""
+        rest = [name for name in IMAGE_SPLITS.get(self.dataset, ()) if name not in self._split_names()]
+        return "test" if "test" in rest else "+".join(rest)
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -179,10 +259,31 @@ class TrainConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "TrainConfig":
         """The inverse of to_dict. Raises ConfigError on an unknown or missing setting."""
-        names = {field.name for field in dataclasses.fields(cls)}
-        if unknown := sorted(set(values) - names):
-            raise ConfigError(f"expected settings of TrainConfig. Received: unknown {', '.join(unknown)}")
+        if not isinstance(values, dict):
+            raise ConfigError(f"expected settings by name. Received: a {type(values).__name__}")
+        types = {field.name: field.type for field in dataclasses.fields(cls)}
+        if unknown := sorted(set(values) - set(types)):
+            raise ConfigError(f"expected settings of TrainConfig. Received: unknown {_short(', '.join(unknown))}")
+        for name, value in values.items():
+            kind = types[name]
+            if type(value) not in _JSON_TYPES.get(kind, (str,)):
+                raise _bad(name, getattr(kind, "__name__", str(kind)), value, "")
         return cls(**values)
+
+
+# What a setting of this type may be in JSON.
+_JSON_TYPES: dict[Any, tuple[type, ...]] = {
+    str | None: (str, type(None)),
+    bool: (bool,),
+    int: (int,),
+    float: (int, float),
+    float | None: (int, float, type(None)),
+}
+
+
+def _short(value: Any) -> str:
+    """At most 200 letters of a value, on one line."""
+    return " ".join(str(value).split())[:200]
 
 
 def _sections() -> dict[str, str]:
@@ -191,70 +292,296 @@ def _sections() -> dict[str, str]:
 
 def _bad(name: str, expected: str, value: Any, section: str) -> ConfigError:
     where = f" ({section})" if section else ""
-    return ConfigError(f"--{name}: expected {expected}{where}. Received: {name}={value}")
+    return ConfigError(f"--{name}: expected {expected}{where}. Received: {name}={_short(value)}")
+
+
+_CHAIN_TASKS = ("short_run", "long_run", "data_init", "bank", "mala", "diagnostics", "likelihood")
+TASKS = ("density", *_CHAIN_TASKS, "energies", "ood", "neighbours", "fid")
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateConfig:
     """Settings of bin/evaluate.py."""
 
-    workdir: str = _setting("", "Folder of a finished run.")
-    tasks: str = _setting("density,short_run", "Comma-separated: density (rings), short_run.")
-    num_samples: int = _setting(5_000, "Chains of short_run.")
+    workdir: str | None = _setting(None, "Folder of a finished run.")
+    model: str | None = _setting(None, "A .keras file of an image energy, in place of workdir: tasks energies and ood.")
+    output: str | None = _setting(None, "Folder for the results of model.")
+    tasks: str = _setting("short_run", f"Comma-separated, of {', '.join(TASKS)}.", "Sec. 4")
+    data_dir: str | None = _setting(None, "Folder of prepared TFDS data sets. None: the run's.")
     seed: int = _setting(0, "Seed of the chains.")
+    num_samples: int | None = _setting(
+        None,
+        "Chains of short_run and bank, and at most so many images a set in energies, ood and fid. "
+        "None: 5,000 for rings, 50,000 for images.",
+    )
+    num_chains: int = _setting(100, "Chains of long_run, data_init, mala, diagnostics and likelihood.")
+    batch_size: int = _setting(1_000, "Chains or images at once; chains' random numbers depend on it.")
+    num_steps: int | None = _setting(
+        None, "L_test: steps of short_run and bank. None: as in training, but 1,000 for the hybrid on images.", "Sec. 3"
+    )
+    step_size: float | None = _setting(
+        None,
+        "epsilon of short_run, long_run, data_init and bank. None: as in training, but 2 for the hybrid on images.",
+        "Sec. 3",
+        unit="x^2/energy",
+    )
+    long_run_steps: int = _setting(100_000, "Langevin steps of long_run and diagnostics.", "Sec. 3")
+    data_init_steps: int = _setting(10_000, "Langevin steps of data_init.", "Sec. 3")
+    ood_data: str = _setting(
+        "svhn_cropped", "Comma-separated sets for energies and ood: NAME or NAME/SPLIT of TFDS, or folders.", "Sec. 3"
+    )
+    fid_features: str = _setting("inception", "inception, or a .keras file or SavedModel folder.", "Table 1")
+    inception_graph: str | None = _setting(None, "The 2015 Inception graph's file. None: downloaded once, and kept.")
+    fid_samples: str = _setting(
+        "short_run", "Comma-separated sets for fid: short_run, bank, long_run, data_init, mala.", "Table 1"
+    )
+    reference_split: str | None = _setting(
+        None, "Split that fid and neighbours compare with. None: what the run trained on.", "Fig. 7"
+    )
+    neighbour_samples: int = _setting(10, "Samples that neighbours looks at.", "Fig. 7")
+    num_neighbours: int = _setting(3, "Nearest images of each.", "Fig. 7")
+    mala_steps: int = _setting(50_000, "Sampling steps of mala.", "Sec. 4.2.5")
+    mala_warmup_steps: int = _setting(2_000, "Steps before them that adapt the step size.", "Sec. 4.2.5")
+    mala_target: float = _setting(0.67, "Acceptance rate to adapt to.", "Sec. 4.2.5")
+    mala_step_sizes: str = _setting(
+        "global", "One step size for all chains, or one each.", "Sec. 4.2.5", choices=("global", "per_chain")
+    )
+    mala_count: str = _setting(
+        "accepted", "What counts towards mala_steps: accepted moves, or all.", "Fig. 8", choices=("accepted", "all")
+    )
+    ais_steps: int = _setting(10_000, "Stages of annealed importance sampling in likelihood, each one move.")
 
     def __post_init__(self) -> None:
-        if not self.workdir:
-            raise ConfigError("--workdir: expected the folder of a finished run. Received: workdir=None")
-        if self.num_samples < 1:
-            raise _bad("num_samples", "a whole number, 1 or more", self.num_samples, "")
-        for task in self.task_names:
-            if task not in ("density", "short_run"):
-                raise _bad("tasks", "density, short_run or both, separated by commas", self.tasks, "")
+        _check_source(self)
+        if not self.task_names or set(self.task_names) - set(TASKS):
+            raise _bad("tasks", "some of " + ", ".join(TASKS) + ", separated by commas", self.tasks, "")
+        _check_choices(self)
+        for name in _WHOLE_NUMBERS:
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise _bad(name, "a whole number, 1 or more", value, _section(self, name))
+        if self.num_chains < 2:
+            raise _bad("num_chains", "a whole number, 2 or more: one chain has no spread", self.num_chains, "")
+        if not 0 <= self.seed < 2**31:
+            raise _bad("seed", "a whole number in [0, 2^31)", self.seed, "")
+        if self.step_size is not None and not 0 < self.step_size < math.inf:
+            raise _bad("step_size", "a finite number above 0", self.step_size, "Eq. 9")
+        if not 0 < self.mala_target < 1:
+            raise _bad("mala_target", "a number in (0, 1)", self.mala_target, "Sec. 4.2.5")
 
     @property
     def task_names(self) -> list[str]:
-        return [task.strip() for task in self.tasks.split(",")]
+        """The tasks asked for, each once, in the order in which they run: what one reads comes before it."""
+        asked = {task.strip() for task in self.tasks.split(",")} - {""}
+        return [task for task in TASKS if task in asked] + sorted(asked - set(TASKS))
+
+
+_WHOLE_NUMBERS = (
+    "num_samples",
+    "batch_size",
+    "num_steps",
+    "long_run_steps",
+    "data_init_steps",
+    "neighbour_samples",
+    "num_neighbours",
+    "mala_steps",
+    "mala_warmup_steps",
+    "ais_steps",
+)
+
+
+def _section(config: Any, name: str) -> str:
+    return next(field.metadata["section"] for field in dataclasses.fields(config) if field.name == name)
+
+
+def _check_choices(config: Any) -> None:
+    for field in dataclasses.fields(config):
+        choices, value = field.metadata["choices"], getattr(config, field.name)
+        if choices and str(value) not in choices:
+            raise _bad(field.name, "one of " + ", ".join(choices), value, field.metadata["section"])
+
+
+def _check_source(config: Any) -> None:
+    """Of workdir and model there must be one."""
+    if bool(config.workdir) == bool(config.model):
+        received = f"workdir={config.workdir or None}, model={config.model or None}"
+        raise ConfigError(f"--workdir: expected a finished run's folder, or --model in its place. Received: {received}")
+    if config.model and not config.output:
+        raise _bad("output", "a folder for what is made from --model", None, "")
+    if isinstance(config, EvaluateConfig) and config.workdir and config.output:
+        raise _bad("output", "None with --workdir, whose folder takes the results", config.output, "")
 
 
 @dataclasses.dataclass(frozen=True)
 class SampleConfig:
     """Settings of bin/sample.py."""
 
-    workdir: str = _setting("", "Folder of a finished run.")
+    workdir: str | None = _setting(None, "Folder of a finished run.")
+    model: str | None = _setting(None, "A .keras file of an energy, in place of workdir.")
     output: str = _setting("", "Folder for samples.npz and samples.png.")
     num_samples: int = _setting(64, "Chains.")
-    num_steps: int | None = _setting(None, "L_test: Langevin steps. None: as in training.", "Sec. 3")
-    step_size: float | None = _setting(None, "epsilon. None: as in training.", "Sec. 3", unit="x^2/energy")
+    num_steps: int | None = _setting(
+        None,
+        "L_test: Langevin steps. None: as in training, but 1,000 for the hybrid on images; 500 with --model.",
+        "Sec. 3",
+    )
+    step_size: float | None = _setting(
+        None,
+        "epsilon. None: as in training, but 2 for the hybrid on images; 1 with --model.",
+        "Sec. 3",
+        unit="x^2/energy",
+    )
+    temperature: float | None = _setting(None, "T. None: as in training; 5e-5 with --model.", "Sec. 3", unit="energy")
     init: str = _setting("noise", "Where chains start.", "Sec. 3", choices=("noise", "data"))
     data_dir: str | None = _setting(None, "Folder of prepared TFDS data sets, for init=data. None: the run's.")
+    batch_size: int = _setting(1_000, "Chains at once; their random numbers depend on it.")
     seed: int = _setting(0, "Seed of the chains.")
 
     def __post_init__(self) -> None:
-        for name in ("workdir", "output"):
-            if not getattr(self, name):
-                raise _bad(name, "a folder", None, "")
-        if self.init not in ("noise", "data"):
-            raise _bad("init", "noise or data", self.init, "Sec. 3")
-        if self.num_samples < 1:
-            raise _bad("num_samples", "a whole number, 1 or more", self.num_samples, "")
+        if not self.output:
+            raise _bad("output", "a folder", None, "")
+        _check_source(self)
+        _check_choices(self)
+        for name in ("num_samples", "batch_size"):
+            if getattr(self, name) < 1:
+                raise _bad(name, "a whole number, 1 or more", getattr(self, name), "")
         if self.num_steps is not None and self.num_steps < 0:
             raise _bad("num_steps", "a whole number, 0 or more", self.num_steps, "Sec. 3")
         if self.step_size is not None and not 0 < self.step_size < math.inf:
             raise _bad("step_size", "a finite number above 0", self.step_size, "Eq. 9")
+        if self.temperature is not None and not 0 <= self.temperature < math.inf:
+            raise _bad("temperature", "a finite number, 0 or more", self.temperature, "Eq. 9")
+        if not 0 <= self.seed < 2**31:
+            raise _bad("seed", "a whole number in [0, 2^31)", self.seed, "")
+
+
+ARTIFACTS = ("fig2", "fig3", "fig4", "fig5", "fig6", "fig7", "fig8", "fig9", "fig10", "table1", "table2")
 
 
 @dataclasses.dataclass(frozen=True)
 class ReproduceConfig:
     """Settings of bin/reproduce.py."""
 
-    artifact: str = _setting("fig2", "What to make.", "Fig. 2", choices=("fig2",))
-    runs: str = _setting("", "Folder whose folders are finished runs of the five schemes.")
-    output: str = _setting("", "Folder for the picture and its numbers.")
+    artifact: str = _setting("all", f"Comma-separated, of {', '.join(ARTIFACTS)}; or all, with a page that shows them.")
+    runs: str = _setting("", "Folder whose folders are finished runs.")
+    output: str = _setting("", "Folder for pictures, tables and the page.")
 
     def __post_init__(self) -> None:
-        if self.artifact != "fig2":
-            raise _bad("artifact", "fig2", self.artifact, "")
+        if not self.artifact_names or set(self.artifact_names) - set(ARTIFACTS):
+            raise _bad("artifact", "all, or some of " + ", ".join(ARTIFACTS), self.artifact, "")
         for name in ("runs", "output"):
             if not getattr(self, name):
                 raise _bad(name, "a folder", None, "")
+
+    @property
+    def is_all(self) -> bool:
+        """Whether everything that can be made is asked for."""
+        return self.artifact.strip() == "all"
+
+    @property
+    def artifact_names(self) -> list[str]:
+        """The artifacts asked for, each once, in the paper's order; unknown names last."""
+        if self.is_all:
+            return list(ARTIFACTS)
+        asked = {name.strip() for name in self.artifact.split(",")} - {""}
+        return [name for name in ARTIFACTS if name in asked] + sorted(asked - set(ARTIFACTS))
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportConfig:
+    """Settings of bin/export.py."""
+
+    workdir: str = _setting("", "Folder of a finished run.")
+    output: str = _setting("", "Folder for the SavedModel, new or empty.")
+    data_dir: str | None = _setting(None, "Folder of prepared TFDS data sets, for label names. None: the run's.")
+    onnx: bool = _setting(False, "Also write the energy as model.onnx; needs the extra onnx.")
+
+    def __post_init__(self) -> None:
+        _check_given(self, workdir="a finished run's folder", output="a folder for the SavedModel")
+
+
+_INPUT_HELP = "Folder of images, FILE.npy, FILE.npz, FILE.tfrecord (or a pattern of such), or tfds:NAME/SPLIT."
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoreConfig:
+    """Settings of bin/score.py and bin/score_beam.py."""
+
+    model: str = _setting("", "Folder that bin/export.py wrote.")
+    input: str = _setting("", _INPUT_HELP)
+    output: str = _setting("", "New table, FILE.csv or FILE.parquet; of bin/score_beam.py the start of its file names.")
+    reference: str | None = _setting(
+        None,
+        "Energies of in-distribution data for percentile and flag: a table of bin/score.py, or the calibration.npz of "
+        "bin/calibrate.py. None: the model's own calibration, if there is one.",
+    )
+    false_positive_rate: float | None = _setting(
+        None, "Share of in-distribution inputs that may be flagged out. None: the calibration's, else 0.05."
+    )
+    batch_size: int = _setting(256, "Inputs at once.")
+    data_dir: str | None = _setting(None, "Folder of prepared TFDS data sets. None: TFDS's own, and download.")
+    skip_bad: bool = _setting(False, "Exit 0 also where inputs could not be read; their rows tell why.")
+    resume: bool = _setting(False, "Continue a table that was broken off.")
+
+    def __post_init__(self) -> None:
+        _check_given(self, model="a folder of bin/export.py", input=_INPUT_HELP.lower(), output="a file for the table")
+        _check_rate(self, "false_positive_rate")
+        if self.batch_size < 1:
+            raise _bad("batch_size", "a whole number, 1 or more", self.batch_size, "")
+
+
+@dataclasses.dataclass(frozen=True)
+class CalibrateConfig:
+    """Settings of bin/calibrate.py."""
+
+    model: str = _setting("", "Folder that bin/export.py wrote.")
+    input: str = _setting("", f"In-distribution data that did not train. {_INPUT_HELP}")
+    false_positive_rate: float = _setting(0.05, "Share of in-distribution inputs that may be flagged out.")
+    confidence: float = _setting(0.95, "Coverage of the interval for the false-positive rate.")
+    batch_size: int = _setting(256, "Inputs at once.")
+    data_dir: str | None = _setting(None, "Folder of prepared TFDS data sets. None: TFDS's own, and download.")
+    skip_bad: bool = _setting(False, "Leave out inputs that cannot be read, and say how many.")
+
+    def __post_init__(self) -> None:
+        _check_given(self, model="a folder of bin/export.py", input=_INPUT_HELP.lower())
+        _check_rate(self, "false_positive_rate")
+        _check_rate(self, "confidence")
+        if self.batch_size < 1:
+            raise _bad("batch_size", "a whole number, 1 or more", self.batch_size, "")
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepConfig:
+    """Settings of bin/sweep.py."""
+
+    runs: str = _setting("", "Folder for the runs, one folder each.")
+    grid: str = _setting("", "Values to combine, e.g. 'scheme=data,hybrid cd_weight=10,25 seed=0,1'.")
+
+    def __post_init__(self) -> None:
+        _check_given(self, runs="a folder for the runs", grid="flags of bin/train.py with values, NAME=VALUE,VALUE ...")
+
+
+@dataclasses.dataclass(frozen=True)
+class WatchConfig:
+    """Settings of bin/watch.py."""
+
+    workdir: str = _setting("", "Folder of a run, finished or not.")
+    every_seconds: float = _setting(10.0, "Pause between looks.", unit="seconds")
+    once: bool = _setting(False, "Draw once and stop.")
+
+    def __post_init__(self) -> None:
+        _check_given(self, workdir="a run's folder")
+        if not 0 < self.every_seconds < math.inf:
+            raise _bad("every_seconds", "a finite number above 0", self.every_seconds, "")
+
+
+def _check_given(config: Any, **expected: str) -> None:
+    for name, text in expected.items():
+        if not getattr(config, name):
+            raise _bad(name, text, None, "")
+
+
+def _check_rate(config: Any, name: str) -> None:
+    value = getattr(config, name)
+    if value is not None and not 0 < value < 1:
+        raise _bad(name, "a number in (0, 1)", value, "")

@@ -14,6 +14,7 @@ so that a mistyped flag is answered at once, without waiting for TensorFlow to l
 
 import dataclasses
 import difflib
+import errno
 import inspect
 import os
 import re
@@ -26,13 +27,26 @@ from typing import Any, NoReturn
 
 from absl import flags as absl_flags
 
+from ebm_tf import xla
 from ebm_tf.config import ConfigError, field_help
 
-__all__ = ["config_from_flags", "define_flags", "run_main"]
+__all__ = [
+    "config_from_flags",
+    "define_flags",
+    "expand_flag_files",
+    "load_tensorflow",
+    "read_config",
+    "run_main",
+    "split_arguments",
+]
 
 FLAGS = absl_flags.FLAGS
 EXIT_BAD_INPUT = 2
+EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+# A full disk, a limit on files or on their size, a folder that is closed or read-only.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
 
 absl_flags.disclaim_key_flags()  # flags belong to the script that asks for them, and so stand in its --help
 
@@ -62,7 +76,7 @@ def _value_type(annotation: Any) -> type:
     return annotation if annotation in (bool, int, float) else str
 
 
-def define_flags(config_cls: type) -> None:
+def define_flags(config_cls: type, flag_values: absl_flags.FlagValues = FLAGS) -> None:
     """Defines an absl flag for every field of a config dataclass: its name, default, and help.
 
     The help carries the choices, the unit and the section of the paper. Choices are checked by the config itself, so
@@ -70,22 +84,23 @@ def define_flags(config_cls: type) -> None:
 
     Args:
       config_cls: A dataclass whose fields were made by `ebm_tf.config`, for example TrainConfig.
+      flag_values: Where to; the command line's unless given.
     """
     annotations = typing.get_type_hints(config_cls)
     for field in dataclasses.fields(config_cls):
-        if field.name in FLAGS:
+        if field.name in flag_values:
             continue
         help_text = field_help(field)
         if field.metadata["choices"]:
             help_text = f"<{'|'.join(field.metadata['choices'])}>: {help_text}"
         value_type, default = _value_type(annotations[field.name]), typing.cast(Any, field.default)
         if value_type is bool:
-            absl_flags.DEFINE_boolean(field.name, default, help_text)
+            absl_flags.DEFINE_boolean(field.name, default, help_text, flag_values)
         elif value_type is str:
-            absl_flags.DEFINE_string(field.name, None if default is None else str(default), help_text)
+            absl_flags.DEFINE_string(field.name, None if default is None else str(default), help_text, flag_values)
         else:
             parser = _NumberParser(value_type, field.metadata["section"])
-            absl_flags.DEFINE(parser, field.name, default, help_text)
+            absl_flags.DEFINE(parser, field.name, default, help_text, flag_values)
 
 
 def config_from_flags(config_cls: type) -> Any:
@@ -103,37 +118,86 @@ def config_from_flags(config_cls: type) -> Any:
     return config_cls(**{field.name: FLAGS[field.name].value for field in dataclasses.fields(config_cls)})
 
 
-def run_main(main_fn: Callable[[Any], int | None], config_cls: type) -> NoReturn:
-    """Parses sys.argv, runs main_fn, and exits: 0 done, 2 bad input (one line on stderr), 130 interrupted.
+def read_config(config_cls: type, arguments: list[str]) -> Any:
+    """Builds a config from the arguments of another command, flag files included; the flags of this one stay.
 
-    Any other exception of main_fn passes through: Python prints its traceback and exits 1.
+    Args:
+      config_cls: The dataclass that has the other command's settings.
+      arguments: Its command line after its name.
+
+    Returns:
+      An instance of config_cls.
+
+    Raises:
+      ConfigError: As that command would say it.
+    """
+    values = absl_flags.FlagValues()
+    define_flags(config_cls, values)
+    try:
+        positional = values(["", *arguments])[1:]
+    except absl_flags.Error as error:
+        raise ConfigError(_one_line(error)) from None
+    if positional:
+        raise ConfigError(f"expected only flags, --name=value. Received: {' '.join(positional)}")
+    return config_cls(**{field.name: values[field.name].value for field in dataclasses.fields(config_cls)})
+
+
+def expand_flag_files(arguments: list[str]) -> list[str]:
+    """The arguments with the flags of each --flagfile in its place. Raises ConfigError where one cannot be read."""
+    try:
+        return absl_flags.FlagValues().read_flags_from_files(arguments, force_gnu=False)
+    except (absl_flags.Error, UnicodeDecodeError) as error:
+        raise ConfigError(_one_line(error)) from None
+
+
+def split_arguments() -> list[str]:
+    """Cuts sys.argv at a bare `--` and returns what came after it, which is meant for another command."""
+    place = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    rest = sys.argv[place + 1 :]
+    del sys.argv[place:]
+    return rest
+
+
+def run_main(main_fn: Callable[[Any], int | None], config_cls: type, needs_tensorflow: bool = True) -> NoReturn:
+    """Parses sys.argv, runs main_fn, and exits: 0 done, 2 bad input, 1 a disk that is full or closed, 130 interrupted.
+
+    All but 0 with one line on stderr. Any other exception of main_fn passes through: Python prints its traceback and
+    exits 1.
 
     Args:
       main_fn: Called with the config. Its return value, if an int, is the exit status. What needs TensorFlow is
         imported inside it: flags are parsed before TensorFlow is loaded.
       config_cls: The dataclass whose fields are the flags.
+      needs_tensorflow: Whether to load TensorFlow before main_fn; else main_fn may call load_tensorflow.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         define_flags(config_cls)
         _parse(sys.argv)
         config = config_from_flags(config_cls)
-        _load_tensorflow()
+        if needs_tensorflow:
+            load_tensorflow()
         status = main_fn(config)
     except (ConfigError, absl_flags.Error) as error:
         print(f"{os.path.basename(sys.argv[0])}: {_one_line(error)}", file=sys.stderr)
         sys.exit(EXIT_BAD_INPUT)
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        print(f"{os.path.basename(sys.argv[0])}: {_one_line(error)}", file=sys.stderr)
+        sys.exit(EXIT_FAILED)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
     sys.exit(status or 0)
 
 
-def _load_tensorflow() -> None:
+def load_tensorflow() -> None:
     """Imports TensorFlow and looks for devices, without the lines that its start prints whatever the log level.
 
     They are shown when the import fails.
     """
+    xla.configure()
     sys.stderr.flush()
     with tempfile.TemporaryFile() as chatter:
         stderr = os.dup(2)
@@ -159,6 +223,8 @@ def _parse(argv: list[str]) -> None:
         positional = FLAGS(argv)[1:]
     except absl_flags.UnrecognizedFlagError as error:
         raise ConfigError(_unknown_flag(error.flagname)) from None
+    except UnicodeDecodeError:
+        raise ConfigError("--flagfile: expected a file of flags, one per line. Received: one that is no text") from None
     except absl_flags.CantOpenFlagFileError as error:
         reason = str(error).removeprefix("ERROR:: Unable to open flagfile: ")
         raise ConfigError(f"--flagfile: expected a file of flags, one per line. Received: {reason}") from None

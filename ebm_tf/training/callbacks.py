@@ -7,6 +7,7 @@ that matters: the guard before the checkpointer, so that no checkpoint holds a d
 import json
 import math
 import pathlib
+import signal
 import sys
 import time
 
@@ -18,7 +19,11 @@ from matplotlib.figure import Figure
 
 from ebm_tf.config import TrainConfig
 from ebm_tf.evaluation.figures import save_image_grid
+from ebm_tf.training.checkpoints import Checkpoints
+from ebm_tf.training.guard import DivergenceError, Guard
+from ebm_tf.training.replicas import BankShards
 from ebm_tf.training.run_dir import RunDir
+from ebm_tf.training.signals import Stopped, StopRequest
 
 __all__ = ["Checkpointer", "DivergenceGuard", "FigureWriter", "MetricsLogger", "ProgressBar"]
 
@@ -36,7 +41,7 @@ class UpdateCallback(keras.callbacks.Callback):
         self.step = 0
 
     def on_train_begin(self, logs=None):
-        self.step = int(self.model.update_count)
+        self.step = int(self.model.update_count.numpy())
         self.on_begin(self.step)
 
     def on_train_batch_end(self, batch, logs=None):
@@ -107,8 +112,9 @@ class ProgressBar(UpdateCallback):
 
 
 class MetricsLogger(UpdateCallback):
-    """train_step's scalars and updates_per_second, every log_every updates, as a row of metrics.jsonl and TensorBoard
-    scalars. Numbers that are not finite are null in metrics.jsonl. On resume the later rows are dropped.
+    """train_step's scalars, updates_per_second, rollbacks so far and how often the update has been traced, every
+    log_every updates, as a row of metrics.jsonl and TensorBoard scalars. Numbers that are not finite are null in
+    metrics.jsonl. On resume the later rows are dropped.
 
     Args:
       config: settings of the run.
@@ -126,11 +132,16 @@ class MetricsLogger(UpdateCallback):
         self.logged_step, self.logged_time = step, time.monotonic()
 
     def on_update(self, step, logs):
-        if not self.is_due(self.config.log_every):
-            return
+        if self.is_due(self.config.log_every):
+            self.write_row(step, logs)
+
+    def write_row(self, step: int, logs: dict) -> None:
+        """Writes a row, and when it was for the next one's rate."""
         row = {name: float(value) for name, value in logs.items()}
         now = time.monotonic()
         row["updates_per_second"] = (step - self.logged_step) / max(now - self.logged_time, 1e-9)
+        row["rollbacks"] = float(self.config.rollbacks)
+        row["traces"] = float(self.model.one_step_update.experimental_get_tracing_count())
         self.logged_step, self.logged_time = step, now
         with self.run_dir.metrics.open("a") as file:
             finite = {name: value if math.isfinite(value) else None for name, value in row.items()}
@@ -142,38 +153,30 @@ class MetricsLogger(UpdateCallback):
 
 
 class DivergenceGuard(UpdateCallback):
-    """Stops a run whose loss, states or weights are no longer finite. Looks every log_every updates and before every
-    checkpoint.
+    """Looks at every update with a Guard. The row of the one that diverged goes to metrics.jsonl.
 
     Args:
       config: settings of the run.
-      manager: the checkpoints, to name the one left to continue from.
+      logger: writes metrics.jsonl; None in a process that does not.
 
     Raises:
-      FloatingPointError: one line naming what, the update and what to change.
+      DivergenceError: see Guard.
     """
 
-    def __init__(self, config: TrainConfig, manager: tf.train.CheckpointManager):
+    def __init__(self, config: TrainConfig, logger: MetricsLogger | None = None):
         super().__init__(config)
-        self.manager = manager
+        self.logger = logger
+
+    def on_begin(self, step):
+        self.guard = Guard(self.config, self.model.energy, self.model.optimizer)
 
     def on_update(self, step, logs):
-        if not (self.is_due(self.config.log_every) or self.is_due(self.config.checkpoint_every)):
-            return
-        for name in ("loss", "max_abs"):
-            if not math.isfinite(value := float(logs[name])):
-                raise FloatingPointError(self._message(f"{name} = {value}", step))
-        for weight in self.model.energy.trainable_variables:
-            if not tf.reduce_all(tf.math.is_finite(tf.cast(weight, tf.float32))):
-                raise FloatingPointError(self._message(f"weight {weight.path} not finite", step))
-
-    def _message(self, what: str, step: int) -> str:
-        config, newest = self.config, self.manager.latest_checkpoint
-        left = f"--resume continues from {pathlib.Path(newest).name}" if newest else "there is no checkpoint yet"
-        return (
-            f"training diverged: {what} at update {step}. Try a smaller --learning_rate (now {config.learning_rate:g}) "
-            f"or --step_size (now {config.step_size:g}); {left}"
-        )
+        try:
+            self.guard.check(step, {name: float(value) for name, value in logs.items()})
+        except DivergenceError:
+            if self.logger and not self.is_due(self.config.log_every):
+                self.logger.write_row(step, logs)
+            raise
 
 
 class Checkpointer(UpdateCallback):
@@ -181,17 +184,40 @@ class Checkpointer(UpdateCallback):
 
     Args:
       config: settings of the run.
-      manager: names and rotates the files.
+      files: writes the files; None in a process that does not. Every process of a run has this callback, to bring its
+        part of the bank.
+      stop: asks to save now, and to stop.
+
+    Raises:
+      Stopped: `stop` asked for it, and the checkpoint is whole.
+      TrainingError: a checkpoint cannot be written.
     """
 
-    def __init__(self, config: TrainConfig, manager: tf.train.CheckpointManager):
+    def __init__(self, config: TrainConfig, files: Checkpoints | None, stop: StopRequest):
         super().__init__(config)
-        self.manager = manager
+        self.files, self.stop = files, stop
+        self.sum, self.count = 0.0, 0
+
+    def on_begin(self, step):
+        self.checkpoint = self.model.checkpoint
 
     def on_update(self, step, logs):
         # Not in on_train_end: by then Keras has put the average of the weights in their place.
-        if self.is_due(self.config.checkpoint_every):
-            self.manager.save(checkpoint_number=step)
+        if self.config.best_metric in logs:
+            self.sum, self.count = self.sum + float(logs[self.config.best_metric]), self.count + 1
+        if not self.is_due(self.config.checkpoint_every) and self.stop.signum is None:
+            return
+        if isinstance(self.model.bank, BankShards):
+            self.model.bank.collect()
+        if self.files is not None:
+            best = {self.config.best_metric: abs(self.sum / self.count)} if self.count else {}
+            self.files.save(self.checkpoint, step, self.config.rollbacks, best)
+        self.sum, self.count = 0.0, 0
+        if self.stop.signum is not None and self.files is not None and step < self.config.train_steps:
+            self.files.wait()
+            name = signal.Signals(self.stop.signum).name
+            how = f"the same flags, --workdir={self.config.workdir} and --resume"
+            raise Stopped(self.stop.signum, f"stopped by {name} after update {step}; to continue: {how}")
 
 
 class FigureWriter(UpdateCallback):

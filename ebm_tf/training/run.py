@@ -1,16 +1,31 @@
 """One training run, from settings to model.keras."""
 
+import contextlib
+import dataclasses
+import sys
+
 import tensorflow as tf
 
 from ebm_tf import data
 from ebm_tf.config import ConfigError, TrainConfig
-from ebm_tf.training import callbacks
+from ebm_tf.training import callbacks, device, lock, replicas, signals
+from ebm_tf.training.checkpoints import Checkpoints, Saved, newest_intact
+from ebm_tf.training.cluster import WorkerLostError
+from ebm_tf.training.failures import TrainingError, disk_explained, fsync, memory_explained, one_line
+from ebm_tf.training.guard import DivergenceError
 from ebm_tf.training.run_dir import RunDir
+from ebm_tf.training.signals import Stopped, StopRequest
 from ebm_tf.training.trainer import Trainer
 
-__all__ = ["build_trainer", "restore", "train"]
+__all__ = ["DivergenceError", "Stopped", "TrainingError", "WorkerLostError", "build_trainer", "restore", "train"]
 
-CHECKPOINTS_KEPT = 3
+LOST = (  # what TensorFlow raises where another worker has gone
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.InternalError,
+    tf.errors.UnavailableError,
+)
 
 
 def train(config: TrainConfig) -> Trainer:
@@ -27,70 +42,174 @@ def train(config: TrainConfig) -> Trainer:
 
     Raises:
       ConfigError: bad input; nothing was written.
-      FloatingPointError: the run diverged; the newest checkpoint before that is kept.
+      DivergenceError: the run diverged; the newest checkpoint before that is kept.
+      Stopped: SIGTERM or SIGINT came; a checkpoint was written.
+      TrainingError: the disk or the memory failed; what was written stays.
+      WorkerLostError: another process of a multi_worker run has stopped.
     """
     if not config.workdir:
         raise ConfigError("--workdir: expected a folder for this run. Received: workdir=None")
     run_dir = RunDir(config.workdir)
-    run_dir.check(config)
-    dataset = data.make_dataset(config)  # says what is missing before the slow parts
-    trainer = build_trainer(config)
-    manager = tf.train.CheckpointManager(
-        trainer.checkpoint, str(run_dir.checkpoints), CHECKPOINTS_KEPT, checkpoint_name="update"
-    )
-    if config.resume:
-        restore(trainer, manager)
-    first_step = int(trainer.update_count)
+    is_chief = replicas.is_chief(config)
+    if is_chief or config.resume:  # the chief may have begun to fill the folder that its workers share
+        run_dir.check(config)
+    device.choose(config)
+    try:
+        with memory_explained(config), contextlib.ExitStack() as locks:
+            if is_chief and config.resume:
+                locks.enter_context(lock.hold(run_dir))
+            return _train(config, run_dir, is_chief, locks)
+    except LOST as error:
+        if config.strategy != "multi_worker":
+            raise
+        raise WorkerLostError(_lost(run_dir, str(error.message))) from error
+
+
+def _lost(run_dir: RunDir, message: str) -> str:
+    steps = run_dir.checkpoint_steps()
+    left = f"continues from update-{steps[-1]}" if steps else "begins anew"
+    reason = (message.partition("aborted by: ")[2] or message).splitlines()[0][:200]
+    return f"a worker of this run was lost. Start all workers again; --resume {left} ({reason})"
+
+
+def _train(config: TrainConfig, run_dir: RunDir, is_chief: bool, locks: contextlib.ExitStack) -> Trainer:
+    strategy = replicas.make_strategy(config)
+    saved = newest_intact(run_dir) if config.resume else None
+    first_step = saved.step if saved else 0
     if first_step > config.train_steps:
         raise ConfigError(
             f"--train_steps: expected {first_step} or more, the updates that {run_dir.path} has done. "
             f"Received: train_steps={config.train_steps}"
         )
-    if first_step:
-        dataset = data.make_dataset(config, first_step)
-    run_dir.prepare(config)
-    _fit(trainer, dataset, run_dir, manager, config.train_steps - first_step)
-    draft = run_dir.path / "draft.keras"
-    trainer.energy.save(draft)
-    draft.replace(run_dir.model)  # whole or not at all
+    config = dataclasses.replace(config, rollbacks=saved.rollbacks if saved else 0)
+    dataset = data.make_dataset(config, first_step)  # says what is missing before the slow parts
+    trainer = build_trainer(config, strategy)
+    restore(trainer, saved)
+    replicas.check_same_run(strategy, config, first_step)
+    files = None
+    if is_chief:
+        if not config.resume:
+            locks.enter_context(lock.hold(run_dir))
+        run_dir.prepare(config)
+        files = Checkpoints(run_dir, config.keep_checkpoints)
+    with disk_explained(run_dir):
+        if is_chief:
+            run_dir.log_event("resume" if config.resume else "start", first_step, **device.describe(config))
+        while (error := _fit(trainer, replicas.split_batches(strategy, dataset), run_dir, files)) is not None:
+            config, saved = _rolled_back(trainer.config, run_dir, files, error, saved)
+            trainer = build_trainer(config, strategy)
+            restore(trainer, saved)
+            dataset = data.make_dataset(config, saved.step if saved else 0)
+        if is_chief:
+            _save_model(trainer, run_dir)
+    replicas.meet(strategy)  # no worker is done before the chief
     return trainer
 
 
-def build_trainer(config: TrainConfig) -> Trainer:
-    """A compiled trainer with new weights."""
-    trainer = Trainer(config)
+def _rolled_back(
+    config: TrainConfig, run_dir: RunDir, files: Checkpoints | None, error: DivergenceError, last: Saved | None
+) -> tuple[TrainConfig, Saved | None]:
+    """The settings with one rollback more, and the checkpoint to go on from: None is the start.
+
+    A checkpoint from which a run that was rolled back to it has diverged before the next one was no good one: it goes,
+    and the one before it is taken. A run killed in between comes, from what is left, to the same decisions.
+
+    Args:
+      last: where the updates began that diverged.
+
+    Raises:
+      DivergenceError: no more rollbacks are allowed. Says what is left.
+    """
+    if files is None or config.on_divergence == "stop" or config.rollbacks >= config.max_rollbacks:
+        tried = f" after {config.rollbacks} rollbacks" if config.rollbacks else ""
+        raise DivergenceError(error.what, error.step, f"{error.advice}; {run_dir.what_is_left()}{tried}") from error
+    saved = newest_intact(run_dir)
+    if saved and last and config.rollbacks > last.rollbacks and saved.step == last.step:
+        files.remove(saved.step)
+        saved = newest_intact(run_dir)
+    step = saved.step if saved else 0
+    config = dataclasses.replace(config, rollbacks=config.rollbacks + 1)
+    changes = {"rollbacks": config.rollbacks, "learning_rate": config.first_learning_rate}
+    run_dir.log_event("rollback", step, **changes, diverged_at=error.step, reason=error.what)
+    run_dir.write_config(config)
+    print(
+        f"diverged: {error.what} at update {error.step}. Rollback {config.rollbacks} of {config.max_rollbacks} to "
+        f"update {step}, with other noise and learning rate {config.first_learning_rate:g}",
+        file=sys.stderr,
+    )
+    return config, saved
+
+
+def _save_model(trainer: Trainer, run_dir: RunDir) -> None:
+    """Writes model.keras, whole and on the disk or not at all."""
+    draft = run_dir.path / "draft.keras"
+    try:
+        trainer.energy.save(draft)
+        fsync(draft)
+        draft.replace(run_dir.model)
+    finally:
+        draft.unlink(missing_ok=True)
+    fsync(run_dir.path)
+    run_dir.log_event("done", trainer.config.train_steps)
+
+
+def build_trainer(config: TrainConfig, strategy: tf.distribute.Strategy | None = None) -> Trainer:
+    """A compiled trainer with new weights, on one device unless a strategy is given."""
+    trainer = Trainer(config, strategy)
     trainer.compile()
     return trainer
 
 
-def restore(trainer: Trainer, manager: tf.train.CheckpointManager) -> None:
-    """Puts the newest checkpoint, if there is one, into the trainer. The learning rate stays that of the config."""
-    if manager.latest_checkpoint is None:
+def restore(trainer: Trainer, saved: Saved | None) -> None:
+    """Puts a checkpoint, if there is one, into the trainer. The learning rate stays that of the config.
+
+    Raises:
+      ConfigError: it is of another network, optimizer or bank.
+    """
+    if saved is None:
         return
-    manager.checkpoint.restore(manager.latest_checkpoint).assert_existing_objects_matched()
+    try:
+        trainer.checkpoint.restore(saved.prefix).assert_existing_objects_matched()
+    except (AssertionError, ValueError, tf.errors.OpError) as error:
+        raise ConfigError(
+            f"--workdir: expected a checkpoint of this run's settings. Received: {saved.prefix}: {one_line(error)}"
+        ) from error
+    if isinstance(trainer.bank, replicas.BankShards):
+        trainer.bank.share_out()
     if trainer.config.learning_rate_schedule == "constant":
-        trainer.optimizer.learning_rate = trainer.config.learning_rate
+        trainer.optimizer.learning_rate = trainer.config.first_learning_rate
 
 
-def _fit(trainer, dataset, run_dir, manager, num_updates) -> None:
+def _fit(trainer, dataset, run_dir, files) -> DivergenceError | None:
+    """Does the updates that are left. Returns how they diverged, if they did."""
     config = trainer.config
-    writer = tf.summary.create_file_writer(str(run_dir.tensorboard))
+    num_updates = config.train_steps - int(trainer.update_count.numpy())
+    is_chief = files is not None
+    writer = tf.summary.create_file_writer(str(run_dir.tensorboard)) if is_chief else tf.summary.create_noop_writer()
     progress = callbacks.ProgressBar(config)
     figures = callbacks.FigureWriter(config, run_dir, writer)
-    parts = [
-        progress,
-        callbacks.MetricsLogger(config, run_dir, writer),
-        callbacks.DivergenceGuard(config, manager),
-        callbacks.Checkpointer(config, manager),
-        figures,
-    ]
-    try:
-        if num_updates:
-            trainer.fit(dataset, steps_per_epoch=num_updates, epochs=1, callbacks=parts, verbose=0)
-        else:  # a run that had done all its updates: only what comes after them
+    logger = callbacks.MetricsLogger(config, run_dir, writer)
+    with contextlib.ExitStack() as stack:
+        stack.callback(writer.close)
+        stack.callback(progress.close)
+        stop = StopRequest() if config.strategy == "multi_worker" else stack.enter_context(signals.listening())
+        if not num_updates:  # a run that had done all its updates: only what comes after them
             trainer.optimizer.finalize_variable_values(trainer.energy.trainable_variables)
-            figures.set_model(trainer)
-            figures.write(config.train_steps)
-    finally:
-        progress.close()
-        writer.close()
+            if is_chief:
+                figures.set_model(trainer)
+                figures.write(config.train_steps)
+            return None
+        guard = callbacks.DivergenceGuard(config, logger if is_chief else None)
+        checkpointer = callbacks.Checkpointer(config, files, stop)
+        own = [progress, logger, guard, checkpointer, figures] if is_chief else [guard, checkpointer]
+        try:
+            trainer.fit(dataset, steps_per_epoch=num_updates, epochs=1, callbacks=own, verbose=0)
+        except DivergenceError as error:
+            return error
+        except Stopped as stopped:
+            run_dir.log_event("stop", int(trainer.update_count.numpy()), reason=str(stopped))
+            raise
+        finally:
+            if files is not None:
+                files.wait()
+    return None

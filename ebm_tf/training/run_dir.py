@@ -1,19 +1,23 @@
 """The folder of one run: what lies where, refusing to overwrite, and what a resumed run may change."""
 
+import contextlib
 import dataclasses
 import json
 import os
 import pathlib
+import re
+import sys
 from typing import Any
 
 from ebm_tf.config import ConfigError, TrainConfig
 
-__all__ = ["RunDir"]
+__all__ = ["RunDir", "make_folder", "replace_file"]
 
 # What the checkpoint's arrays and the order of the data hang on: a resumed run keeps these.
 FIXED_ON_RESUME = (
     "dataset",
     "image_size",
+    "train_split",
     "batch_size",
     "num_filters",
     "attention",
@@ -21,6 +25,7 @@ FIXED_ON_RESUME = (
     "dtype_policy",
     "scheme",
     "bank_size",
+    "bank_dtype",
     "optimizer",
     "ema_momentum",
     "seed",
@@ -37,6 +42,8 @@ class RunDir:
       tensorboard: folder of TensorBoard's event files.
       checkpoints: folder of everything the next update depends on.
       figures: folder of pictures.
+      events: events.jsonl, one object per start, rollback and stop, with versions and devices.
+      lock: file that a training process holds locked.
       model: model.keras, the energy at the end of training.
 
     Args:
@@ -50,6 +57,8 @@ class RunDir:
         self.tensorboard = self.path / "tensorboard"
         self.checkpoints = self.path / "checkpoints"
         self.figures = self.path / "figures"
+        self.events = self.path / "events.jsonl"
+        self.lock = self.path / "lock"
         self.model = self.path / "model.keras"
 
     def check(self, config: TrainConfig) -> None:
@@ -58,11 +67,17 @@ class RunDir:
         Raises:
           ConfigError: the folder is in use and config.resume is off, or resume is on and there is no such run.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise ConfigError(f"--workdir: expected a folder, new or empty. Received: the file {self.path}")
+        try:
+            if self.path.exists() and not self.path.is_dir():
+                raise ConfigError(f"--workdir: expected a folder, new or empty. Received: the file {self.path}")
+            is_used = self.path.is_dir() and any(path != self.lock for path in self.path.iterdir())
+        except (OSError, ValueError) as error:  # a name too long, with a zero in it, or in a folder that is closed
+            if isinstance(error, ConfigError):
+                raise
+            raise ConfigError(f"--workdir: expected a folder, new or empty. Received: {_line(error)}") from error
         if config.resume:
             self._check_resumed(config)
-        elif self.path.is_dir() and any(self.path.iterdir()):
+        elif is_used:
             raise ConfigError(
                 f"--workdir: expected a new or empty folder, or --resume to continue its run. Received: {self.path}, "
                 "which holds files"
@@ -85,13 +100,30 @@ class RunDir:
         try:
             for folder in (self.tensorboard, self.checkpoints, self.figures):
                 folder.mkdir(parents=True, exist_ok=True)
-            text = json.dumps(dataclasses.replace(config, resume=False).to_dict(), indent=2)
-            draft = self.config.with_suffix(".tmp")
-            draft.write_text(text + "\n")
-            draft.replace(self.config)  # whole or not at all
+            self.write_config(config)
             self.metrics.touch()
         except OSError as error:
-            raise ConfigError(f"--workdir: expected a folder that can be written. Received: {error}") from error
+            raise ConfigError(f"--workdir: expected a folder that can be written. Received: {_line(error)}") from error
+
+    def write_config(self, config: TrainConfig) -> None:
+        """Writes config.json, whole or not at all."""
+        text = json.dumps(dataclasses.replace(config, resume=False).to_dict(), indent=2)
+        replace_file(self.config, text + "\n")
+
+    def log_event(self, event: str, step: int, **details: Any) -> None:
+        """Appends a line to events.jsonl."""
+        with self.events.open("a") as file:
+            file.write(json.dumps({"event": event, "step": step, **details}) + "\n")
+
+    def checkpoint_steps(self) -> list[int]:
+        """The updates whose checkpoints were finished, in order."""
+        names = (re.fullmatch(r"update-(\d{1,18})\.index", path.name) for path in self.checkpoints.glob("*.index"))
+        return sorted(int(name[1]) for name in names if name)
+
+    def what_is_left(self) -> str:
+        """Where --resume would go on, in words."""
+        steps = self.checkpoint_steps()
+        return f"--resume continues from update-{steps[-1]}" if steps else "there is no checkpoint yet"
 
     def load_config(self) -> TrainConfig:
         """The settings in config.json.
@@ -103,26 +135,93 @@ class RunDir:
             return TrainConfig.from_dict(json.loads(self.config.read_text()))
         except OSError as error:
             raise ConfigError(
-                f"--workdir: expected the folder of a run, with config.json. Received: {self.path}"
+                f"--workdir: expected the folder of a run, with config.json. Received: {_line(self.path)}"
             ) from error
-        except (ConfigError, TypeError, ValueError) as error:
+        except (ConfigError, TypeError, ValueError, RecursionError) as error:
             raise ConfigError(
-                f"--workdir: expected config.json as bin/train.py writes it. Received: {self.config}: {error}"
+                f"--workdir: expected config.json as bin/train.py writes it. Received: {_line(self.config)}: "
+                f"{_line(error)}"
             ) from error
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """The whole rows of metrics.jsonl; a last row cut short by a crash is left out."""
-        rows = []
-        for line in self.metrics.read_text().splitlines() if self.metrics.exists() else ():
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
-                break
+        """The whole rows of metrics.jsonl. Says how many lines are not whole, as a last one cut short by a crash.
+
+        Raises:
+          ConfigError: the file cannot be read.
+        """
+        try:
+            lines = self.metrics.read_bytes().splitlines()
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise ConfigError(
+                f"--workdir: expected {_line(self.metrics)} to be readable. Received: {_line(error)}"
+            ) from error
+        rows = [row for line in lines if (row := _metrics_row(line))]
+        if left_out := len(lines) - len(rows):
+            print(f"{_line(self.metrics)}: left out {left_out} of {len(lines)} lines, not whole", file=sys.stderr)
         return rows
+
+    def read_results(self, flag: str = "workdir") -> dict[str, Any]:
+        """results.json, an object per task; {} before the first.
+
+        Raises:
+          ConfigError: it cannot be read. Names the flag.
+        """
+        path = self.path / "results.json"
+        expected = f"--{flag}: expected results.json as bin/evaluate.py writes it. Received: {_line(path)}"
+        try:
+            results = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, RecursionError) as error:
+            raise ConfigError(f"{expected}: {_line(error)}") from error
+        if not isinstance(results, dict) or not all(isinstance(entry, dict) for entry in results.values()):
+            raise ConfigError(f"{expected}, not an object per task")
+        return results
 
     def truncate_metrics(self, step: int) -> None:
         """Drops the rows after update `step`, which a resumed run writes anew."""
         rows = [row for row in self.read_metrics() if row["step"] <= step]
-        draft = self.metrics.with_suffix(".tmp")
-        draft.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        draft.replace(self.metrics)
+        replace_file(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def make_folder(path: pathlib.Path) -> None:
+    """Makes a folder and those above it, all or none. Raises OSError or ValueError."""
+    missing = [part for part in (path, *path.parents) if not os.path.lexists(part)]
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError):
+        for part in missing:
+            with contextlib.suppress(OSError, ValueError):
+                part.rmdir()
+        raise
+
+
+def _metrics_row(line: bytes) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(row, dict) or type(row.get("step")) is not int:
+        return None
+    return row if all(value is None or isinstance(value, (int, float)) for value in row.values()) else None
+
+
+def replace_file(path: pathlib.Path, text: str) -> None:
+    """Writes a file, whole and on the disk or not at all."""
+    draft = path.with_name(path.name + ".tmp")
+    try:
+        with draft.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def _line(value: Any) -> str:
+    """At most 300 letters on one line."""
+    return " ".join(str(value).split())[:300]

@@ -1,5 +1,7 @@
 """The Keras model that learns an energy: compile() and fit() as usual, train_step by Algorithm 1."""
 
+from collections.abc import Callable
+
 import keras
 import tensorflow as tf
 
@@ -9,6 +11,7 @@ from ebm_tf.mcmc import chain_init
 from ebm_tf.mcmc.langevin import compile_chain
 from ebm_tf.mcmc.sample_bank import SampleBank
 from ebm_tf.mcmc.step_size import adaptive_step_size
+from ebm_tf.training import replicas
 from ebm_tf.training.algorithm1 import one_step_update
 from ebm_tf.training.losses import energy_difference
 
@@ -20,7 +23,7 @@ NUM_WIDE = 3  # coordinates of A.1 with the large noise: x, y, z
 def use_xla(config: TrainConfig) -> bool:
     """Whether chains and gradients are compiled with XLA."""
     if config.jit_compile == "auto":
-        return bool(tf.config.list_physical_devices("GPU"))
+        return bool(tf.config.get_visible_devices("GPU"))
     return config.jit_compile == "true"
 
 
@@ -33,58 +36,83 @@ def step_sizes(config: TrainConfig) -> tf.Tensor:
 
 
 def energy_chain_fn(energy: keras.Model, config: TrainConfig) -> tf.types.experimental.PolymorphicFunction:
-    """compile_chain for an energy model, which chains call with training=False."""
-    return compile_chain(lambda x: energy(x, training=False), config.event_shape, use_xla(config))
+    """compile_chain for an energy model."""
+    return compile_chain(energy, config.event_shape, use_xla(config))
 
 
 class Trainer(keras.Model):
-    """Trains config's energy. Update i draws everything random from (config.seed, i): stopping and resuming changes
-    nothing.
+    """Trains config's energy. Update i on replica r draws everything random from (config.seed, i, r): stopping and
+    resuming changes nothing.
 
     Attributes:
       energy: the EnergyModel.
-      bank: the SampleBank of the persistent schemes, else None.
+      strategy: where the replicas are. fit outside its scope; fit takes what replicas.split_batches returns.
+      bank: the SampleBank of the persistent schemes, BankShards on several replicas, else None.
       update_count: int64 [], updates done.
 
     Args:
-      config: settings of the run.
+      config: settings of the run. Its batch_size is that of all replicas together.
+      strategy: TensorFlow's default, one device, unless replicas.make_strategy made another.
     """
 
-    def __init__(self, config: TrainConfig):
+    train_function: Callable | None
+
+    def __init__(self, config: TrainConfig, strategy: tf.distribute.Strategy | None = None):
         super().__init__(name="trainer")
         self.config = config
-        self.energy = build_energy(config)
-        self.seed = tf.constant([config.seed, 0], tf.int32)
-        self.bank = None
-        if config.scheme.has_bank:
-            self.bank = SampleBank(config.bank_size, config.event_shape, tf.constant([config.seed, 1], tf.int32))
-        self.update_count = tf.Variable(0, dtype=tf.int64, trainable=False, name="update_count")
+        self.strategy = strategy or tf.distribute.get_strategy()
+        self.seed = tf.constant(config.chain_seed, tf.int32)
+        self.bank = self._build_bank() if config.scheme.has_bank else None
+        with self.strategy.scope():
+            self.energy = build_energy(config)
+            first = tf.VariableAggregation.ONLY_FIRST_REPLICA
+            self.update_count = tf.Variable(0, False, dtype=tf.int64, name="update_count", aggregation=first)
         self.built = True
         self.one_step_update = tf.function(self._one_step_update, jit_compile=use_xla(config), autograph=False)
         self.chain_fn = energy_chain_fn(self.energy, config)
 
     def compile(self, optimizer: keras.optimizers.Optimizer | None = None) -> None:
         """Keras' compile; without an optimizer, the one that config names."""
-        optimizer = optimizer or _build_optimizer(self.config)
-        # XLA compiles the chains and the gradient inside the step, not the bank and the optimizer around them.
-        super().compile(optimizer=optimizer, jit_compile=False)
-        optimizer.build(self.energy.trainable_variables)
+        with self.strategy.scope():
+            optimizer = optimizer or _build_optimizer(self.config)
+            # XLA compiles the chains and the gradient inside the step, not the bank, the all-reduce and the optimizer.
+            super().compile(optimizer=optimizer, jit_compile=False)
+            optimizer.build(self.energy.trainable_variables)
+
+    def _build_bank(self) -> SampleBank | replicas.BankShards:
+        config = self.config
+        args = config.bank_size, config.event_shape, tf.constant([config.seed, 1], tf.int32), config.bank_dtype
+        one = self.strategy.num_replicas_in_sync == 1
+        return SampleBank(*args) if one else replicas.BankShards(self.strategy, *args)
 
     @property
     def checkpoint(self) -> tf.train.Checkpoint:
         """Everything the next update depends on."""
         parts = {"energy": self.energy, "optimizer": self.optimizer, "update_count": self.update_count}
-        return tf.train.Checkpoint(**parts, **({"bank": self.bank} if self.bank else {}))
+        if self.bank:  # the whole bank, whatever the number of replicas
+            parts["bank"] = tf.train.Checkpoint(samples=self.bank.samples)
+        return tf.train.Checkpoint(**parts)
+
+    def make_train_function(self, force=False):
+        """Keras' hook. Keras averages the scalars of the replicas, along an axis that scalars have not (3.12, several
+        workers); train_step has put them together already.
+        """
+        if self.strategy.num_replicas_in_sync == 1:
+            return super().make_train_function(force)
+        if self.train_function is None or force:
+            self.train_function = replicas.on_every_replica(self.strategy, self.train_step)
+        return self.train_function
 
     def train_step(self, x):
-        """One update: negatives, energies, gradient, step, metrics (Algorithm 1)."""
+        """One update of one replica: negatives, energies, gradient, step, metrics (Algorithm 1)."""
         step_seed = tf.random.experimental.stateless_fold_in(self.seed, tf.cast(self.update_count, tf.int32))
-        init_seed, chain_seed = tf.unstack(tf.random.split(step_seed, 2))
+        init_seed, chain_seed = tf.unstack(tf.random.split(replicas.replica_seed(step_seed), 2))
         names, x_inits, weights, indices = self._chain_starts(x, init_seed)
         step_size = self._step_size(x)
         result = self.one_step_update(x, x_inits, weights, step_size, chain_seed)
         if self.bank:
             self.bank.write(indices, result.x_final[0])
+        result = replicas.over_replicas(result)
         learning_rate = tf.convert_to_tensor(self.optimizer.learning_rate)
         self.optimizer.apply_gradients(zip(result.gradient, self.energy.trainable_variables))
         self.update_count.assign_add(1)
@@ -97,7 +125,9 @@ class Trainer(keras.Model):
     def _one_step_update(self, x, x_inits, weights, step_size, seed):
         theta = self.energy.trainable_variables
         steps, temperature = tf.constant(self.config.num_steps), tf.constant(self.config.temperature)
-        return one_step_update(self._energy_fn, theta, x, x_inits, weights, steps, step_size, temperature, seed)
+        result = one_step_update(self.energy, theta, x, x_inits, weights, steps, step_size, temperature, seed)
+        # The chains' own energies are not logged; what is not returned is not computed.
+        return result._replace(info=result.info._replace(energy_init=None, energy_final=None))
 
     def _energy_fn(self, x):
         return self.energy(x, training=False)
@@ -114,7 +144,7 @@ class Trainer(keras.Model):
             starts = [chain_init.noise(tf.shape(x), seeds[0]), x]
             return ["noise_init", "data_init"], starts, [1.0, self.config.hybrid_cd_weight], None
         assert self.bank is not None  # the schemes left have one
-        indices, x_bank = self.bank.draw(self.config.batch_size, seeds[0])
+        indices, x_bank = self.bank.draw(x.shape[0], seeds[0])
         if scheme is Scheme.PERSISTENT_REFRESH:
             x_bank = chain_init.refresh(x_bank, self.config.refresh_prob, self.config.refresh_unit, seeds[1])
         return ["persistent_init"], [x_bank], [1.0], indices
@@ -124,7 +154,8 @@ class Trainer(keras.Model):
         if self.config.step_size_rule == "constant":
             return sizes
         largest = tf.constant(self.config.step_size)
-        return sizes * adaptive_step_size(self._energy_fn(x), largest) / largest
+        energies = replicas.gather(self._energy_fn(x))
+        return sizes * adaptive_step_size(energies, largest) / largest
 
     def sample_chain(self, num_samples: int, num_steps: int, seed: int, x_init: tf.Tensor | None = None) -> tf.Tensor:
         """Ends of chains under the training's step size and temperature, float32 [num_samples, *event].
@@ -140,7 +171,7 @@ class Trainer(keras.Model):
 
 
 def _build_optimizer(config: TrainConfig) -> keras.optimizers.Optimizer:
-    rate = config.learning_rate
+    rate = config.first_learning_rate
     if config.learning_rate_schedule == "cosine":
         rate = keras.optimizers.schedules.CosineDecay(rate, config.train_steps)
     average = {"use_ema": True, "ema_momentum": config.ema_momentum} if config.ema_momentum else {}

@@ -187,12 +187,12 @@ def test_divergence_stops_the_run_and_keeps_the_checkpoint(tmp_path, monkeypatch
         return logs | {"loss": tf.where(self.update_count >= 5, float("nan"), logs["loss"])}
 
     monkeypatch.setattr(run.Trainer, "train_step", poisoned)
-    text = r"loss = nan at update 6\. Try a smaller --learning_rate .*--step_size .*--resume continues from update-4"
+    text = r"loss = nan at update 5\. Try a smaller --learning_rate .*--step_size .*--resume continues from update-4"
     with pytest.raises(FloatingPointError, match=text):
         run.train(smoke_config(tmp_path, train_steps=8))
     assert tf.train.latest_checkpoint(str(tmp_path / "checkpoints")).endswith("update-4")
     last = RunDir(tmp_path).read_metrics()[-1]
-    assert last["step"] == 6 and last["loss"] is None
+    assert last["step"] == 5 and last["loss"] is None
     assert not (tmp_path / "model.keras").exists()
 
 

@@ -1,0 +1,221 @@
+"""RUN/checkpoints: whole or not there, checked by sha256; the newest and the best are kept.
+
+The checkpoint of update i is update-i.data-* and update-i.index, which tf.train.Checkpoint wrote under another name,
+and update-i.json, its manifest:
+
+    {"step": i, "rollbacks": k, "best": {metric: size of its mean} or {}, "sha256": {file name: digest}}
+
+update-i.index takes its name last, when all the rest is on the disk: what has none was never finished.
+Training waits only until TensorFlow has handed its bytes to the system; a thread waits for the disk, takes the digests
+and gives the names, while the next updates run (docs/reliability.md has the cost).
+"""
+
+import contextlib
+import hashlib
+import json
+import pathlib
+import re
+import shutil
+import sys
+import threading
+from typing import Any, NamedTuple, NoReturn
+
+import tensorflow as tf
+
+from ebm_tf.config import ConfigError
+from ebm_tf.training.failures import FILE_ERRORS, TrainingError, fsync, one_line
+from ebm_tf.training.run_dir import RunDir, replace_file
+
+__all__ = ["Checkpoints", "Saved", "newest_intact"]
+
+DRAFT = "draft"
+BLOCK = 1 << 20
+
+
+class Saved(NamedTuple):
+    """A checkpoint on the disk.
+
+    Attributes:
+      step: updates done.
+      prefix: what tf.train.Checkpoint.restore takes.
+      rollbacks: of the run up to then.
+    """
+
+    step: int
+    prefix: str
+    rollbacks: int
+
+
+class Checkpoints:
+    """Writes a run's checkpoints.
+
+    Args:
+      run_dir: the run.
+      keep: how many of the newest to keep, beside the best.
+    """
+
+    def __init__(self, run_dir: RunDir, keep: int):
+        self.run_dir, self.folder, self.keep = run_dir, run_dir.checkpoints, keep
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+
+    def save(self, checkpoint: tf.train.Checkpoint, step: int, rollbacks: int, best: dict[str, float]) -> None:
+        """Writes the state as it is now. It counts once a thread has finished it: see wait.
+
+        Raises:
+          TrainingError: this one or the one before could not be written; older ones are as they were.
+        """
+        self.wait()
+        try:
+            if not self.folder.is_dir():  # TensorFlow would make it again
+                raise FileNotFoundError(f"{self.folder} is not there")
+            self.remove_unfinished()
+            checkpoint.save_counter  # noqa: B018  makes it, since tf.train.Checkpoint.restore expects it
+            checkpoint.write(str(self.folder / DRAFT))
+        except (tf.errors.OpError, *FILE_ERRORS) as error:
+            self._fail(step, error)
+        manifest = {"step": step, "rollbacks": rollbacks, "best": best}
+        self._step = step
+        self._thread = threading.Thread(target=self._finish, args=(step, manifest), name="checkpoint")
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Returns when the last checkpoint is whole and on the disk. Raises TrainingError where it cannot be."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+            if self._error is not None:
+                error, self._error = self._error, None
+                self._fail(self._step, error)
+
+    def _fail(self, step: int, error: BaseException) -> NoReturn:
+        with contextlib.suppress(OSError):
+            self.remove_unfinished()
+        folder = self.run_dir.path
+        where = f"the folder {folder} is gone" if not folder.is_dir() else self.run_dir.what_is_left()
+        raise TrainingError(f"the checkpoint of update {step} cannot be written: {one_line(error)}; {where}") from error
+
+    def _finish(self, step: int, manifest: dict[str, Any]) -> None:
+        try:
+            drafts = sorted(self.folder.glob(f"{DRAFT}.*"))
+            names = {path: f"update-{step}{path.name.removeprefix(DRAFT)}" for path in drafts}
+            for path in drafts:
+                fsync(path)
+            manifest["sha256"] = {names[path]: _sha256(path) for path in drafts}
+            self.remove(step)  # a run that was rolled back comes here again
+            replace_file(self.folder / f"update-{step}.json", json.dumps(manifest) + "\n")
+            for path in sorted(drafts, key=lambda path: path.suffix == ".index"):
+                path.rename(self.folder / names[path])
+            fsync(self.folder)
+            self._rotate()
+        except BaseException as error:  # told by wait, in the thread that trains
+            self._error = error
+
+    def _rotate(self) -> None:
+        """Removes all but the newest and the best, and names the newest in TensorFlow's own file."""
+        steps = self.run_dir.checkpoint_steps()
+        rated = {step: value for step in steps if (value := _best(self.folder, step)) is not None}
+        kept = {*steps[-self.keep :], *sorted(rated, key=lambda step: rated[step])[:1]}
+        for step in set(steps) - kept:
+            self.remove(step)
+        replace_file(self.folder / "checkpoint", f'model_checkpoint_path: "update-{steps[-1]}"\n')
+
+    def remove(self, step: int) -> None:
+        """Removes the checkpoint of an update."""
+        (self.folder / f"update-{step}.index").unlink(missing_ok=True)  # first: the rest does not count without it
+        for path in self.folder.glob(f"update-{step}.*"):
+            path.unlink(missing_ok=True)
+
+    def remove_unfinished(self) -> None:
+        """Removes what a process that was killed, or a full disk, has left half-written."""
+        shutil.rmtree(self.folder / f"{DRAFT}_temp", ignore_errors=True)
+        for path in _unfinished(self.run_dir):
+            if not path.is_dir():
+                path.unlink(missing_ok=True)
+
+
+def newest_intact(run_dir: RunDir) -> Saved | None:
+    """The newest checkpoint that is whole; says which newer ones are not, and why. None before the first.
+
+    Raises:
+      ConfigError: there are checkpoints, and none is whole.
+    """
+    damaged = []
+    for path in _unfinished(run_dir):
+        print(f"{run_dir.checkpoints}: skipped {path.name}: half-written", file=sys.stderr)
+    for step in reversed(run_dir.checkpoint_steps()):
+        if not (reason := _damage(run_dir.checkpoints, step)):
+            rollbacks = _manifest(run_dir.checkpoints, step).get("rollbacks", 0)
+            return Saved(step, str(run_dir.checkpoints / f"update-{step}"), rollbacks)
+        damaged.append(f"update-{step}: {reason}")
+        print(f"{run_dir.checkpoints}: skipped {damaged[-1]}", file=sys.stderr)
+    if damaged:
+        where = run_dir.checkpoints
+        raise ConfigError(f"--workdir: expected an intact checkpoint in {where}. Received: {'; '.join(damaged)[:500]}")
+    return None
+
+
+def _unfinished(run_dir: RunDir) -> list[pathlib.Path]:
+    """Files of checkpoints that were never finished."""
+    finished = {f"update-{step}" for step in run_dir.checkpoint_steps()}
+    files = ((path, re.match(r"(draft|update-\d+)[._]", path.name)) for path in run_dir.checkpoints.glob("*"))
+    return sorted(path for path, match in files if match and match[1] not in finished)
+
+
+def _damage(folder: pathlib.Path, step: int) -> str:
+    """What is wrong with a checkpoint; "" if nothing is."""
+    prefix = folder / f"update-{step}"
+    try:
+        manifest = _manifest(folder, step)
+        if not manifest:
+            return _unreadable(prefix)
+        for name, digest in manifest["sha256"].items():
+            if pathlib.PurePath(name).name != name:
+                return f"its manifest names {name}"
+            if _sha256(folder / name) != digest:
+                return f"{name} has changed since it was written"
+    except (OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
+        return one_line(error)
+    return ""
+
+
+def _manifest(folder: pathlib.Path, step: int) -> dict[str, Any]:
+    """update-<step>.json; {} where there is none. Raises ValueError on one that is none."""
+    try:
+        manifest = json.loads((folder / f"update-{step}.json").read_text())
+    except FileNotFoundError:
+        return {}
+    if not isinstance(manifest, dict) or manifest.get("step") != step or not manifest.get("sha256"):
+        raise ValueError(f"update-{step}.json is no manifest of it")
+    rollbacks = manifest.get("rollbacks", 0)
+    if type(rollbacks) is not int or rollbacks < 0:
+        raise ValueError(f"update-{step}.json has rollbacks={rollbacks}")
+    return manifest
+
+
+def _best(folder: pathlib.Path, step: int) -> float | None:
+    """The metric in a manifest; None if there is none."""
+    try:
+        value = next(iter(_manifest(folder, step).get("best", {}).values()), None)
+    except (OSError, ValueError, AttributeError, TypeError):
+        return None
+    return value if isinstance(value, float) else None
+
+
+def _unreadable(prefix: pathlib.Path) -> str:
+    """As _damage, for a checkpoint without a manifest: by the checksums that TensorFlow keeps of every tensor."""
+    try:
+        reader = tf.train.load_checkpoint(str(prefix))
+        for name in reader.get_variable_to_shape_map():
+            reader.get_tensor(name)
+    except Exception as error:  # the reader raises its own kinds, RuntimeError and ValueError
+        return one_line(error)
+    return ""
+
+
+def _sha256(path: pathlib.Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,91 @@
+"""The workers of a multi_worker run: TF_CONFIG, and waiting for each other before TensorFlow connects them.
+
+TensorFlow's own wait for a worker that does not come has no end and cannot be interrupted.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import time
+from typing import NamedTuple
+
+from ebm_tf.config import ConfigError
+
+__all__ = ["Cluster", "WorkerLostError", "read_tf_config", "wait_for_workers"]
+
+JOIN_SECONDS = 300.0
+EXAMPLE = '{"cluster": {"worker": ["host0:12345", "host1:12345"]}, "task": {"type": "worker", "index": 0}}'
+
+
+class WorkerLostError(RuntimeError):
+    """A process of a multi_worker run is not there. One line: which, and what to do."""
+
+
+class Cluster(NamedTuple):
+    """The processes of a run, one per host.
+
+    Attributes:
+      workers: address of each, host:port. The first is the chief, which writes the run's files.
+      task: the place of this process among them.
+    """
+
+    workers: tuple[str, ...]
+    task: int
+
+
+def read_tf_config() -> Cluster:
+    """The cluster that the environment variable TF_CONFIG describes.
+
+    Raises:
+      ConfigError: it is not there, or not as in EXAMPLE.
+    """
+    text = os.environ.get("TF_CONFIG", "")
+    try:
+        values = json.loads(text)
+        cluster = Cluster(tuple(values["cluster"]["worker"]), int(values["task"]["index"]))
+        ports = [int(address.rpartition(":")[2]) for address in cluster.workers]
+        is_complete = set(values["cluster"]) == {"worker"} and values["task"]["type"] == "worker"
+        if is_complete and 0 <= cluster.task < len(ports):
+            return cluster
+    except (AttributeError, KeyError, TypeError, ValueError):
+        pass  # said below
+    received = " ".join(text.split())[:200]
+    raise ConfigError(
+        f"--strategy: expected for multi_worker an environment variable such as TF_CONFIG='{EXAMPLE}'. "
+        f"Received: TF_CONFIG='{received}'"
+    )
+
+
+def wait_for_workers(cluster: Cluster, seconds: float | None = None) -> None:
+    """Returns when every worker has been seen to listen at its address, this one too.
+
+    Args:
+      cluster: the workers.
+      seconds: how long to wait. None: JOIN_SECONDS.
+
+    Raises:
+      ConfigError: this worker's port is taken.
+      WorkerLostError: a worker did not come.
+    """
+    deadline = time.monotonic() + (JOIN_SECONDS if seconds is None else seconds)
+    port = int(cluster.workers[cluster.task].rpartition(":")[2])
+    try:
+        server = socket.create_server(("", port), backlog=len(cluster.workers))
+    except OSError as error:
+        raise ConfigError(
+            f"--strategy: expected a free port for this worker in TF_CONFIG. Received: {port}, {error.strerror}"
+        ) from error
+    with server:
+        missing = [address for task, address in enumerate(cluster.workers) if task != cluster.task]
+        while missing := [address for address in missing if not _listens(address)]:
+            if time.monotonic() > deadline:
+                raise WorkerLostError(f"no worker at {', '.join(missing)} (TF_CONFIG). Start all workers together")
+            time.sleep(0.2)
+
+
+def _listens(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    with contextlib.suppress(OSError), socket.create_connection((host, int(port)), timeout=2.0):
+        return True
+    return False

@@ -1,0 +1,148 @@
+"""Would this training work here? Looks at versions, device, XLA, data and disk, and trains for some seconds."""
+
+import dataclasses
+import os
+import pathlib
+import platform
+import resource
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ebm_tf import data
+from ebm_tf.config import TrainConfig
+from ebm_tf.training import device
+from ebm_tf.training.failures import bank_bytes, memory_explained, num_weights, one_line
+from ebm_tf.training.run import build_trainer
+from ebm_tf.training.trainer import Trainer, step_sizes, use_xla
+
+__all__ = ["Finding", "examine"]
+
+TRIAL_SECONDS = 10.0
+FLOAT_BYTES, GIB = 4, 2**30
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at.
+
+    Attributes:
+      name: of it.
+      is_good: whether it lets training go on.
+      text: what was found, on one line.
+    """
+
+    name: str
+    is_good: bool
+    text: str
+
+
+def examine(config: TrainConfig, trial_seconds: float = TRIAL_SECONDS) -> Iterator[Finding]:
+    """Findings, as they are made. Writes nothing.
+
+    Args:
+      config: settings of the run that is to be.
+      trial_seconds: how long to run chains, after the first update, which also compiles.
+    """
+    looks: dict[str, Callable[[], tuple[bool, str]]] = {
+        "versions": _versions,
+        "device": lambda: _device(config),
+        "xla": lambda: _xla(config),
+        "data": lambda: _data(config),
+        "disk": lambda: _disk(config),
+        "training": lambda: _trial(config, trial_seconds),
+    }
+    for name, look in looks.items():
+        try:
+            yield Finding(name, *look())
+        except Exception as error:  # whatever goes wrong here is what was looked for
+            yield Finding(name, False, one_line(error))
+
+
+def _versions() -> tuple[bool, str]:
+    names = f"Python {platform.python_version()}, TensorFlow {tf.__version__}, Keras {keras.__version__}"
+    backend = keras.backend.backend()
+    return backend == "tensorflow", f"{names} on {backend}, NumPy {np.__version__}"
+
+
+def _device(config: TrainConfig) -> tuple[bool, str]:
+    device.choose(config)
+    names = ", ".join(device.describe(config)["devices"])
+    return True, names if tf.config.get_visible_devices("GPU") else f"{names}; no GPU: {_why(config)}"
+
+
+def _why(config: TrainConfig) -> str:
+    return "not asked for" if config.device == "cpu" else device.why_no_gpu()
+
+
+def _xla(config: TrainConfig) -> tuple[bool, str]:
+    is_used = use_xla(config)
+    try:
+        tf.function(tf.square, jit_compile=True)(tf.ones([8]))
+    except (tf.errors.OpError, ValueError) as error:
+        return not is_used, f"does not work: {one_line(error)}"
+    return True, f"works, {'in use' if is_used else 'not in use'} (--jit_compile={config.jit_compile})"
+
+
+def _data(config: TrainConfig) -> tuple[bool, str]:
+    x = next(iter(data.make_dataset(config))).numpy()
+    where = "drawn as needed" if config.dataset == "rings" else config.data_dir or "TFDS's own folder"
+    return True, f"{config.dataset}, {where}: a batch {list(x.shape)} in [{x.min():.3g}, {x.max():.3g}]"
+
+
+def _disk(config: TrainConfig) -> tuple[bool, str]:
+    path = pathlib.Path(config.workdir or ".").absolute()
+    while not path.is_dir():
+        path = path.parent
+    checkpoint = FLOAT_BYTES * num_weights(config) * (4 if config.ema_momentum else 3)  # with Adam's moments
+    checkpoint += bank_bytes(config) if config.scheme.has_bank else 0
+    kept = config.keep_checkpoints + 1 + (config.best_metric != "none")  # one more while it is being written
+    needed, free = kept * checkpoint + FLOAT_BYTES * num_weights(config), shutil.disk_usage(path).free
+    is_good = free > needed and os.access(path, os.W_OK)
+    closed = "" if os.access(path, os.W_OK) else ", which may not be written"
+    return is_good, f"{needed / GIB:.3g} GiB needed, {free / GIB:.3g} GiB free in {path}{closed}"
+
+
+def _trial(config: TrainConfig, seconds: float) -> tuple[bool, str]:
+    """One update with one Langevin step; then chains alone, of which an update's time is made."""
+    if config.strategy == "multi_worker":
+        return True, "not tried: --strategy=multi_worker needs all its processes"
+    with memory_explained(config):
+        trainer = build_trainer(dataclasses.replace(config, num_steps=1))
+        begun = time.monotonic()
+        history = trainer.fit(data.make_dataset(config), steps_per_epoch=1, epochs=1, verbose=0)
+        compiled = time.monotonic() - begun
+        step_seconds = _seconds_per_step(trainer, config, seconds)
+    update = step_seconds * (config.num_steps + 2)  # the gradient takes about two steps' time
+    loss, hours = history.history["loss"][-1], update * config.train_steps / 3600
+    return bool(np.isfinite(loss)), (
+        f"first update {compiled:.1f} s; {1000 * step_seconds:.3g} ms per Langevin step, about {update:.3g} s per "
+        f"update and {hours:.3g} h for {config.train_steps} updates; {_memory()}"
+    )
+
+
+def _seconds_per_step(trainer: Trainer, config: TrainConfig, seconds: float) -> float:
+    """Of all chains of an update."""
+    chains = config.batch_size * (2 if config.scheme.value == "hybrid" else 1)
+    x, seed = tf.random.stateless_normal([chains, *config.event_shape], [0, 0]), tf.constant([0, 0])
+    num_steps, begun = 1, time.monotonic()
+    while True:
+        start = time.monotonic()
+        sizes, temperature = step_sizes(config), tf.constant(config.temperature)
+        trainer.chain_fn(x, tf.constant(num_steps), sizes, temperature, seed)[0].numpy()
+        took = time.monotonic() - start
+        if num_steps > 1 and (num_steps >= config.num_steps or time.monotonic() - begun + 2 * took > seconds):
+            return took / num_steps
+        num_steps *= 2
+
+
+def _memory() -> str:
+    process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB
+    if not tf.config.get_visible_devices("GPU"):
+        return f"memory {process:.3g} GiB"
+    peak = tf.config.experimental.get_memory_info("GPU:0")["peak"] / GIB
+    return f"memory {peak:.3g} GiB of the GPU, {process:.3g} GiB of the host"

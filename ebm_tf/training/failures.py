@@ -1,0 +1,140 @@
+"""What stops a run at work, as one line: a full disk, a folder that is gone, a device out of memory, a damaged file."""
+
+import contextlib
+import errno
+import os
+import re
+from collections.abc import Iterator
+
+import tensorflow as tf
+
+from ebm_tf.config import TrainConfig
+from ebm_tf.training.run_dir import RunDir
+
+__all__ = [
+    "TrainingError",
+    "bank_bytes",
+    "disk_explained",
+    "fsync",
+    "memory_explained",
+    "num_weights",
+    "one_line",
+    "out_of_memory",
+]
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL_TEXTS = ("no space left", "disk quota", "file too large")  # TensorFlow keeps the words, not the number
+FILE_ERRORS = (OSError, tf.errors.NotFoundError, tf.errors.PermissionDeniedError)
+WEIGHT_COPIES = 4  # the weights, their gradient, and Adam's two moments
+ACTIVATION_COPIES = 3  # an update holds a layer's output, its gradient, and what XLA or cuDNN works in
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on. One line: what happened, what is left, what to do."""
+
+
+def one_line(error: BaseException) -> str:
+    """At most 400 letters of what an error says, without TensorFlow's names of graph nodes."""
+    text = re.sub(r"\{\{.*?\}\}|\[Op:\w+\].*", "", str(error))
+    return " ".join(text.split())[:400] or type(error).__name__
+
+
+@contextlib.contextmanager
+def memory_explained(config: TrainConfig) -> Iterator[None]:
+    """Turns want of memory into TrainingError; other errors pass."""
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        if _is_full(error):
+            raise
+        raise TrainingError(out_of_memory(config, one_line(error))) from error
+    except MemoryError as error:
+        raise TrainingError(out_of_memory(config, one_line(error))) from error
+
+
+@contextlib.contextmanager
+def disk_explained(run_dir: RunDir) -> Iterator[None]:
+    """Turns errors of the run's folder into TrainingError; others pass."""
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        if not _is_full(error):
+            raise
+        raise TrainingError(_disk(run_dir, error)) from error
+    except FILE_ERRORS as error:
+        raise TrainingError(_disk(run_dir, error)) from error
+
+
+def _is_full(error: BaseException) -> bool:
+    return getattr(error, "errno", None) in DISK_FULL or any(text in str(error).lower() for text in FULL_TEXTS)
+
+
+def _disk(run_dir: RunDir, error: BaseException) -> str:
+    left = run_dir.what_is_left()
+    if not run_dir.path.is_dir():
+        return f"the folder {run_dir.path} is gone, and the run with it: {one_line(error)}"
+    if _is_full(error):
+        return f"the disk of {run_dir.path} is full: {one_line(error)}. Make room; {left}"
+    return f"{run_dir.path} cannot be read or written: {one_line(error)}. Mend that; {left}"
+
+
+def out_of_memory(config: TrainConfig, reason: str = "") -> str:
+    """What needs the memory, and what to try."""
+    groups = 2 if config.scheme.value == "hybrid" else 1
+    chains = groups * config.batch_size
+    per_chain = _bytes_per_chain(config)
+    parts = [
+        f"out of memory: an update holds {chains} chains (--batch_size={config.batch_size}) at about "
+        f"{per_chain / 2**20:.3g} MiB each, {chains * per_chain / 2**30:.3g} GiB"
+    ]
+    parts.append(f"weights and optimizer hold {WEIGHT_COPIES * 4 * num_weights(config) / 2**30:.3g} GiB")
+    if config.scheme.has_bank:
+        parts.append(f"the bank holds {bank_bytes(config) / 2**30:.3g} GiB (--bank_size={config.bank_size})")
+    tries = [f"--batch_size={max(config.batch_size // 2, 1)}"] if config.batch_size > 1 else []
+    if config.dtype_policy == "float32":
+        tries.append("--dtype_policy=mixed_bfloat16")
+    if config.scheme.has_bank and config.bank_dtype == "float32":
+        tries.append("--bank_dtype=float16")
+    if config.num_filters > 1:
+        tries.append(f"--num_filters={max(config.num_filters // 2, 1)}")
+    return f"{'; '.join(parts)}. Try, in a new --workdir, {' or '.join(tries)}" + (f" ({reason})" if reason else "")
+
+
+def num_weights(config: TrainConfig) -> int:
+    """From the shapes in energies/image_net.py and rings_net.py, without biases."""
+    width = config.num_filters
+    if config.dataset == "rings":
+        return 10 * width + 2 * width**2 + 4 * width**2 + 2 * width
+    attention = 40 * width**2 if config.attention else 0  # 2 C² at C = 2 n_f and at C = 4 n_f
+    return 27 * width + 16 * (2 + 8 + 32) * width**2 + attention + 8 * width * (config.image_size // 8) ** 2
+
+
+def bank_bytes(config: TrainConfig) -> int:
+    """Size of the bank."""
+    numbers = config.bank_size
+    for length in config.event_shape:
+        numbers *= length
+    return numbers * (2 if config.bank_dtype == "float16" else 4)
+
+
+def _bytes_per_chain(config: TrainConfig) -> float:
+    """Of the layers' outputs, from the shapes in energies/image_net.py and rings_net.py."""
+    width, bytes_each = config.num_filters, 2 if config.dtype_policy == "mixed_bfloat16" else 4
+    if config.dataset == "rings":
+        numbers = 2.0 * 10 + 5 * width
+    else:
+        pixels = config.image_size**2
+        numbers = 2 * pixels * width * (1 + 1 / 2 + 1 / 4 + 1 / 8)  # each convolution and its activation
+        if config.attention:
+            for side in (config.image_size // 2, config.image_size // 4):
+                numbers += 2 * side**4 // 4  # logits and weights: positions times pooled positions
+    return ACTIVATION_COPIES * numbers * bytes_each
+
+
+def fsync(path: os.PathLike | str) -> None:
+    """Waits until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

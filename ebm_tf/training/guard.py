@@ -1,0 +1,88 @@
+"""Is training still sane? Looked at after every update: numbers that are not finite, or beyond their bounds."""
+
+import math
+from collections.abc import Iterator
+
+import keras
+import tensorflow as tf
+
+from ebm_tf.config import TrainConfig
+
+__all__ = ["DivergenceError", "Guard"]
+
+
+class DivergenceError(FloatingPointError):
+    """Training diverged. One line: what, at which update, what to change.
+
+    Attributes:
+      what: which number, its value, its bound.
+      step: the update.
+      advice: the change that fits.
+    """
+
+    def __init__(self, what: str, step: int, advice: str):
+        super().__init__(f"training diverged: {what} at update {step}. {advice}")
+        self.what, self.step, self.advice = what, step, advice
+
+
+class Guard:
+    """Looks at an update's scalars, the weights and the optimizer's variables.
+
+    The bank needs no look of its own: what an update writes into it are ends of chains, whose energies are among the
+    scalars.
+
+    Args:
+      config: gives the bounds. Those on energies are in units of energy_scale.
+      energy: the model that learns.
+      optimizer: its optimizer.
+    """
+
+    def __init__(self, config: TrainConfig, energy: keras.Model, optimizer: keras.optimizers.Optimizer):
+        self.config = config
+        variables = (*energy.weights, *optimizer.variables)
+        self._variables = [variable for variable in variables if "float" in variable.dtype]
+
+        @tf.function(autograph=False)
+        def count():
+            values = (tf.convert_to_tensor(variable) for variable in self._variables)
+            return tf.stack([tf.math.count_nonzero(~tf.math.is_finite(value)) for value in values])
+
+        self._count_bad = count
+
+    def check(self, step: int, logs: dict[str, float]) -> None:
+        """Raises DivergenceError for the first thing that is wrong after an update."""
+        for name, value in logs.items():
+            if not math.isfinite(value):
+                raise self._error(f"{name} = {value}", step, name)
+        for name, value, bound, flag in self._bounded(logs):
+            if abs(value) > bound:
+                raise self._error(f"{name} = {value:.4g}, beyond {bound:g} (--{flag})", step, name)
+        counts = self._count_bad().numpy()
+        for variable, count in zip(self._variables, counts, strict=True):
+            if count:
+                what = f"{count} of {math.prod(variable.shape)} numbers of {variable.path} are not finite"
+                raise self._error(what, step, "weight")
+
+    def _bounded(self, logs: dict[str, float]) -> Iterator[tuple[str, float, float, str]]:
+        """(name, value, bound, flag) of every scalar that has a bound."""
+        config, scale = self.config, self.config.energy_scale
+        for name, value in logs.items():
+            if name == "max_abs":
+                yield name, value, config.max_abs_x, "max_abs_x"
+            elif name == "energy_grad_norm":
+                yield name, value, config.max_energy_grad_norm * scale, "max_energy_grad_norm"
+            elif name.startswith("energy/"):
+                yield name, value, config.max_energy * scale, "max_energy"
+            elif name.endswith("/energy_difference") and not name.startswith("total/"):
+                yield name, value, config.max_energy_difference * scale, "max_energy_difference"
+
+    def _error(self, what: str, step: int, name: str) -> DivergenceError:
+        rate = f"--learning_rate (now {self.config.first_learning_rate:g})"
+        step_size = f"--step_size (now {self.config.step_size:g})"
+        if name in ("max_abs", "energy_grad_norm"):
+            advice = f"The chains run away: try a smaller {step_size} or {rate}"
+        elif name.startswith("energy/"):
+            advice = f"The energies run away: try a smaller {rate}, --learning_rate_schedule=cosine, or {step_size}"
+        else:
+            advice = f"Try a smaller {rate} or {step_size}"
+        return DivergenceError(what, step, advice)

@@ -1,0 +1,68 @@
+"""Runs and exports that the tests of serving share. Their weights are random: nothing is trained."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ebm_tf.config import ExportConfig, TrainConfig
+from ebm_tf.energies import build_energy
+
+
+def _make_run(folder, config):
+    energy = build_energy(config)
+    for i, weight in enumerate(energy.trainable_variables):  # at first an energy is nearly flat, and biases are 0
+        weight.assign(weight + 0.1 * tf.random.stateless_normal(weight.shape, [1, i]))
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config.to_dict()))
+    energy.save(folder / "model.keras")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def image_run(tmp_path_factory):
+    """A finished run on images, trained under mixed_bfloat16."""
+    config = TrainConfig(num_filters=4, dtype_policy="mixed_bfloat16", energy_scale=0.5, temperature=0.01)
+    return _make_run(tmp_path_factory.mktemp("runs") / "images", config)
+
+
+@pytest.fixture(scope="session")
+def rings_run(tmp_path_factory):
+    """A finished run on the rings."""
+    config = TrainConfig(
+        dataset="rings",
+        scheme="persistent",
+        num_filters=4,
+        energy_scale=0.005,
+        num_steps=3,
+        step_size=0.005,
+        step_ratio=36.0,
+        temperature=0.005,
+    )
+    return _make_run(tmp_path_factory.mktemp("runs") / "rings", config)
+
+
+@pytest.fixture(scope="session")
+def image_export(image_run, tmp_path_factory):
+    """image_run as a SavedModel. Do not change it."""
+    from ebm_tf.serving.export import export
+
+    folder = tmp_path_factory.mktemp("exports") / "images"
+    return export(ExportConfig(workdir=str(image_run), output=str(folder)))
+
+
+@pytest.fixture(scope="session")
+def rings_export(rings_run, tmp_path_factory):
+    """rings_run as a SavedModel. Do not change it."""
+    from ebm_tf.serving.export import export
+
+    folder = tmp_path_factory.mktemp("exports") / "rings"
+    return export(ExportConfig(workdir=str(rings_run), output=str(folder)))
+
+
+@pytest.fixture(scope="session")
+def some_images():
+    """uint8 [20, 32, 32, 3], smooth enough to differ in more than noise."""
+    coarse = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 3), np.uint8)
+    return coarse.repeat(8, axis=1).repeat(8, axis=2)

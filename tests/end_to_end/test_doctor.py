@@ -1,0 +1,72 @@
+"""bin/doctor.py: what it finds, and that it writes nothing."""
+
+import pathlib
+import subprocess
+import sys
+
+import keras
+import pytest
+import tensorflow as tf
+
+from ebm_tf.config import TrainConfig
+from ebm_tf.training import doctor
+
+ROOT = pathlib.Path(__file__).parents[2]
+NAMES = ["versions", "device", "xla", "data", "disk", "training"]
+TINY = dict(dataset="rings", num_filters=8, batch_size=4, num_steps=8, step_size=0.005, temperature=0.005)
+
+
+@pytest.fixture(autouse=True)
+def _forget_models():
+    yield
+    keras.utils.clear_session()
+
+
+def findings(tmp_path, **changes):
+    config = TrainConfig(**{**TINY, "jit_compile": "false", "workdir": str(tmp_path / "run"), **changes})
+    found = list(doctor.examine(config, trial_seconds=0.1))
+    assert [finding.name for finding in found] == NAMES
+    assert all("\n" not in finding.text for finding in found)
+    assert list(tmp_path.iterdir()) == []
+    return {finding.name: finding for finding in found}
+
+
+def bad(found):
+    return [name for name, finding in found.items() if not finding.is_good]
+
+
+def test_a_training_that_would_work(tmp_path):
+    found = findings(tmp_path)
+    assert bad(found) == []
+    assert tf.__version__ in found["versions"].text and "ms per Langevin step" in found["training"].text
+
+
+def test_data_that_are_not_there(tmp_path):
+    found = findings(tmp_path, dataset="cifar10", data_dir="/nowhere", num_filters=1, num_steps=1)
+    assert bad(found) == ["data", "training"]
+    assert "/nowhere" in found["data"].text
+
+
+def test_a_disk_that_is_too_small(tmp_path):
+    bank = dict(scheme="persistent", bank_size=10_000, keep_checkpoints=10**9)
+    assert "disk" in bad(findings(tmp_path, **bank))
+
+
+@pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="has a GPU")
+def test_no_gpu(tmp_path):
+    found = findings(tmp_path, device="gpu")
+    assert bad(found) == ["device"]
+    assert "expected a GPU" in found["device"].text
+
+
+def test_a_trial_that_diverges(tmp_path):
+    assert "training" in bad(findings(tmp_path, step_size=1e30, temperature=1e30, scheme="noise"))
+
+
+def test_the_command(tmp_path):
+    command = [sys.executable, ROOT / "bin/doctor.py", f"--flagfile={ROOT / 'configs/smoke.flags'}"]
+    done = subprocess.run([*command, f"--workdir={tmp_path / 'run'}"], capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert [line[:4] for line in lines] == ["ok  "] * len(NAMES)
+    assert done.stderr == ""

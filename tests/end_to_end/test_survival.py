@@ -1,0 +1,481 @@
+"""Runs that are killed, stopped, starved or damaged: what they say, what they leave, and resuming bit for bit."""
+
+import contextlib
+import json
+import os
+import pathlib
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ebm_tf.config import ConfigError, TrainConfig
+from ebm_tf.training import callbacks, run
+from ebm_tf.training.checkpoints import newest_intact
+from ebm_tf.training.guard import Guard
+from ebm_tf.training.run_dir import RunDir
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _forget_models():
+    yield
+    keras.utils.clear_session()
+
+
+def tiny(workdir, **changes):
+    settings = dict(
+        dataset="rings",
+        scheme="persistent",
+        num_filters=8,
+        batch_size=4,
+        num_steps=3,
+        step_size=0.005,
+        temperature=0.005,
+        energy_scale=0.005,
+        bank_size=16,
+        train_steps=8,
+        log_every=1,
+        figure_every=1000,
+        checkpoint_every=2,
+        workdir=str(workdir),
+        jit_compile="false",
+    )
+    return TrainConfig(**{**settings, **changes})
+
+
+def state(workdir):
+    """Everything that two runs are compared by, bytes by name."""
+    run_dir = RunDir(workdir)
+    saved = newest_intact(run_dir)
+    reader = tf.train.load_checkpoint(saved.prefix)
+    names = [name for name in reader.get_variable_to_shape_map() if not name.startswith("_CHECKPOINTABLE")]
+    values = {name: np.asarray(reader.get_tensor(name)).tobytes() for name in names}
+    rows = run_dir.read_metrics()
+    for row in rows:
+        del row["updates_per_second"]
+    weights = keras.models.load_model(run_dir.model).get_weights()
+    return values | {"step": saved.step, "rows": rows, "model": [weight.tobytes() for weight in weights]}
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """The state of a run that nothing happened to."""
+    folder = tmp_path_factory.mktemp("straight") / "run"
+    run.train(tiny(folder))
+    keras.utils.clear_session()
+    return state(folder)
+
+
+@contextlib.contextmanager
+def at_update(monkeypatch, step, action):
+    """Calls action() once, within update `step`, when its row has been logged."""
+    write_row, done = callbacks.MetricsLogger.write_row, []
+
+    def write_row_and_act(self, at, logs):
+        write_row(self, at, logs)
+        if at == step and not done:
+            done.append(at)
+            action()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks.MetricsLogger, "write_row", write_row_and_act)
+        yield
+    assert done == [step]
+
+
+def slow(*values):
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
+def events(workdir):
+    return [json.loads(line) for line in RunDir(workdir).events.read_text().splitlines()]
+
+
+# Killed.
+
+
+def kill_and_resume(*flags):
+    command = [sys.executable, str(ROOT / "tests/end_to_end/kill_and_resume.py"), *flags]
+    return subprocess.run(command, capture_output=True, text=True, timeout=3000)
+
+
+def test_killed_at_random_moments_and_resumed_is_bit_for_bit_a_straight_run():
+    done = kill_and_resume("--schemes=hybrid,persistent_refresh", "--kills=3")
+    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
+    assert done.stdout.count("bit for bit the same") == 2
+
+
+@pytest.mark.slow
+def test_killed_twenty_times_every_scheme():
+    done = kill_and_resume("--schemes=all", "--kills=20")
+    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
+    assert done.stdout.count("bit for bit the same") == 5
+
+
+def test_the_comparison_sees_a_lost_random_state(tmp_path, straight, monkeypatch):
+    """A run whose chains after a resume have other noise is not the straight run."""
+    run.train(tiny(tmp_path, train_steps=4))
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainConfig, "chain_seed", property(lambda self: (self.seed, 99)))
+        run.train(tiny(tmp_path, resume=True))
+    found = state(tmp_path)
+    assert found["step"] == straight["step"]
+    assert found["model"] != straight["model"] and found["rows"] != straight["rows"]
+    assert found["rows"][:4] == straight["rows"][:4]
+
+
+def test_a_damaged_checkpoint_is_named_and_the_run_ends_the_same(tmp_path, straight, capsys):
+    run.train(tiny(tmp_path, train_steps=6))
+    (tmp_path / "model.keras").unlink()
+    data = tmp_path / "checkpoints" / "update-6.data-00000-of-00001"
+    data.write_bytes(data.read_bytes()[:-100])
+    run.train(tiny(tmp_path, resume=True))
+    assert "skipped update-6: update-6.data-00000-of-00001 has changed" in capsys.readouterr().err
+    assert state(tmp_path) == straight
+
+
+def test_a_float16_bank_resumes_bit_for_bit_too(tmp_path):
+    run.train(tiny(tmp_path / "straight", bank_dtype="float16"))
+    run.train(tiny(tmp_path / "stopped", bank_dtype="float16", train_steps=4))
+    run.train(tiny(tmp_path / "stopped", bank_dtype="float16", resume=True))
+    bank = tf.train.load_checkpoint(newest_intact(RunDir(tmp_path / "stopped")).prefix).get_tensor(
+        "bank/samples/.ATTRIBUTES/VARIABLE_VALUE"
+    )
+    assert bank.dtype == np.float16
+    assert state(tmp_path / "stopped") == state(tmp_path / "straight")
+    with pytest.raises(ConfigError, match="--bank_dtype: expected float16"):
+        run.train(tiny(tmp_path / "stopped", resume=True))
+
+
+def test_the_newest_and_the_best_are_kept(tmp_path):
+    config = tiny(tmp_path, keep_checkpoints=2, best_metric="energy/data", train_steps=12)
+    run.train(config)
+    means = {}
+    rows = RunDir(tmp_path).read_metrics()
+    for step in range(2, 13, 2):
+        means[step] = abs(sum(row["energy/data"] for row in rows[step - 2 : step]) / 2)
+    best = min(means, key=means.get)
+    assert RunDir(tmp_path).checkpoint_steps() == sorted({best, 10, 12})
+
+
+# Stopped by a signal.
+
+
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), slow(signal.SIGTERM, 143)])
+def test_a_signal_finishes_the_update_and_checkpoints(tmp_path, straight, monkeypatch, signum, status):
+    handlers = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    with at_update(monkeypatch, 3, lambda: os.kill(os.getpid(), signum)):
+        text = rf"{signum.name} after update 3; .*--workdir={tmp_path} and --resume"
+        with pytest.raises(run.Stopped, match=text) as stop:
+            run.train(tiny(tmp_path))
+    assert stop.value.status == status
+    assert RunDir(tmp_path).checkpoint_steps() == [2, 3]
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == handlers
+    assert events(tmp_path)[-1]["event"] == "stop"
+    run.train(tiny(tmp_path, resume=True))
+    assert state(tmp_path) == straight
+
+
+def test_a_second_ctrl_c_does_not_wait(tmp_path, monkeypatch):
+    def twice():
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with at_update(monkeypatch, 3, twice), pytest.raises(KeyboardInterrupt):
+        run.train(tiny(tmp_path))
+    assert RunDir(tmp_path).checkpoint_steps() == [2]
+
+
+def test_the_command_exits_as_shells_expect(tmp_path):
+    config = tiny(tmp_path / "run", train_steps=1_000_000, checkpoint_every=500_000, scheme="data")
+    flags = [f"--{name}={value}" for name, value in config.to_dict().items() if value is not None]
+    command = subprocess.Popen([sys.executable, ROOT / "bin/train.py", *flags], stderr=subprocess.PIPE, text=True)
+    metrics = RunDir(config.workdir).metrics
+    deadline = time.monotonic() + 120
+    while not (metrics.exists() and metrics.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    command.terminate()
+    _, err = command.communicate(timeout=60)
+    assert command.returncode == 143, err
+    (step,) = RunDir(config.workdir).checkpoint_steps()
+    assert f"stopped by SIGTERM after update {step}; to continue: " in err.splitlines()[-1]
+    assert "Traceback" not in err
+    assert RunDir(config.workdir).read_metrics()[-1]["step"] == step
+
+
+# Diverging: a rate at which this network really does.
+
+WILD = dict(scheme="noise", optimizer="sgd", learning_rate=1e6, train_steps=40, checkpoint_every=1)
+
+
+def test_divergence_is_caught_at_the_first_update_beyond_a_bound(tmp_path):
+    with pytest.raises(run.DivergenceError, match=r"training diverged: .* at update (\d+)\. .*try a smaller") as error:
+        run.train(tiny(tmp_path, **WILD, max_energy=100.0))
+    assert "--resume continues from update-" in str(error.value) or "no checkpoint yet" in str(error.value)
+    rows = RunDir(tmp_path).read_metrics()
+    assert rows[-1]["step"] == error.value.step < 40
+    bound = 100.0 * 0.005
+    energies = [[row["energy/data"], row["energy/noise_init"]] for row in rows]
+    assert all(max(map(abs, row)) <= bound for row in energies[:-1])
+    assert RunDir(tmp_path).checkpoint_steps()[-1:] == [rows[-1]["step"] - 1][: len(rows) - 1]
+    assert not (tmp_path / "model.keras").exists()
+
+
+SANE = {"loss": 1.0, "max_abs": 3.0, "energy_grad_norm": 1.0, "energy/data": 0.1, "data_init/energy_difference": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "flag"),
+    [
+        ("max_abs", 1001.0, "max_abs_x"),
+        ("energy_grad_norm", 501.0, "max_energy_grad_norm"),  # 1e5 times energy_scale
+        ("energy/data", -51.0, "max_energy"),
+        ("data_init/energy_difference", -5.1, "max_energy_difference"),
+    ],
+)
+def test_each_bound_names_its_number_and_flag(tmp_path, name, value, flag):
+    trainer = run.build_trainer(tiny(tmp_path))
+    guard = Guard(trainer.config, trainer.energy, trainer.optimizer)
+    guard.check(7, SANE)
+    guard.check(7, {**SANE, name: value * 0.98})
+    with pytest.raises(run.DivergenceError, match=rf"{name} = -?[\d.]+, beyond [\d.]+ \(--{flag}\) at update 7\."):
+        guard.check(7, {**SANE, name: value})
+    for wrong in (float("nan"), float("inf")):
+        with pytest.raises(run.DivergenceError, match=rf"{name} = {wrong} at update 7\."):
+            guard.check(7, {**SANE, name: wrong})
+
+
+def test_a_weight_that_is_not_finite_is_named(tmp_path, monkeypatch):
+    train_step = run.Trainer.train_step
+
+    def poisoned(self, x):
+        logs = train_step(self, x)
+        kernel = self.energy.trainable_variables[2]
+        kernel.assign(tf.where((self.update_count >= 5) & (tf.range(kernel.shape[1]) == 1), float("nan"), kernel))
+        return logs
+
+    monkeypatch.setattr(run.Trainer, "train_step", poisoned)
+    with pytest.raises(run.DivergenceError, match=r"8 of 128 numbers of .*kernel are not finite at update 5"):
+        run.train(tiny(tmp_path))
+    assert RunDir(tmp_path).checkpoint_steps() == [2, 4]
+
+
+ROLLBACK = {**WILD, "on_divergence": "rollback", "rollback_rate": 3e-5, "max_energy": 100.0}
+
+
+def test_rollback_goes_on_from_the_last_good_checkpoint_and_says_so(tmp_path, capsys):
+    trainer = run.train(tiny(tmp_path / "a", **ROLLBACK))
+    # The checkpoint after the wild update was no good one: the second rollback goes behind it.
+    first, second = (event for event in events(tmp_path / "a") if event["event"] == "rollback")
+    assert (first["step"], first["diverged_at"], first["learning_rate"]) == (1, 2, pytest.approx(30))
+    assert (second["step"], second["diverged_at"], second["learning_rate"]) == (0, 2, pytest.approx(9e-4))
+    assert "energy/" in first["reason"] and first["rollbacks"] == 1
+    assert "Rollback 2 of 3 to update 0" in capsys.readouterr().err
+    config = RunDir(tmp_path / "a").load_config()
+    assert (config.rollbacks, config.seed, config.learning_rate) == (2, 0, 1e6)
+    assert config.chain_seed != tiny(tmp_path).chain_seed
+    rows = RunDir(tmp_path / "a").read_metrics()
+    assert [row["step"] for row in rows] == list(range(1, 41))
+    assert {row["rollbacks"] for row in rows} == {2.0}
+    assert rows[-1]["learning_rate"] == pytest.approx(9e-4)
+    assert all(np.isfinite(weight).all() for weight in trainer.energy.get_weights())
+
+
+def test_a_run_that_was_rolled_back_resumes_bit_for_bit(tmp_path, monkeypatch):
+    run.train(tiny(tmp_path / "a", **ROLLBACK))
+
+    def crash():
+        raise RuntimeError("power cut")
+
+    with at_update(monkeypatch, 30, crash), pytest.raises(RuntimeError, match="power cut"):
+        run.train(tiny(tmp_path / "b", **ROLLBACK))
+    run.train(tiny(tmp_path / "b", **ROLLBACK, resume=True))
+    assert state(tmp_path / "a") == state(tmp_path / "b")
+
+
+def test_rollbacks_come_to_an_end(tmp_path):
+    with pytest.raises(run.DivergenceError, match="after 2 rollbacks"):
+        run.train(tiny(tmp_path, **{**ROLLBACK, "rollback_rate": 1.0, "max_rollbacks": 2}))
+    assert [event["event"] for event in events(tmp_path)].count("rollback") == 2
+
+
+# Disk, lock, clock, device, memory.
+
+
+@contextlib.contextmanager
+def limited_file_size(size):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_disk_that_takes_no_more_keeps_what_is_there(tmp_path, straight, monkeypatch):
+    text = r"(is full|cannot be written): .*; --resume continues from update-2"
+    with (
+        contextlib.ExitStack() as limits,
+        at_update(monkeypatch, 3, lambda: limits.enter_context(limited_file_size(2000))),
+        pytest.raises(run.TrainingError, match=text),
+    ):
+        run.train(tiny(tmp_path))
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [
+        "checkpoint",
+        "update-2.data-00000-of-00001",
+        "update-2.index",
+        "update-2.json",
+    ]
+    run.train(tiny(tmp_path, resume=True))
+    assert state(tmp_path) == straight
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 1 MB of our own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if os.geteuid() or not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("may not mount")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(folder):
+    with contextlib.suppress(OSError), open(folder / "ballast", "wb", 0) as file:
+        while True:
+            file.write(bytes(1024))
+
+
+@pytest.mark.parametrize("step", [2, slow(1), slow(8)])
+def test_a_full_disk(small_disk, straight, monkeypatch, step):
+    filled = at_update(monkeypatch, step, lambda: fill(small_disk))
+    with filled, pytest.raises(run.TrainingError, match=r"[Nn]o space left") as error:
+        run.train(tiny(small_disk / "run"))
+    assert "\n" not in str(error.value)
+    (small_disk / "ballast").unlink()
+    run.train(tiny(small_disk / "run", resume=True))
+    assert state(small_disk / "run") == straight
+
+
+def test_a_disk_that_is_full_from_the_start(small_disk):
+    fill(small_disk)
+    with pytest.raises((ConfigError, run.TrainingError), match="No space left"):
+        run.train(tiny(small_disk / "run"))
+
+
+def test_a_read_only_disk(small_disk):
+    run.train(tiny(small_disk / "run", train_steps=2))
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with pytest.raises(ConfigError, match="--workdir: expected a folder that can be written"):
+        run.train(tiny(small_disk / "run", resume=True))
+    with pytest.raises(ConfigError, match="--workdir: expected a folder that can be written"):
+        run.train(tiny(small_disk / "other"))
+
+
+@pytest.mark.parametrize("step", [3, slow(2), slow(8)])
+def test_a_folder_that_vanishes(tmp_path, monkeypatch, step):
+    removed = at_update(monkeypatch, step, lambda: shutil.rmtree(tmp_path / "run"))
+    with removed, pytest.raises(run.TrainingError, match="run is gone"):
+        run.train(tiny(tmp_path / "run"))
+
+
+def test_two_processes_do_not_train_one_run(tmp_path):
+    run.train(tiny(tmp_path, train_steps=2))
+    hold = "import fcntl, sys; f = open(sys.argv[1], 'a'); fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True)"
+    hold += "; input()"
+    command = [sys.executable, "-c", hold, str(RunDir(tmp_path).lock)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(ConfigError, match=r"expected a run that no other process trains.*held by process"):
+            run.train(tiny(tmp_path, resume=True))
+        other.kill()
+    run.train(tiny(tmp_path, resume=True))  # a process that is gone holds nothing
+
+
+def test_two_processes_that_start_in_one_folder(tmp_path, monkeypatch):
+    """The second finds the first at work in the folder that was empty when it looked."""
+    with at_update(monkeypatch, 1, lambda: None):
+        check, second = RunDir.check, []
+
+        def train_second():
+            monkeypatch.setattr(RunDir, "check", lambda self, config: None)  # it had looked before
+            with pytest.raises(ConfigError, match="no other process trains"):
+                run.train(tiny(tmp_path / "run"))
+            monkeypatch.setattr(RunDir, "check", check)
+            second.append(True)
+
+        with at_update(monkeypatch, 2, train_second):
+            run.train(tiny(tmp_path / "run", train_steps=3))
+    assert second
+
+
+def test_a_clock_that_jumps_changes_nothing(tmp_path, straight, monkeypatch):
+    jumps = iter(range(10**6))
+    clock = time.time
+    monkeypatch.setattr(time, "time", lambda: clock() + (-1) ** next(jumps) * 10**8)
+    run.train(tiny(tmp_path, train_steps=6))
+    for step, moment in ((4, 2**31), (6, 0)):  # the newest checkpoint looks the oldest
+        for path in (tmp_path / "checkpoints").glob(f"update-{step}.*"):
+            os.utime(path, (moment, moment))
+    run.train(tiny(tmp_path, resume=True))
+    assert all(0 < row["updates_per_second"] < 1e5 for row in RunDir(tmp_path).read_metrics())
+    assert state(tmp_path) == straight
+
+
+@pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="has a GPU")
+def test_no_gpu_where_one_was_asked_for(tmp_path):
+    with pytest.raises(ConfigError, match=r"--device: expected a GPU that TensorFlow can use\. Received: none, "):
+        run.train(tiny(tmp_path / "run", device="gpu"))
+    assert list(tmp_path.iterdir()) == []
+    run.train(tiny(tmp_path / "run", device="cpu", train_steps=1))
+
+
+def test_want_of_memory_names_numbers(tmp_path, monkeypatch):
+    def out_of_memory(self, x):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[100,32,32,128]")
+
+    monkeypatch.setattr(run.Trainer, "train_step", out_of_memory)
+    settings = dict(scheme="persistent", batch_size=100, bank_size=60_000, num_filters=64)
+    with pytest.raises(run.TrainingError) as error:
+        run.train(tiny(tmp_path, **settings))
+    text = str(error.value)
+    assert "an update holds 100 chains (--batch_size=100)" in text and "--batch_size=50" in text and "\n" not in text
+    assert "(--bank_size=60000)" in text and "--bank_dtype=float16" in text and "--num_filters=32" in text
+
+
+@pytest.mark.slow  # TensorFlow waits ten seconds for memory to come free
+def test_real_want_of_memory(tmp_path):
+    with pytest.raises(run.TrainingError, match="out of memory: an update holds 4 chains"):
+        run.train(tiny(tmp_path / "run", num_filters=400_000))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_says_what_it_ran_on(tmp_path):
+    run.train(tiny(tmp_path, train_steps=1))
+    start = events(tmp_path)[0]
+    assert start["event"] == "start" and start["step"] == 0
+    assert start["tensorflow"] == tf.__version__ and start["devices"] and start["xla"] is False
+    assert {"command", "git_commit", "keras", "numpy", "python", "ebm_tf", "threads", "system"} <= set(start)
+    assert RunDir(tmp_path).read_metrics()[-1]["traces"] == 1
+
+
+@pytest.mark.parametrize("scheme", ["hybrid", *map(slow, ("data", "noise", "persistent", "persistent_refresh"))])
+def test_the_same_seed_is_the_same_run(tmp_path, scheme):
+    for name in "ab":
+        run.train(tiny(tmp_path / name, scheme=scheme, train_steps=3))
+    run.train(tiny(tmp_path / "other", scheme=scheme, train_steps=3, seed=1))
+    assert state(tmp_path / "a") == state(tmp_path / "b")
+    assert state(tmp_path / "a")["model"] != state(tmp_path / "other")["model"]

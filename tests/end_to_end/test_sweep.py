@@ -1,0 +1,125 @@
+"""bin/sweep.py: a grid of runs, skipped where finished, with numbers for TensorBoard."""
+
+import csv
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+from tensorboard.plugins.hparams import plugin_data_pb2
+
+from ebm_tf import flags, sweep
+from ebm_tf.config import ConfigError, Scheme, SweepConfig, TrainConfig
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BASE = flags.expand_flag_files([f"--flagfile={ROOT / 'configs' / 'smoke.flags'}"])
+
+
+def plan(runs, grid, arguments=BASE):
+    settings = SweepConfig(runs=str(runs), grid=grid)
+    return sweep.plan(settings, arguments, lambda arguments: flags.read_config(TrainConfig, arguments))
+
+
+def test_plan_has_each_run_once_and_no_lambda_where_there_is_none(tmp_path):
+    trials = plan(tmp_path, "scheme=data,hybrid cd_weight=10,25 seed=0,1")
+    assert [trial.name for trial in trials] == [
+        "scheme-data_seed-0",
+        "scheme-data_seed-1",
+        "scheme-hybrid_cd_weight-10_seed-0",
+        "scheme-hybrid_cd_weight-10_seed-1",
+        "scheme-hybrid_cd_weight-25_seed-0",
+        "scheme-hybrid_cd_weight-25_seed-1",
+    ]
+    assert trials[0].config.scheme is Scheme.DATA and trials[0].config.cd_weight is None
+    assert (trials[3].config.cd_weight, trials[3].config.seed, trials[3].config.num_filters) == (10, 1, 4)
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ("scheme", "--grid: expected NAME=VALUE,VALUE ... with each name once. Received: scheme"),
+        ("seed=0 seed=1", "--grid: expected NAME=VALUE,VALUE"),
+        ("workdir=a,b", "--grid: expected NAME=VALUE,VALUE"),
+        ("seed=0,x", "expected a whole number"),
+        ("scheme=data,dta", "--scheme: expected one of data, noise"),
+        ("sead=0", "Unknown command line flag 'sead'"),
+    ],
+)
+def test_a_bad_grid_is_told_before_anything_runs(grid, message, tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        plan(tmp_path, grid)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_folder_with_another_run_is_told(tmp_path):
+    (trial,) = plan(tmp_path, "seed=0")
+    pathlib.Path(trial.config.workdir).mkdir()
+    pathlib.Path(trial.config.workdir, "config.json").write_text(json.dumps(trial.config.to_dict()))
+    assert plan(tmp_path, "seed=0") == [trial]
+    with pytest.raises(ConfigError, match=r"--num_steps: expected 5, as .*seed-0 has it. Received: num_steps=6"):
+        plan(tmp_path, "seed=0", [*BASE, "--num_steps=6"])
+
+
+STUB = """
+import json, pathlib, sys
+given = dict(argument.lstrip("-").split("=", 1) for argument in sys.argv[1:] if "=" in argument)
+folder = pathlib.Path(given["workdir"])
+folder.mkdir(exist_ok=True)
+with (folder.parent / "log").open("a") as log:
+    log.write(f"{folder.name} {'--resume' in sys.argv}\\n")
+(folder / "metrics.jsonl").write_text('{"step": 5, "loss": 0.5, "total/snr": 2.0, "max_abs": null}\\n')
+if given["seed"] == "1":
+    sys.exit(1)
+if given["seed"] == "2":
+    sys.exit(130)
+(folder / "model.keras").touch()
+(folder / "results.json").write_text('{"density": {"jensen_shannon_nats": 0.25, "settings": {"on_rings": 1}}}')
+"""
+
+
+def test_runs_what_is_not_finished_and_writes_the_tables(tmp_path):
+    """With a command that pretends to train: seed 1 fails, seed 2 is interrupted, which ends the sweep."""
+    train = [sys.executable, "-c", STUB]
+    trials = plan(tmp_path, "seed=0,1,3")
+    assert sweep.run_all(trials, train, tmp_path) == 1
+    assert sweep.run_all(trials, train, tmp_path) == 1
+    assert (tmp_path / "log").read_text().split("\n")[:-1] == [f"seed-{i} False" for i in (0, 1, 3, 1)]
+    assert sweep.run_all(plan(tmp_path, "seed=2,4"), train, tmp_path) == 130
+    assert not (tmp_path / "seed-4").exists()
+    sweep.write_tables(trials, tmp_path)
+    with (tmp_path / "sweep.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["status"] for row in rows] == ["finished", "not finished", "finished"]
+    assert rows[0] == {
+        "run": "seed-0",
+        "seed": "0",
+        "status": "finished",
+        "updates": "5",
+        "loss": "0.5",
+        "total/snr": "2.0",
+        "max_abs": "",
+        "density/jensen_shannon_nats": "0.25",
+    }
+    assert _hparams(tmp_path / "hparams" / "seed-3") == {"seed": 3.0}
+
+
+def _hparams(folder):
+    """The settings of a run as TensorBoard's page reads them."""
+    (path,) = folder.iterdir()
+    values = [value for event in EventFileLoader(str(path)).Load() for value in event.summary.value]
+    assert {"loss", "total/snr", "density/jensen_shannon_nats"} <= {value.tag for value in values}
+    (start,) = (value for value in values if value.tag.endswith("session_start_info"))
+    data = plugin_data_pb2.HParamsPluginData.FromString(start.metadata.plugin_data.content)
+    return {name: value.number_value for name, value in data.session_start_info.hparams.items()}
+
+
+def test_the_command(tmp_path):
+    """One real run of two updates."""
+    given = [f"--runs={tmp_path / 'runs'}", "--grid=scheme=data", "--", *BASE, "--train_steps=2"]
+    command = [sys.executable, str(ROOT / "bin" / "sweep.py"), *given]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "runs" / "scheme-data" / "model.keras").exists()
+    assert "run 1/1, scheme-data: starts" in done.stdout
