@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
+BENCH_PYTHON ?= $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check clean
+.PHONY: help demo test check bench fuzz clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +31,13 @@ check: $(VENV)/.installed  ## lint, types, and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	PYTHONPATH=. $(BIN)/lint-imports
+
+fuzz: $(VENV)/.installed  ## feed made-up settings and files to the readers for a minute
+	$(BIN)/python tests/fuzz/fuzz_readers.py --seconds=60
+
+bench: $(VENV)/.installed  ## time Langevin steps and updates here. BENCH_PYTHON: a Python that has torch, to compare
+	$(BIN)/python benchmarks/langevin.py --torch_python=$(BENCH_PYTHON)
+	$(BIN)/python benchmarks/train.py
 
 clean:  ## remove .venv and caches; runs stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info

@@ -1,0 +1,25 @@
+"""Exports a trained energy as a SavedModel, which TensorFlow alone can load.
+
+  bin/export.py --workdir=RUN --output=DIR
+
+Writes DIR: signatures energy (serving_default), energy_grad, score, each also for uint8 images, and sample; ebm_tf.json
+with temperature, step size, normalisation and label names; with --onnx also model.onnx.
+"""
+
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+from ebm_tf import flags
+from ebm_tf.config import ExportConfig
+
+
+def main(settings: ExportConfig) -> None:
+    from ebm_tf.serving import export  # TensorFlow: after the flags have been checked
+
+    print(f"wrote {export.export(settings)}")
+
+
+if __name__ == "__main__":
+    flags.run_main(main, ExportConfig)

@@ -1,0 +1,92 @@
+"""What a user of a trained energy has to know beside its weights. Knows nothing but the standard library."""
+
+import dataclasses
+import json
+import os
+import pathlib
+from typing import Any
+
+from ebm_tf.config import ConfigError
+
+__all__ = ["FILE_NAME", "ModelInfo", "read_info"]
+
+FILE_NAME = "ebm_tf.json"
+SCALE, OFFSET = 1 / 127.5, -1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelInfo:
+    """Facts about a trained energy; ebm_tf.json beside the SavedModel, and its signature `metadata`.
+
+    Attributes:
+      dataset: what it was trained on.
+      event_shape: shape of one x.
+      temperature: T; p(x) ∝ exp(−E(x) / T).
+      step_size: ε of training.
+      sample_step_size: ε of sampling; one number, or one per coordinate.
+      sample_num_steps: L of sampling.
+      label_names: the data set's classes, in its order; empty where it has none or they were not at hand.
+      model: the first 16 hexadecimal digits of the sha256 of model.keras.
+      scheme: where the chains of training started.
+      version: of ebm_tf.
+    """
+
+    dataset: str
+    event_shape: tuple[int, ...]
+    temperature: float
+    step_size: float
+    sample_step_size: float | tuple[float, ...]
+    sample_num_steps: int
+    label_names: tuple[str, ...]
+    model: str
+    scheme: str
+    version: str
+
+    @property
+    def is_image(self) -> bool:
+        """Whether x is an image [S, S, 3]."""
+        return len(self.event_shape) == 3
+
+    @property
+    def image_size(self) -> int | None:
+        """S of images, else None."""
+        return self.event_shape[0] if self.is_image else None
+
+    def to_json(self) -> str:
+        """JSON text; normalisation and image_size stand in it for readers without this class."""
+        values: dict[str, Any] = dataclasses.asdict(self)
+        if self.is_image:
+            values["image_size"] = self.image_size
+            values["normalisation"] = {
+                "float32": "x in [-1, 1]",
+                "uint8": "x = image * scale + offset",
+                "scale": SCALE,
+                "offset": OFFSET,
+                "other_sizes": "short side scaled to image_size, bilinear with antialiasing; then cut at the centre",
+            }
+        return json.dumps(values, indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> "ModelInfo":
+        """The inverse of to_json. Raises ValueError, KeyError or TypeError on anything else."""
+        found = json.loads(text)
+        values: dict[str, Any] = {field.name: found[field.name] for field in dataclasses.fields(cls)}
+        for name, value in values.items():
+            values[name] = tuple(value) if isinstance(value, list) else value
+        return cls(**values)
+
+
+def read_info(folder: str | os.PathLike, flag: str = "model") -> ModelInfo:
+    """The facts beside a SavedModel.
+
+    Raises:
+      ConfigError: the folder is not one that bin/export.py wrote.
+    """
+    path = pathlib.Path(folder) / FILE_NAME
+    try:
+        return ModelInfo.from_json(path.read_text())
+    except OSError:
+        raise ConfigError(f"--{flag}: expected a folder that bin/export.py wrote. Received: {folder}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        received = f"{path}: {error}"
+        raise ConfigError(f"--{flag}: expected {FILE_NAME} as bin/export.py writes it. Received: {received}") from None

@@ -1,0 +1,197 @@
+"""The table of scores: written row by row, kept when a run is broken off, and turned into Parquet at the end.
+
+While it grows, OUTPUT.partial holds whole rows as CSV and OUTPUT.partial.json says how many are sure.
+"""
+
+import csv
+import itertools
+import json
+import os
+import pathlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ebm_tf.config import ConfigError
+
+__all__ = ["COLUMNS", "PartialTable", "check_output", "format_row", "read_energies", "to_csv"]
+
+COLUMNS = ("id", "energy", "error")
+REFERENCE_COLUMNS = ("id", "energy", "percentile", "flag", "error")
+ROW_GROUP = 65_536
+
+
+def check_output(output: pathlib.Path) -> None:
+    """Raises ConfigError unless output is a new .csv or .parquet that can be written here."""
+    if output.suffix not in (".csv", ".parquet"):
+        raise ConfigError(f"--output: expected FILE.csv or FILE.parquet. Received: output={output}")
+    if output.exists():
+        raise ConfigError(f"--output: expected a new file. Received: output={output}, which is there")
+    if not output.parent.is_dir():
+        raise ConfigError(f"--output: expected a file in a folder that is there. Received: output={output}")
+    if output.suffix == ".parquet":
+        pyarrow()
+
+
+def pyarrow() -> tuple[Any, Any]:
+    """The modules pyarrow and pyarrow.parquet. Raises ConfigError without them."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        expected = "the package pyarrow for .parquet: pip install 'ebm-tf[parquet]'; or a .csv file"
+        raise ConfigError(f"--output: expected {expected}. Received: no such package") from None
+    return pyarrow, pyarrow.parquet
+
+
+def format_row(name: str, energy: float | None, error: str, scale: Any = None) -> list[str]:
+    """One row, as text. Nine digits give a float32 back exactly.
+
+    Args:
+      name: the input's id.
+      energy: None where there is an error.
+      error: one line, or "".
+      scale: a calibrate.Reference for percentile and flag, or None.
+    """
+    values = ["" if energy is None else f"{energy:.9g}"]
+    if scale is not None:
+        values += ["", ""] if energy is None else [f"{scale.percentile(energy):.6g}", scale.flag(energy)]
+    return [name, *values, error]
+
+
+class PartialTable:
+    """A table at work.
+
+    Attributes:
+      rows: rows that are sure, after which one goes on.
+      bad: how many of them have an error.
+      last_id: the id in the last of them.
+
+    Args:
+      output: the file in the end.
+      columns: names of the columns.
+      key: says what the rows hang on; a broken table with another key is not continued.
+      resume: whether to continue a broken table.
+
+    Raises:
+      ConfigError: there is a broken table and resume is off, or it is of other settings.
+    """
+
+    def __init__(self, output: pathlib.Path, columns: tuple[str, ...], key: dict[str, Any], resume: bool):
+        self.output, self.columns, self.key = output, columns, key
+        self._partial = output.with_name(output.name + ".partial")
+        self._state = output.with_name(output.name + ".partial.json")
+        self.rows, self.bad, self.last_id = 0, 0, ""
+        if self._partial.exists() and not resume:
+            raise ConfigError(f"--output: expected --resume, or {self._partial} removed. Received: a table broken off")
+        size = self._read_state() if resume else 0
+        try:
+            self._file = self._partial.open("r+b" if size else "wb")
+        except OSError as error:
+            raise ConfigError(f"--output: expected a file that can be written. Received: {error}") from error
+        if size:
+            self._file.truncate(size)
+            self._file.seek(size)
+        else:
+            self._file.write(to_csv([self.columns]))
+
+    def _read_state(self) -> int:
+        """Sure bytes of the broken table; 0 if there are none."""
+        try:
+            state = json.loads(self._state.read_text())
+            if self._partial.stat().st_size < state["bytes"]:
+                return 0
+        except (OSError, ValueError):
+            return 0
+        for name, value in self.key.items():
+            if state["key"].get(name) != value:
+                raise ConfigError(
+                    f"--{name}: expected {state['key'].get(name)}, as the table broken off has it. Received: {value}"
+                )
+        self.rows, self.bad, self.last_id = state["rows"], state["bad"], state["last_id"]
+        return state["bytes"]
+
+    def write(self, rows: list[list[str]]) -> None:
+        """Adds rows, all of them sure when this returns."""
+        self._file.write(to_csv(rows))
+        self._file.flush()
+        self.rows += len(rows)
+        self.bad += sum(bool(row[-1]) for row in rows)
+        self.last_id = rows[-1][0]
+        state = {name: getattr(self, name) for name in ("key", "rows", "bad", "last_id")}
+        draft = self._state.with_suffix(".tmp")
+        draft.write_text(json.dumps({**state, "bytes": self._file.tell()}))
+        draft.replace(self._state)
+
+    def finish(self) -> None:
+        """Makes the output, whole or not at all."""
+        self.close()
+        if self.output.suffix == ".parquet":
+            _to_parquet(self._partial, self.columns, self.output)
+            self._partial.unlink()
+        else:
+            self._partial.replace(self.output)
+        self._state.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Lets go of the file, which stays for --resume."""
+        self._file.close()
+
+
+def to_csv(rows: Iterable[Iterable[str]]) -> bytes:
+    """Lines of CSV; bytes of file names that are no text stay as they are."""
+    lines: list[str] = []
+    sink: Any = type("Lines", (), {"write": staticmethod(lines.append)})
+    csv.writer(sink, lineterminator="\n").writerows(rows)
+    return "".join(lines).encode(errors="surrogateescape")
+
+
+def _read_csv(path: pathlib.Path) -> Iterator[list[str]]:
+    with path.open(newline="", errors="surrogateescape") as file:
+        yield from csv.reader(file)
+
+
+def _to_parquet(path: pathlib.Path, columns: tuple[str, ...], output: pathlib.Path) -> None:
+    arrow, parquet = pyarrow()
+    kinds = {"energy": arrow.float32(), "percentile": arrow.float32()}
+    schema = arrow.schema([(name, kinds.get(name, arrow.string())) for name in columns])
+    draft = output.with_name(output.name + ".tmp")
+    rows = _read_csv(path)
+    next(rows)
+    with parquet.ParquetWriter(draft, schema) as writer:
+        while group := list(itertools.islice(rows, ROW_GROUP)):
+            values = [[_typed(text, field) for text in column] for field, column in zip(schema, zip(*group))]
+            arrays = [arrow.array(column, field.type) for field, column in zip(schema, values)]
+            writer.write_table(arrow.table(arrays, schema=schema))
+    os.replace(draft, output)
+
+
+def _typed(text: str, field) -> Any:
+    if str(field.type) == "float":
+        return float(text) if text else None
+    return text.encode(errors="surrogateescape").decode(errors="replace") if text or field.name == "id" else None
+
+
+def read_energies(path: pathlib.Path, flag: str) -> np.ndarray:
+    """The column energy of a .csv or .parquet, or the array energy of a .npz, without rows that have none.
+
+    Raises:
+      ConfigError: there is no such file, or no such column in it.
+    """
+    expected = "a .csv or .parquet of bin/score.py, or calibration.npz of bin/calibrate.py"
+    try:
+        if path.suffix == ".parquet":
+            column = pyarrow()[1].read_table(path, columns=["energy"])["energy"].drop_null().to_numpy()
+            return np.asarray(column, np.float32)
+        if path.suffix == ".npz":
+            with np.load(path) as arrays:
+                return np.asarray(arrays["energy"], np.float32)
+        rows = _read_csv(path)
+        place = next(rows).index("energy")
+        return np.array([float(row[place]) for row in rows if row[place]], np.float32)
+    except ConfigError:
+        raise
+    except Exception as error:  # pyarrow has its own kinds
+        line = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ConfigError(f"--{flag}: expected {expected}. Received: {path}: {line}") from error
