@@ -257,7 +257,7 @@ def acceptance_figure(
       warmup: steps and acceptance rates while the step size adapts, each [K].
       sampling: the same with the step size fixed.
       target: the rate adapted to.
-      samples: images [N, S, S, 3].
+      samples: images [N, S, S, 3], or rings [N, 10], shown in the plane of their first two coordinates.
       path: a PNG file.
     """
     with matplotlib.rc_context(STYLE):
@@ -271,7 +271,11 @@ def acceptance_figure(
             _few_ticks(axis)
         axes[0].set_ylabel("acceptance rate")
         axes[0].legend(axes[0].lines[1:], [f"target {target:g}"], loc="lower right")
-        _show(axes[2], tile(samples, _columns(len(samples))))
+        if samples.ndim == 2:
+            axes[2].plot(samples[:, 0], samples[:, 1], ".", color=BLUE, markersize=3)
+            axes[2].set(xlim=(-4, 4), ylim=(-4, 4), aspect="equal", xlabel="x", ylabel="y")
+        else:
+            _show(axes[2], tile(samples, _columns(len(samples))))
         axes[2].set_title("(B) samples")
         _save(figure, path)
 

@@ -227,7 +227,7 @@ def _result(run, settings, plan, recorder, state, rounding):
     }
     if config.dataset != "rings":
         arrays["samples"] = np.asarray(to_uint8(x_final))
-        _draw(run, settings, arrays)
+    _draw(run, settings, arrays)
     return TaskResult(numbers, arrays)
 
 
@@ -249,4 +249,5 @@ def _draw(run, settings, arrays):
     warmup = (arrays["steps_warmup"], arrays["acceptance_warmup"])
     sampling = (arrays["steps"], arrays["acceptance_sampling"])
     path = run.run_dir.figures / "mala.png"
-    figures.acceptance_figure(warmup, sampling, settings.mala_target, arrays["samples"][:36], path)
+    samples = arrays["samples"][:36] if "samples" in arrays else arrays["x_final"]
+    figures.acceptance_figure(warmup, sampling, settings.mala_target, samples, path)

@@ -259,7 +259,7 @@ def test_damaged_arrays_are_one_line(damage, evaluated, tmp_path):
 def test_damaged_results_are_one_line(evaluated, tmp_path):
     folder = copy(evaluated, tmp_path)
     (folder / "results.json").write_text('{"short_run": ')
-    with pytest.raises(ConfigError, match=r"--workdir: expected results of bin/evaluate\.py"):
+    with pytest.raises(ConfigError, match=r"--workdir: expected results\.json as bin/evaluate\.py writes it"):
         evaluate(folder, "short_run")
 
 

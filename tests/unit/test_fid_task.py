@@ -11,7 +11,7 @@ from ebm_tf.config import ConfigError, EvaluateConfig, TrainConfig
 from ebm_tf.evaluation import fid
 from ebm_tf.evaluation.distances import Moments, frechet_distance, kernel_distance
 from ebm_tf.evaluation.features import load_extractor
-from ebm_tf.evaluation.runs import FinishedRun, PartialArrays
+from ebm_tf.evaluation.runs import FinishedRun, PartialArrays, resolve
 from ebm_tf.training.run_dir import RunDir
 
 RNG = np.random.default_rng(0)
@@ -52,7 +52,8 @@ def run(tmp_path):
 
 @pytest.fixture
 def settings(run, features_file):
-    return EvaluateConfig(workdir=str(run.run_dir.path), tasks="fid", fid_features=str(features_file))
+    settings = EvaluateConfig(workdir=str(run.run_dir.path), tasks="fid", fid_features=str(features_file))
+    return resolve(settings, run.config)
 
 
 def partial_of(run):

@@ -10,7 +10,7 @@ from ebm_tf.config import EvaluateConfig, TrainConfig
 from ebm_tf.evaluation import fid, neighbours
 from ebm_tf.evaluation.features import load_extractor
 from ebm_tf.evaluation.neighbours import nearest
-from ebm_tf.evaluation.runs import FinishedRun, PartialArrays
+from ebm_tf.evaluation.runs import FinishedRun, PartialArrays, resolve
 from ebm_tf.training.run_dir import RunDir
 
 RNG = np.random.default_rng(0)
@@ -85,7 +85,8 @@ def run(tmp_path, monkeypatch):
 
 
 def settings_of(run, **settings):
-    return EvaluateConfig(workdir=str(run.run_dir.path), tasks="neighbours", **settings)
+    settings = EvaluateConfig(workdir=str(run.run_dir.path), tasks="neighbours", **settings)
+    return resolve(settings, run.config)
 
 
 def partial_of(run):
