@@ -52,7 +52,6 @@ class ImageNet(EnergyModel):
                 layers.append(NonLocalBlock(name=f"non_local_{level}", **dtype))
         layers += [keras.layers.Conv2D(1, image_size // 8, **dtype), keras.layers.Flatten(**dtype)]
         self.network = keras.Sequential(layers, name="network")
-        self.built = True
         self.built = True  # the network is, from its Input
 
     def prepare(self):

@@ -37,7 +37,6 @@ class RingsNet(EnergyModel):
             layers.append(keras.layers.Dense(width, "silu", bias_initializer=biases, dtype=policy))
             fan_in = width
         self.network = keras.Sequential([*layers, keras.layers.Dense(1, dtype=policy)], name="network")
-        self.built = True
         self.built = True  # the network is, from its Input
 
     def get_config(self):
