@@ -8,6 +8,7 @@ expected, what was received, which flag to change, and where the paper speaks of
 import dataclasses
 import enum
 import math
+import re
 from typing import Any
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "TrainConfig",
     "WatchConfig",
     "field_help",
+    "one_line",
 ]
 
 # The image data sets that train, with their splits.
@@ -33,6 +35,12 @@ IMAGE_SPLITS = {"cifar10": ("train", "test"), "oxford_flowers102": ("train", "va
 
 class ConfigError(ValueError):
     """A setting that cannot be used. One line: expected, received, flag, section."""
+
+
+def one_line(value: object) -> str:
+    """At most 400 letters of what an error or another value says, without TensorFlow's names of graph nodes."""
+    text = re.sub(r"\[\[\{\{.*|\{\{.*?\}\}|\[Op:\w+\].*", "", str(value))
+    return " ".join(text.split())[:400] or type(value).__name__
 
 
 class Scheme(str, enum.Enum):

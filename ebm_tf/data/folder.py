@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from ebm_tf.config import ConfigError
+from ebm_tf.config import ConfigError, one_line
 from ebm_tf.data.crop import center_crop
 
 __all__ = ["load", "read_image", "walk"]
@@ -84,4 +84,4 @@ def read_image(file: pathlib.Path) -> np.ndarray:
                     raise ValueError(f"mode {image.mode}, more than 8 bits per channel")
                 return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     except Exception as error:  # Pillow's plugins raise many kinds: OSError, SyntaxError, struct.error, ...
-        raise ValueError(" ".join(str(error).split())[:200] or type(error).__name__) from error
+        raise ValueError(one_line(error)) from error

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from ebm_tf.config import ConfigError
+from ebm_tf.config import ConfigError, one_line
 from ebm_tf.data import folder, svhn
 from ebm_tf.data.crop import center_crop
 
@@ -59,7 +59,7 @@ def _checked(name, split, data_dir, flag):
     try:
         yield
     except Exception as error:  # TFDS raises its own kinds, and those of every file system below it
-        line = " ".join(re.sub(r"\[\[{{.*|{{.*?}}", "", str(error)).split())[:300]  # without names of graph nodes
+        line = one_line(error)
         raise ConfigError(f"--{flag}: expected {name}/{split} prepared for TFDS. Received: {line}") from error
 
 

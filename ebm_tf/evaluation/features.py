@@ -20,7 +20,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ebm_tf.config import ConfigError
+from ebm_tf.config import ConfigError, one_line
 from ebm_tf.data.images import to_unit_range
 from ebm_tf.evaluation import inception
 from ebm_tf.evaluation.precision import full_float32
@@ -101,7 +101,7 @@ def _keras_file(path: pathlib.Path) -> tuple[CallFn, Any]:
         model = keras.models.load_model(path, compile=False, safe_mode=True)
         shape = model.input_shape
     except Exception as error:  # Keras raises ValueError, TypeError, KeyError, BadZipFile and more on a foreign file
-        raise _bad("a .keras file that Keras can read", f"{path}: {_line(error)}") from error
+        raise _bad("a .keras file that Keras can read", f"{path}: {one_line(error)}") from error
 
     @tf.function(autograph=False, reduce_retracing=True)
     def call(pixels):
@@ -117,7 +117,7 @@ def _saved_model(path: pathlib.Path) -> tuple[CallFn, Any]:
         signature = loaded.signatures["serving_default"]
     except Exception as error:  # OSError, KeyError, and errors of protocol buffers
         expected = "a SavedModel folder with the signature serving_default"
-        raise _bad(expected, f"{path}: {_line(error)}") from error
+        raise _bad(expected, f"{path}: {one_line(error)}") from error
     inputs = signature.structured_input_signature[1]
     if len(inputs) != 1:
         raise _bad("a SavedModel of one input, images", f"{path}, with inputs {', '.join(sorted(inputs))}")
@@ -154,11 +154,7 @@ def _dimension(source: str, call_fn: CallFn, image_size: int) -> int:
     try:
         shape = call_fn(np.zeros((2, image_size, image_size, 3), np.uint8)).shape
     except Exception as error:  # whatever a foreign model raises
-        raise _bad("a features model, of output [N, D]", f"{source}: {_line(error)}") from error
+        raise _bad("a features model, of output [N, D]", f"{source}: {one_line(error)}") from error
     if len(shape) != 2 or shape[0] != 2 or shape[1] < 1:
         raise _bad("a features model, of output [N, D]", f"{source}, which gives {list(shape)} for 2 images")
     return shape[1]
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -17,7 +17,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from ebm_tf.config import ConfigError
+from ebm_tf.config import ConfigError, one_line
 
 __all__ = ["SHA256", "cache_dir", "cached_graph", "graph_file", "load_graph"]
 
@@ -75,7 +75,7 @@ def _download(path: pathlib.Path) -> None:
             raise tarfile.TarError(f"a download with sha256 {digest[:16]}... in place of {SHA256[:16]}...")
         draft.replace(path)
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:  # URLError and time-outs are OSErrors
-        line = " ".join(str(error).split())[:200] or type(error).__name__
+        line = one_line(error)
         raise _bad(expected, f"a failure to get it: {line}") from error
     finally:
         draft.unlink(missing_ok=True)
@@ -116,7 +116,7 @@ def load_graph(path: pathlib.Path) -> Callable[[np.ndarray], np.ndarray]:
             images = tf.compat.v1.placeholder(tf.float32, [None, None, None, 3])
             (pool,) = tf.import_graph_def(graph_def, {"ExpandDims:0": images}, ["pool_3:0"], name="")
     except Exception as error:  # DecodeError of protocol buffers, ValueError of the import
-        line = " ".join(str(error).split())[:200]
+        line = one_line(error)
         raise _bad("a frozen graph with ExpandDims:0 and pool_3:0", f"{path}: {line}") from error
     session = tf.compat.v1.Session(graph=graph)
 

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import hashlib
 import json
 import os
 import pathlib
@@ -15,10 +14,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ebm_tf.config import ConfigError, EvaluateConfig, SampleConfig, Scheme, TrainConfig
+from ebm_tf.config import ConfigError, EvaluateConfig, SampleConfig, Scheme, TrainConfig, one_line
 from ebm_tf.data import images
 from ebm_tf.energies import EnergyModel
 from ebm_tf.evaluation import devices
+from ebm_tf.evaluation.saved import file_digest
 from ebm_tf.mcmc import chain_init
 from ebm_tf.training.run_dir import RunDir
 from ebm_tf.training.trainer import energy_chain_fn, step_sizes, use_xla
@@ -81,7 +81,7 @@ class FinishedRun:
     def model_id(self) -> str:
         """The first 16 hexadecimal digits of the sha256 of the model's file."""
         try:
-            return hashlib.sha256(self.model.read_bytes()).hexdigest()[:16]
+            return file_digest(self.model)
         except OSError as error:
             raise ConfigError(f"--workdir: expected {self.model} to be readable. Received: {error}") from error
 
@@ -130,7 +130,7 @@ class FinishedRun:
             with np.load(path, allow_pickle=False) as file:
                 return _Arrays(path, {name: file[name] for name in file.files})
         except Exception as error:  # NumPy and zipfile raise a dozen kinds on a damaged file
-            line = " ".join(str(error).split())[:200]
+            line = one_line(error)
             raise ConfigError(f"--workdir: expected {path} whole, {made} once it is gone. Received: {line}") from error
 
 
@@ -167,7 +167,7 @@ def load_model(path: str | os.PathLike, flag: str = "model") -> EnergyModel:
     try:
         energy = keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras, h5py and zipfile raise a dozen kinds on a foreign or damaged file
-        line = " ".join(str(error).split())[:200]
+        line = one_line(error)
         raise ConfigError(f"--{flag}: expected a .keras file that Keras can read. Received: {path}: {line}") from error
     if not isinstance(energy, EnergyModel):
         kind = type(energy).__name__

@@ -9,10 +9,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ebm_tf.config import ConfigError, Scheme, TrainConfig
+from ebm_tf.config import ConfigError, Scheme, TrainConfig, one_line
 from ebm_tf.training.run_dir import RunDir
 
-__all__ = ["SavedRun", "budget", "choose", "find_runs", "load", "load_config", "training_minutes"]
+__all__ = [
+    "SavedRun",
+    "budget",
+    "choose",
+    "digest",
+    "file_digest",
+    "find_runs",
+    "load",
+    "load_config",
+    "training_minutes",
+]
 
 
 class SavedRun(NamedTuple):
@@ -53,8 +63,8 @@ class SavedRun(NamedTuple):
                 f"--runs: expected results of the model.keras in {self.path}, {self.model}; run "
                 f"{self.command(task, *flags)}. Received: stale {task} of another model, {found['model']}"
             )
-        for read, digest in found.get("inputs", {}).items():
-            if digest != _digest(self.results.get(read)):
+        for read, before in found.get("inputs", {}).items():
+            if before != digest(self.results.get(read)):
                 raise self._missing(task, flags, f"stale {task}, of {read} as it was before")
         return found
 
@@ -77,7 +87,7 @@ class SavedRun(NamedTuple):
         except FileNotFoundError:
             raise self._missing(task, (), f"no {path}") from None
         except Exception as error:  # zipfile raises a dozen kinds on a damaged file
-            reason = " ".join(str(error).split())
+            reason = one_line(error)
             raise self._missing(task, (), f"{path}, which cannot be read: {reason}") from error
 
     def array_names(self, task: str) -> set[str]:
@@ -135,15 +145,20 @@ def find_runs(root: pathlib.Path) -> tuple[list[SavedRun], list[pathlib.Path]]:
     return finished, unfinished
 
 
-def _digest(entry: Any) -> str:
-    """As evaluation.tasks marks what a task read."""
+def digest(entry: Any) -> str:
+    """The first 16 hex digits of the sha256 of a JSON value, by which results.json says what a task read."""
     return hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def file_digest(path: pathlib.Path) -> str:
+    """The same of a file's content, by which it says of which model.keras the results are."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def load(path: pathlib.Path) -> SavedRun:
     """The finished run in a folder. Raises ConfigError; see find_runs."""
     try:
-        model = hashlib.sha256(RunDir(path).model.read_bytes()).hexdigest()[:16]
+        model = file_digest(RunDir(path).model)
     except OSError as error:
         raise ConfigError(f"--runs: expected {RunDir(path).model} to be readable. Received: {error}") from error
     return SavedRun(path, load_config(path), model, RunDir(path).read_results("runs"))

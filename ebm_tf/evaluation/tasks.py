@@ -8,7 +8,6 @@ RUN/results.json has a key per task:
 A task for which these four are those of its entry is not run again.
 """
 
-import hashlib
 import json
 import math
 import os
@@ -21,7 +20,8 @@ import numpy as np
 from ebm_tf.config import ConfigError, EvaluateConfig, TrainConfig
 from ebm_tf.evaluation import chains, density, diagnostics, fid, figures, likelihood, mala, neighbours, ood
 from ebm_tf.evaluation.runs import FinishedRun, PartialArrays, TaskResult, load_model, load_run, resolve
-from ebm_tf.training.run_dir import RunDir, make_folder
+from ebm_tf.evaluation.saved import digest, file_digest
+from ebm_tf.training.run_dir import RunDir, make_folder, replace_file
 
 __all__ = ["TASKS", "Task", "evaluate"]
 
@@ -188,10 +188,10 @@ def _identity(run: FinishedRun, settings: EvaluateConfig, name: str) -> dict[str
     results, task = run.read_results(), TASKS[name]
     identity = {"model": run.model_id, "settings": {field: getattr(settings, field) for field in task.settings}}
     if inputs := task.inputs(run, settings):
-        identity["inputs"] = {needed: _digest(results.get(needed)) for needed in sorted(inputs)}
+        identity["inputs"] = {needed: digest(results.get(needed)) for needed in sorted(inputs)}
     named = ",".join(getattr(settings, field) or "" for field in _PATHS if field in task.settings)
     parts = [part.strip() for part in named.split(",") if part.strip()]
-    if files := {part: digest for part in parts if (digest := _content(pathlib.Path(os.path.expanduser(part))))}:
+    if files := {part: content for part in parts if (content := _content(pathlib.Path(os.path.expanduser(part))))}:
         identity["files"] = files
     return identity
 
@@ -200,22 +200,18 @@ def _content(path: pathlib.Path) -> str:
     """Digest of a file, or of the names, sizes and times of a folder's files; "" if it cannot be read."""
     try:
         if path.is_file():
-            return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+            return file_digest(path)
         stats = sorted((str(file.relative_to(path)), file.stat()) for file in path.rglob("*") if file.is_file())
     except OSError:
         return ""
-    return _digest([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]) if stats else ""
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+    return digest([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]) if stats else ""
 
 
 def _do(run: FinishedRun, settings: EvaluateConfig, name: str) -> None:
     """Runs one task and saves what it hands back."""
     folder = run.run_dir.path
     identity = _identity(run, settings, name)
-    partial = PartialArrays(folder / "partial" / name, _digest(identity))
+    partial = PartialArrays(folder / "partial" / name, digest(identity))
     numbers, arrays = TASKS[name].fn(run, settings, partial)
     numbers = _as_json(numbers)
     if not all(np.isfinite(array).all() for array in arrays.values() if array.dtype.kind == "f"):
@@ -233,9 +229,7 @@ def _do(run: FinishedRun, settings: EvaluateConfig, name: str) -> None:
 
 
 def _write_results(run: FinishedRun, results: dict[str, Any]) -> None:
-    draft = run.results.with_suffix(".tmp")
-    draft.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
-    draft.replace(run.results)
+    replace_file(run.results, json.dumps(results, indent=2, allow_nan=False) + "\n")
 
 
 def _as_json(value: Any) -> Any:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from ebm_tf.config import one_line
 from ebm_tf.serving import records
 from ebm_tf.serving.info import ModelInfo
-from ebm_tf.serving.records import Record, Shard, bad, fit, one_line
+from ebm_tf.serving.records import Record, Shard, bad, fit
 
 __all__ = ["array_record", "npy_shards", "npz_shards", "read_npy", "read_npz"]
 

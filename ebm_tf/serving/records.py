@@ -2,7 +2,6 @@
 
 import collections
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -10,11 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from ebm_tf.config import ConfigError
+from ebm_tf.config import ConfigError, one_line
 from ebm_tf.data.crop import center_crop
 from ebm_tf.serving.info import ModelInfo
 
-__all__ = ["SHARD_SIZE", "Record", "Shard", "bad", "decode", "fit", "groups", "one_line", "parallel"]
+__all__ = ["SHARD_SIZE", "Record", "Shard", "bad", "decode", "fit", "groups", "parallel"]
 
 SHARD_SIZE = 1024  # records, where a source can be cut
 READERS = max(2, os.cpu_count() or 1)
@@ -59,11 +58,6 @@ class Shard(NamedTuple):
 def bad(expected: str, received: Any) -> ConfigError:
     """What to raise where --input cannot be used."""
     return ConfigError(f"--input: expected {expected}. Received: input={received}")
-
-
-def one_line(error: Exception) -> str:
-    """An error's text without line breaks and names of graph nodes."""
-    return " ".join(re.sub(r"\[\[{{.*|{{.*?}}", "", str(error)).split())[:200] or type(error).__name__
 
 
 def groups(items: Iterable, size: int) -> Iterator[list]:

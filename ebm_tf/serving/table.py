@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ebm_tf.config import ConfigError
+from ebm_tf.config import ConfigError, one_line
 
 __all__ = ["COLUMNS", "PartialTable", "check_output", "format_row", "read_energies", "to_csv"]
 
@@ -193,5 +193,5 @@ def read_energies(path: pathlib.Path, flag: str) -> np.ndarray:
     except ConfigError:
         raise
     except Exception as error:  # pyarrow has its own kinds
-        line = " ".join(str(error).split())[:200] or type(error).__name__
+        line = one_line(error)
         raise ConfigError(f"--{flag}: expected {expected}. Received: {path}: {line}") from error

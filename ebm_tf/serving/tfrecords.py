@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import tensorflow as tf
 
+from ebm_tf.config import one_line
 from ebm_tf.serving.arrays import array_record
 from ebm_tf.serving.info import ModelInfo
-from ebm_tf.serving.records import Record, Shard, bad, decode, one_line, parallel
+from ebm_tf.serving.records import Record, Shard, bad, decode, parallel
 
 __all__ = ["read_tfrecord", "tfrecord_shards"]
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import tensorflow as tf
 
-from ebm_tf.config import ConfigError
+from ebm_tf.config import ConfigError, one_line
 from ebm_tf.serving.info import ModelInfo, read_info
 
 __all__ = ["TrainedEnergy", "load_exported"]
@@ -100,7 +100,7 @@ def load_exported(folder: str | os.PathLike, flag: str = "model") -> TrainedEner
     try:
         loaded = tf.saved_model.load(os.fspath(folder))
     except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
-        line = " ".join(str(error).split())[:200]
+        line = one_line(error)
         expected = "a SavedModel that TensorFlow can read"
         raise ConfigError(f"--{flag}: expected {expected}. Received: {folder}: {line}") from error
     trained = TrainedEnergy(info, loaded.signatures)

@@ -22,8 +22,8 @@ from typing import Any, NamedTuple, NoReturn
 
 import tensorflow as tf
 
-from ebm_tf.config import ConfigError
-from ebm_tf.training.failures import FILE_ERRORS, TrainingError, fsync, one_line
+from ebm_tf.config import ConfigError, one_line
+from ebm_tf.training.failures import FILE_ERRORS, TrainingError, fsync
 from ebm_tf.training.run_dir import RunDir, replace_file
 
 __all__ = ["Checkpoints", "Saved", "newest_intact"]

@@ -15,9 +15,9 @@ import numpy as np
 import tensorflow as tf
 
 from ebm_tf import data
-from ebm_tf.config import TrainConfig
+from ebm_tf.config import TrainConfig, one_line
 from ebm_tf.training import device
-from ebm_tf.training.failures import bank_bytes, memory_explained, num_weights, one_line
+from ebm_tf.training.failures import bank_bytes, memory_explained, num_weights
 from ebm_tf.training.run import build_trainer
 from ebm_tf.training.trainer import Trainer, step_sizes, use_xla
 

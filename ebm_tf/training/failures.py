@@ -3,12 +3,11 @@
 import contextlib
 import errno
 import os
-import re
 from collections.abc import Iterator
 
 import tensorflow as tf
 
-from ebm_tf.config import TrainConfig
+from ebm_tf.config import TrainConfig, one_line
 from ebm_tf.training.run_dir import RunDir
 
 __all__ = [
@@ -18,7 +17,6 @@ __all__ = [
     "fsync",
     "memory_explained",
     "num_weights",
-    "one_line",
     "out_of_memory",
 ]
 
@@ -31,12 +29,6 @@ ACTIVATION_COPIES = 3  # an update holds a layer's output, its gradient, and wha
 
 class TrainingError(RuntimeError):
     """Training cannot go on. One line: what happened, what is left, what to do."""
-
-
-def one_line(error: BaseException) -> str:
-    """At most 400 letters of what an error says, without TensorFlow's names of graph nodes."""
-    text = re.sub(r"\{\{.*?\}\}|\[Op:\w+\].*", "", str(error))
-    return " ".join(text.split())[:400] or type(error).__name__
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 
-from ebm_tf.config import ConfigError
+from ebm_tf.config import ConfigError, one_line
 from ebm_tf.training.run_dir import RunDir, make_folder
 
 __all__ = ["hold"]
@@ -26,7 +26,7 @@ def hold(run_dir: RunDir) -> Iterator[None]:
         make_folder(run_dir.path)
         descriptor = os.open(run_dir.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except (OSError, ValueError) as error:
-        line = " ".join(str(error).split())
+        line = one_line(error)
         raise ConfigError(f"--workdir: expected a folder that can be written. Received: {line}") from error
     try:
         _take(descriptor, run_dir)

@@ -7,11 +7,11 @@ import sys
 import tensorflow as tf
 
 from ebm_tf import data
-from ebm_tf.config import ConfigError, TrainConfig
+from ebm_tf.config import ConfigError, TrainConfig, one_line
 from ebm_tf.training import callbacks, device, lock, replicas, signals
 from ebm_tf.training.checkpoints import Checkpoints, Saved, newest_intact
 from ebm_tf.training.cluster import WorkerLostError
-from ebm_tf.training.failures import TrainingError, disk_explained, fsync, memory_explained, one_line
+from ebm_tf.training.failures import TrainingError, disk_explained, fsync, memory_explained
 from ebm_tf.training.guard import DivergenceError
 from ebm_tf.training.run_dir import RunDir
 from ebm_tf.training.signals import Stopped, StopRequest

@@ -9,7 +9,7 @@ import re
 import sys
 from typing import Any
 
-from ebm_tf.config import ConfigError, TrainConfig
+from ebm_tf.config import ConfigError, TrainConfig, one_line
 
 __all__ = ["RunDir", "make_folder", "replace_file"]
 
@@ -74,7 +74,7 @@ class RunDir:
         except (OSError, ValueError) as error:  # a name too long, with a zero in it, or in a folder that is closed
             if isinstance(error, ConfigError):
                 raise
-            raise ConfigError(f"--workdir: expected a folder, new or empty. Received: {_line(error)}") from error
+            raise ConfigError(f"--workdir: expected a folder, new or empty. Received: {one_line(error)}") from error
         if config.resume:
             self._check_resumed(config)
         elif is_used:
@@ -103,7 +103,8 @@ class RunDir:
             self.write_config(config)
             self.metrics.touch()
         except OSError as error:
-            raise ConfigError(f"--workdir: expected a folder that can be written. Received: {_line(error)}") from error
+            expected = "--workdir: expected a folder that can be written"
+            raise ConfigError(f"{expected}. Received: {one_line(error)}") from error
 
     def write_config(self, config: TrainConfig) -> None:
         """Writes config.json, whole or not at all."""
@@ -135,12 +136,12 @@ class RunDir:
             return TrainConfig.from_dict(json.loads(self.config.read_text()))
         except OSError as error:
             raise ConfigError(
-                f"--workdir: expected the folder of a run, with config.json. Received: {_line(self.path)}"
+                f"--workdir: expected the folder of a run, with config.json. Received: {one_line(self.path)}"
             ) from error
         except (ConfigError, TypeError, ValueError, RecursionError) as error:
             raise ConfigError(
-                f"--workdir: expected config.json as bin/train.py writes it. Received: {_line(self.config)}: "
-                f"{_line(error)}"
+                f"--workdir: expected config.json as bin/train.py writes it. Received: {one_line(self.config)}: "
+                f"{one_line(error)}"
             ) from error
 
     def read_metrics(self) -> list[dict[str, Any]]:
@@ -155,11 +156,11 @@ class RunDir:
             return []
         except OSError as error:
             raise ConfigError(
-                f"--workdir: expected {_line(self.metrics)} to be readable. Received: {_line(error)}"
+                f"--workdir: expected {one_line(self.metrics)} to be readable. Received: {one_line(error)}"
             ) from error
         rows = [row for line in lines if (row := _metrics_row(line))]
         if left_out := len(lines) - len(rows):
-            print(f"{_line(self.metrics)}: left out {left_out} of {len(lines)} lines, not whole", file=sys.stderr)
+            print(f"{one_line(self.metrics)}: left out {left_out} of {len(lines)} lines, not whole", file=sys.stderr)
         return rows
 
     def read_results(self, flag: str = "workdir") -> dict[str, Any]:
@@ -169,13 +170,13 @@ class RunDir:
           ConfigError: it cannot be read. Names the flag.
         """
         path = self.path / "results.json"
-        expected = f"--{flag}: expected results.json as bin/evaluate.py writes it. Received: {_line(path)}"
+        expected = f"--{flag}: expected results.json as bin/evaluate.py writes it. Received: {one_line(path)}"
         try:
             results = json.loads(path.read_bytes())
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, RecursionError) as error:
-            raise ConfigError(f"{expected}: {_line(error)}") from error
+            raise ConfigError(f"{expected}: {one_line(error)}") from error
         if not isinstance(results, dict) or not all(isinstance(entry, dict) for entry in results.values()):
             raise ConfigError(f"{expected}, not an object per task")
         return results
@@ -220,8 +221,3 @@ def replace_file(path: pathlib.Path, text: str) -> None:
     except OSError:
         draft.unlink(missing_ok=True)
         raise
-
-
-def _line(value: Any) -> str:
-    """At most 300 letters on one line."""
-    return " ".join(str(value).split())[:300]
