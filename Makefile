@@ -6,7 +6,7 @@ DEMO := runs/demo
 BENCH_PYTHON ?= $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench fuzz clean
+.PHONY: help demo test check notebook docs bench fuzz clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,17 @@ check: $(VENV)/.installed  ## lint, types, and the direction of imports
 	$(BIN)/mypy
 	PYTHONPATH=. $(BIN)/lint-imports
 
+notebook: $(VENV)/.installed  ## run examples/rings.ipynb as it stands, minutes, and check its numbers
+	$(BIN)/python -m pytest -m slow tests/end_to_end/test_notebook.py
+
+$(VENV)/.docs: $(VENV)/.installed requirements-docs.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
+	touch $@
+
+docs: $(VENV)/.docs  ## the site of README.md, docs/ and the docstrings: site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@ls site/index.html
+
 fuzz: $(VENV)/.installed  ## feed made-up settings and files to the readers for a minute
 	$(BIN)/python tests/fuzz/fuzz_readers.py --seconds=60
 
@@ -40,5 +51,5 @@ bench: $(VENV)/.installed  ## time Langevin steps and updates here. BENCH_PYTHON
 	$(BIN)/python benchmarks/train.py
 
 clean:  ## remove .venv and caches; runs stay
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info
+	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

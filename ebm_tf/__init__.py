@@ -1,7 +1,22 @@
 """Energy-based models trained with contrastive divergence, noise-initialised chains, or both at once.
 
 A TensorFlow and Keras implementation of "Revisiting Contrastive Divergence for Density Estimation and Sample
-Generation" (Abdulsalam & Makin, TMLR 2025). The subpackages, in the order of reading:
+Generation" (Abdulsalam & Makin, TMLR 2025). From a trained run to energies, gradients and samples:
+
+    import ebm_tf
+    model = ebm_tf.load("runs/demo")   # the folder of a run, or one that bin/export.py wrote
+    energy = model.energy(x)           # x: float [N, *event] -> float32 [N]; p(x) ∝ exp(−E(x) / T)
+    grad = model.energy_grad(x)        # ∂E/∂x, float32 [N, *event]
+    samples = model.sample(1000)       # ends of Langevin chains from noise, float32 [1000, *event]
+
+Public are the names of __all__, which README.md has in a table:
+
+- `load`, `TrainedEnergy`, `ModelInfo`: a trained energy, and what is to be known of it.
+- `train`, `TrainConfig`: a run, and its settings; `bin/train.py --help` says what each is.
+- `rings`: the data of App. A.1, with their exact density.
+- `ConfigError`, `DivergenceError`, `Stopped`, `TrainingError`, `WorkerLostError`: why a call ended, in one line.
+
+Everything else may change. The subpackages, in the order of reading:
 
 - `ebm_tf.config`: every setting once.
 - `ebm_tf.energies`: networks that give an energy E(x) per input.
@@ -11,8 +26,7 @@ Generation" (Abdulsalam & Makin, TMLR 2025). The subpackages, in the order of re
 - `ebm_tf.evaluation`: what a trained model is worth.
 - `ebm_tf.serving`: export, scoring of data, thresholds.
 
-The public names are those of __all__; docs/serving.md has them in a table. What they need is imported when they are
-first asked for, so `import ebm_tf` costs nothing.
+What a public name needs is imported when the name is first used, so `import ebm_tf` costs nothing.
 """
 
 import importlib
@@ -20,21 +34,39 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ebm_tf.config import ConfigError, TrainConfig
+    from ebm_tf.data import rings
     from ebm_tf.serving.export import load
     from ebm_tf.serving.info import ModelInfo
     from ebm_tf.serving.trained import TrainedEnergy
-    from ebm_tf.training.run import train
+    from ebm_tf.training.run import DivergenceError, Stopped, TrainingError, WorkerLostError, train
 
-__all__ = ["ConfigError", "ModelInfo", "TrainConfig", "TrainedEnergy", "load", "train"]
+__all__ = [
+    "ConfigError",
+    "DivergenceError",
+    "ModelInfo",
+    "Stopped",
+    "TrainConfig",
+    "TrainedEnergy",
+    "TrainingError",
+    "WorkerLostError",
+    "load",
+    "rings",
+    "train",
+]
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "ConfigError": "ebm_tf.config",
+    "DivergenceError": "ebm_tf.training.run",
     "ModelInfo": "ebm_tf.serving.info",
+    "Stopped": "ebm_tf.training.run",
     "TrainConfig": "ebm_tf.config",
     "TrainedEnergy": "ebm_tf.serving.trained",
+    "TrainingError": "ebm_tf.training.run",
+    "WorkerLostError": "ebm_tf.training.run",
     "load": "ebm_tf.serving.export",
+    "rings": "ebm_tf.data",
     "train": "ebm_tf.training.run",
 }
 

@@ -7,6 +7,10 @@ With ℓ = √(x₁² + x₂²) and σ = 0.1 the marginal of the plane is
     p(x₁, x₂) = Σ_z 1/3 · 1/(2πσ²) · exp(−(ℓ² + r_z²) / 2σ²) I₀(r_z ℓ / σ²)
 
 The appendix prints −(ℓ² − r_z²) in the line with I₀; the next line, with the scaled Bessel function, has it right.
+
+Attributes:
+  RADII: radii of the rings.
+  SIGMA: [10], standard deviation of each coordinate around its ring.
 """
 
 import math
@@ -18,7 +22,7 @@ from scipy import special, stats
 __all__ = ["RADII", "SIGMA", "log_prob", "log_prob_xy", "sample"]
 
 RADII = (1.0, 2.0, 3.0)
-SIGMA = np.array([0.1] * 3 + [0.01] * 7)  # standard deviation of each coordinate around its ring
+SIGMA = np.array([0.1] * 3 + [0.01] * 7)
 
 
 def sample(num_samples: int, seed: tf.Tensor) -> tf.Tensor:

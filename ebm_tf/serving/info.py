@@ -21,9 +21,9 @@ class ModelInfo:
     Attributes:
       dataset: what it was trained on.
       event_shape: shape of one x.
-      temperature: T; p(x) ∝ exp(−E(x) / T).
-      step_size: ε of training.
-      sample_step_size: ε of sampling; one number, or one per coordinate.
+      temperature: T, in the units of E; p(x) ∝ exp(−E(x) / T).
+      step_size: ε of training, x²/energy.
+      sample_step_size: ε of sampling, x²/energy; one number, or one per coordinate.
       sample_num_steps: L of sampling.
       label_names: the data set's classes, in its order; empty where it has none or they were not at hand.
       model: the first 16 hexadecimal digits of the sha256 of model.keras.

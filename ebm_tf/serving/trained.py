@@ -19,7 +19,8 @@ __all__ = ["TrainedEnergy", "load_exported"]
 class TrainedEnergy:
     """E(x) of a trained model, p(x) ∝ exp(−E(x) / T), with its gradient and its chains, all in float32.
 
-    Every method takes x as float32 [N, *event] (images in [-1, 1]) or, for images, as uint8 [N, S, S, 3].
+    `ebm_tf.load` makes it. x is given as floats [N, *event], images in [-1, 1]; or images as uint8 [N, S, S, 3]. N is
+    any number; at most batch_size of them are computed at once.
 
     Attributes:
       info: what it was trained on, T, ε and more.
@@ -28,6 +29,8 @@ class TrainedEnergy:
     Args:
       info: see above.
       functions: by name, as endpoints.py names them; called with keywords, they return a dict of tensors.
+
+    Source: Eq. 1, with the temperature of App. A.4.
     """
 
     def __init__(self, info: ModelInfo, functions: Mapping[str, Callable]):
@@ -35,15 +38,48 @@ class TrainedEnergy:
         self.event_shape = info.event_shape
 
     def energy(self, x: np.ndarray, batch_size: int = 256) -> np.ndarray:
-        """E(x), float32 [N]. Low: like the data."""
+        """E(x), in the units of T. Low: like the data.
+
+        Args:
+          x: [N, *event].
+          batch_size: how many at once.
+
+        Returns:
+          float32 [N].
+
+        Raises:
+          ValueError: x has another shape or type.
+        """
         return self._apply("energy", x, batch_size)
 
     def energy_grad(self, x: np.ndarray, batch_size: int = 256) -> np.ndarray:
-        """∂E/∂x at x, float32 [N, *event]; of uint8 images with respect to x in [-1, 1]."""
+        """∂E/∂x; for uint8 images too with respect to x in [-1, 1].
+
+        Args:
+          x: [N, *event].
+          batch_size: how many at once.
+
+        Returns:
+          float32 [N, *event], energy per unit of x.
+
+        Raises:
+          ValueError: x has another shape or type.
+        """
         return self._apply("energy_grad", x, batch_size)
 
     def score(self, x: np.ndarray, batch_size: int = 256) -> np.ndarray:
-        """∂ log p(x)/∂x = −(∂E/∂x) / T, float32 [N, *event]. Raises ValueError for a model with T = 0."""
+        """∂ log p(x)/∂x = −(∂E/∂x) / T.
+
+        Args:
+          x: [N, *event].
+          batch_size: how many at once.
+
+        Returns:
+          float32 [N, *event], nats per unit of x.
+
+        Raises:
+          ValueError: the model has T = 0, or x has another shape or type.
+        """
         if not self.info.temperature:
             raise ValueError("expected a model with T above 0, for -(dE/dx)/T. Received: temperature=0")
         return self._apply("score", x, batch_size)
@@ -61,6 +97,11 @@ class TrainedEnergy:
 
         Returns:
           float32 [N, *event]; images are near [-1, 1], and not clipped.
+
+        Raises:
+          ValueError: a number is out of its range.
+
+        Source: Eq. 9 (App. A.4); L and ε of Sec. 3.
         """
         steps = self.info.sample_num_steps if num_steps is None else num_steps
         for name, value in (("num_samples", num_samples), ("num_steps", steps), ("seed", seed)):

@@ -1,0 +1,69 @@
+"""MkDocs hooks: pages that lie outside docs/, links between all pages, and a table of a config's settings.
+
+GitHub and the site show the same files. Links are written for GitHub, relative to the file; the site has its pages in
+one folder, and no source files.
+"""
+
+import dataclasses
+import pathlib
+import posixpath
+import re
+import sys
+
+from mkdocs.structure.files import File
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+OUTSIDE = {  # file of the repository -> page of the site
+    "README.md": "index.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
+    "pretrained/README.md": "pretrained.md",
+}
+LINK = re.compile(r"(?P<is_image>!?)\[(?P<text>[^\]]*)\]\((?P<path>[^)#:\s]+)(?P<anchor>#[^)\s]*)?\)")
+SETTINGS = re.compile(r"^<!-- settings: (\w+) -->$", re.MULTILINE)
+
+
+def on_files(files, config):
+    """Adds the pages that lie outside docs/."""
+    for source, page in OUTSIDE.items():
+        files.append(File.generated(config, page, content=(ROOT / source).read_text(encoding="utf-8")))
+    return files
+
+
+def on_page_markdown(markdown, page, config, files):
+    """Turns links into the site's, and settings comments into tables."""
+    sources = {target: source for source, target in OUTSIDE.items()}
+    source = sources.get(page.file.src_uri, f"docs/{page.file.src_uri}")
+
+    def link(match):
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(source), match["path"]))
+        if not (ROOT / path).exists():
+            return match[0]  # MkDocs says that it leads nowhere
+        target = OUTSIDE.get(path) or (path.removeprefix("docs/") if path.startswith("docs/") else None)
+        if target is None:  # a source file, which the site has not
+            return f"`{path}`"
+        return f"{match['is_image']}[{match['text']}]({target}{match['anchor'] or ''})"
+
+    return SETTINGS.sub(lambda match: _settings_table(match[1]), LINK.sub(link, markdown))
+
+
+def on_page_content(html, page, config, files):
+    """Docstrings' "Limits:" begins a line, as in the source."""
+    return html.replace("\nLimits:", "<br>\nLimits:")
+
+
+def _settings_table(name):
+    """A row per field of a dataclass of ebm_tf.config: name and type, default, help."""
+    sys.path.insert(0, str(ROOT))
+    try:
+        from ebm_tf import config
+    finally:
+        sys.path.pop(0)
+    rows = ["| setting | default | what it is |", "| --- | --- | --- |"]
+    for field in dataclasses.fields(getattr(config, name)):
+        kind = getattr(field.type, "__name__", str(field.type)).replace("|", "or")
+        what = config.field_help(field).replace("|", "\\|")
+        if field.metadata["choices"]:
+            what += " One of " + ", ".join(f"`{choice}`" for choice in field.metadata["choices"]) + "."
+        rows.append(f"| `{field.name}`: {kind} | `{field.default}` | {what} |")
+    return "\n".join(rows)
