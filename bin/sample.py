@@ -3,7 +3,8 @@
   bin/sample.py --workdir=RUN --num_samples=64 --num_steps=500 --init=noise --output=DIR
   bin/sample.py --model=FILE.keras --num_steps=500 --step_size=1 --temperature=5e-5 --output=DIR
 
-Writes DIR/samples.npz and DIR/samples.png.
+Writes DIR/samples.npz and DIR/samples.png. SIGTERM and Ctrl-C let the block of chains at work end; it then exits 143 or
+130.
 """
 
 import pathlib

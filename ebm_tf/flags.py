@@ -18,6 +18,7 @@ import errno
 import inspect
 import os
 import re
+import signal
 import sys
 import tempfile
 import types
@@ -29,6 +30,7 @@ from absl import flags as absl_flags
 
 from ebm_tf import xla
 from ebm_tf.config import ConfigError, field_help
+from ebm_tf.training.signals import Stopped
 
 __all__ = [
     "config_from_flags",
@@ -43,12 +45,16 @@ __all__ = [
 FLAGS = absl_flags.FLAGS
 EXIT_BAD_INPUT = 2
 EXIT_FAILED = 1
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+EXIT_SIGNAL = 128  # plus the signal, as shells report it
 
 # A full disk, a limit on files or on their size, a folder that is closed or read-only.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
 
 absl_flags.disclaim_key_flags()  # flags belong to the script that asks for them, and so stand in its --help
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM came. Ends what Ctrl-C would end."""
 
 
 class _NumberParser(absl_flags.ArgumentParser):
@@ -159,7 +165,8 @@ def split_arguments() -> list[str]:
 
 
 def run_main(main_fn: Callable[[Any], int | None], config_cls: type, needs_tensorflow: bool = True) -> NoReturn:
-    """Parses sys.argv, runs main_fn, and exits: 0 done, 2 bad input, 1 a disk that is full or closed, 130 interrupted.
+    """Parses sys.argv, runs main_fn, and exits: 0 done, 2 bad input, 1 a disk that is full or closed, 130 by Ctrl-C,
+    143 by SIGTERM.
 
     All but 0 with one line on stderr. Any other exception of main_fn passes through: Python prints its traceback and
     exits 1.
@@ -171,6 +178,7 @@ def run_main(main_fn: Callable[[Any], int | None], config_cls: type, needs_tenso
       needs_tensorflow: Whether to load TensorFlow before main_fn; else main_fn may call load_tensorflow.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         define_flags(config_cls)
         _parse(sys.argv)
@@ -186,10 +194,19 @@ def run_main(main_fn: Callable[[Any], int | None], config_cls: type, needs_tenso
             raise
         print(f"{os.path.basename(sys.argv[0])}: {_one_line(error)}", file=sys.stderr)
         sys.exit(EXIT_FAILED)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED)
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        sys.exit(stopped.status)
+    except KeyboardInterrupt as error:
+        signum = signal.SIGTERM if isinstance(error, _Terminated) else signal.SIGINT
+        print(f"interrupted by {signum.name}", file=sys.stderr)
+        sys.exit(EXIT_SIGNAL + signum)
     sys.exit(status or 0)
+
+
+def _terminate(signum: int, frame: Any) -> NoReturn:
+    signal.signal(signum, signal.SIG_DFL)  # a second one does not wait
+    raise _Terminated
 
 
 def load_tensorflow() -> None:
@@ -206,7 +223,7 @@ def load_tensorflow() -> None:
             import tensorflow as tf
 
             tf.config.list_physical_devices()
-        except BaseException:
+        except Exception:
             chatter.seek(0)
             os.write(stderr, chatter.read())
             raise

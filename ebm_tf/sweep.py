@@ -13,6 +13,7 @@ import math
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -121,8 +122,7 @@ def run_all(trials: list[Trial], train: list[str], runs: pathlib.Path) -> int:
             continue
         resume = ["--resume"] if run_dir.config.exists() else []
         print(f"{label}: {'goes on' if resume else 'starts'}", flush=True)
-        command = [*train, *trial.arguments, f"--workdir={run_dir.path}", *resume]
-        done = subprocess.run(command, check=False).returncode
+        done = _status_of([*train, *trial.arguments, f"--workdir={run_dir.path}", *resume])
         write_tables(trials, runs)
         if done in INTERRUPTED:
             return done
@@ -131,6 +131,23 @@ def run_all(trials: list[Trial], train: list[str], runs: pathlib.Path) -> int:
             status = 1
     write_tables(trials, runs)
     return status
+
+
+def _status_of(command: list[str]) -> int:
+    """Runs a command and returns its status, 128 + the signal that ended it where one did.
+
+    It is for the command to answer signals, so that a run ends with a checkpoint: SIGTERM is passed on; Ctrl-C is not,
+    since a terminal sends it to both.
+    """
+    with subprocess.Popen(command) as process:
+        handlers = {signal.SIGTERM: lambda *_: process.terminate(), signal.SIGINT: lambda *_: None}
+        before = {signum: signal.signal(signum, handler) for signum, handler in handlers.items()}
+        try:
+            status = process.wait()
+        finally:
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
+    return 128 - status if status < 0 else status
 
 
 def numbers_of(trial: Trial) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from ebm_tf.evaluation import devices
 from ebm_tf.evaluation.saved import file_digest
 from ebm_tf.mcmc import chain_init
 from ebm_tf.training.run_dir import RunDir
+from ebm_tf.training.signals import StopRequest
 from ebm_tf.training.trainer import energy_chain_fn, step_sizes, use_xla
 
 __all__ = [
@@ -203,10 +204,11 @@ class PartialArrays:
     Args:
       folder: where the arrays lie.
       key: says what they are of (settings, model); a folder with another key is cleared.
+      stop: asks to stop after a mark.
     """
 
-    def __init__(self, folder: pathlib.Path, key: str):
-        self.folder, self.key = pathlib.Path(folder), key
+    def __init__(self, folder: pathlib.Path, key: str, stop: StopRequest | None = None):
+        self.folder, self.key, self.stop = pathlib.Path(folder), key, stop or StopRequest()
         self._state = self.folder / "state.json"
         self._arrays: dict[str, np.memmap] = {}
         self.blocks_done = 0
@@ -234,13 +236,18 @@ class PartialArrays:
         return array
 
     def mark(self, blocks_done: int) -> None:
-        """Says that so many blocks are whole: flushes the arrays, then records the number, whole or not at all."""
+        """Says that so many blocks are whole: flushes the arrays, then records the number, whole or not at all.
+
+        Raises:
+          Stopped: `stop` asked for it.
+        """
         for array in self._arrays.values():
             array.flush()
         draft = self._state.with_suffix(".tmp")
         draft.write_text(json.dumps({"key": self.key, "blocks_done": blocks_done}))
         draft.replace(self._state)
         self.blocks_done = blocks_done
+        self.stop.obey(f"in {self.folder.name}; the same command goes on from there")
 
     def remove(self) -> None:
         """Removes the folder, and partial/ around it when no other task is at work."""

@@ -19,6 +19,7 @@ from ebm_tf.evaluation.runs import (
     resolve,
     run_chains,
 )
+from ebm_tf.training import signals
 from ebm_tf.training.run_dir import RunDir, make_folder
 
 __all__ = ["sample"]
@@ -35,6 +36,7 @@ def sample(settings: SampleConfig) -> pathlib.Path:
 
     Raises:
       ConfigError: no finished run or model, or not as many data to start at.
+      Stopped: SIGTERM or SIGINT came, and the block of chains at work has ended.
     """
     run = load_run(settings.workdir) if settings.workdir else _bare(settings)
     settings = resolve(settings, run.config)
@@ -54,9 +56,11 @@ def sample(settings: SampleConfig) -> pathlib.Path:
     except (OSError, ValueError) as error:
         raise ConfigError(f"--output: expected a folder that can be written. Received: {error}") from error
     x_final = np.empty_like(x_init)
-    for block, part in parts:
-        seed = block_seed(settings.seed, CHAINS, block)
-        x_final[part], _ = run_chains(run, x_init[part], settings.num_steps, settings.step_size, seed)
+    with signals.listening() as stop:
+        for block, part in parts:
+            stop.obey(f"after {part.start} of {settings.num_samples} chains; nothing was written")
+            seed = block_seed(settings.seed, CHAINS, block)
+            x_final[part], _ = run_chains(run, x_init[part], settings.num_steps, settings.step_size, seed)
     if not np.isfinite(x_final).all():
         print("warning: chains that are not finite; the energy or its chains have diverged")
     draft = output / "samples.draft.npz"

@@ -26,7 +26,7 @@ from ebm_tf.config import ConfigError, one_line
 from ebm_tf.training.failures import FILE_ERRORS, TrainingError, fsync
 from ebm_tf.training.run_dir import RunDir, replace_file
 
-__all__ = ["Checkpoints", "Saved", "newest_intact"]
+__all__ = ["Checkpoints", "Saved", "intact", "newest_intact"]
 
 DRAFT = "draft"
 BLOCK = 1 << 20
@@ -78,6 +78,11 @@ class Checkpoints:
         self._step = step
         self._thread = threading.Thread(target=self._finish, args=(step, manifest), name="checkpoint")
         self._thread.start()
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether the last checkpoint is not whole yet."""
+        return self._thread is not None and self._thread.is_alive()
 
     def wait(self) -> None:
         """Returns when the last checkpoint is whole and on the disk. Raises TrainingError where it cannot be."""
@@ -145,14 +150,23 @@ def newest_intact(run_dir: RunDir) -> Saved | None:
         print(f"{run_dir.checkpoints}: skipped {path.name}: half-written", file=sys.stderr)
     for step in reversed(run_dir.checkpoint_steps()):
         if not (reason := _damage(run_dir.checkpoints, step)):
-            rollbacks = _manifest(run_dir.checkpoints, step).get("rollbacks", 0)
-            return Saved(step, str(run_dir.checkpoints / f"update-{step}"), rollbacks)
+            return _saved(run_dir, step)
         damaged.append(f"update-{step}: {reason}")
         print(f"{run_dir.checkpoints}: skipped {damaged[-1]}", file=sys.stderr)
     if damaged:
         where = run_dir.checkpoints
         raise ConfigError(f"--workdir: expected an intact checkpoint in {where}. Received: {'; '.join(damaged)[:500]}")
     return None
+
+
+def intact(run_dir: RunDir) -> list[Saved]:
+    """All checkpoints that are whole, the oldest first."""
+    return [_saved(run_dir, step) for step in run_dir.checkpoint_steps() if not _damage(run_dir.checkpoints, step)]
+
+
+def _saved(run_dir: RunDir, step: int) -> Saved:
+    rollbacks = _manifest(run_dir.checkpoints, step).get("rollbacks", 0)
+    return Saved(step, str(run_dir.checkpoints / f"update-{step}"), rollbacks)
 
 
 def _unfinished(run_dir: RunDir) -> list[pathlib.Path]:

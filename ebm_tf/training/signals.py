@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C let the update at work finish, and a checkpoint be written."""
+"""SIGTERM and Ctrl-C let the update, or the block of a task, finish and be written."""
 
 import contextlib
 import signal
@@ -11,7 +11,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stopped(Exception):
-    """A signal stopped training between two updates. One line: which, where, how to go on.
+    """A signal stopped the work where it can go on. One line: which, where, how to go on.
 
     Attributes:
       status: 128 + the signal, as shells report it.
@@ -27,6 +27,11 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signum: int | None = None
+
+    def obey(self, message: str) -> None:
+        """Raises Stopped if a signal has come: "stopped by SIGTERM " and the message."""
+        if self.signum is not None:
+            raise Stopped(self.signum, f"stopped by {signal.Signals(self.signum).name} {message}")
 
 
 @contextlib.contextmanager

@@ -74,7 +74,8 @@ flags.run_main(main, TrainConfig)
         ("return None", 0, ""),
         ("return 1", 1, ""),
         ("raise ConfigError('first\\n  second')", 2, "first second\n"),
-        ("raise KeyboardInterrupt", 130, "interrupted\n"),
+        ("raise KeyboardInterrupt", 130, "interrupted by SIGINT\n"),
+        ("os.kill(os.getpid(), 15)", 143, "interrupted by SIGTERM\n"),
         ("raise OSError('disk full')", 1, "OSError: disk full\n"),
     ],
 )

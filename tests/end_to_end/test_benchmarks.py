@@ -34,6 +34,21 @@ def test_langevin_times_ours_and_says_what_is_missing(tmp_path):
     assert "ours/float32/graph" in table and "no nobody here" in table
 
 
+def test_checkpoints_reports_shares_of_one_run(tmp_path):
+    output = tmp_path / "numbers.json"
+    small = ["--num_filters=1", "--num_steps=1", "--batch_size=2", "--bank_size=8", "--updates=3", "--rounds=2"]
+    run("benchmarks/checkpoints.py", *small, "--checkpoint_every=50", f"--folder={tmp_path}", f"--output={output}")
+    numbers = json.loads(output.read_text())
+    first, second = numbers["rows"]
+    update = (first["without"] + second["without"]) / 2 / 3
+    cost = (first["with"] - first["without"] + second["with"] - second["without"]) / 2
+    assert numbers["share"] == pytest.approx(cost / (50 * update))
+    assert numbers["checkpoint_over_update"] == pytest.approx(cost / update)
+    assert 0 < numbers["share_of_the_wait"] == pytest.approx((first["wait"] + second["wait"]) / 2 / (50 * update))
+    assert numbers["checkpoint_mib"] > 8 * 32 * 32 * 3 * 4 / 2**20
+    assert [path.name for path in tmp_path.iterdir()] == ["numbers.json"]
+
+
 def test_train_reports_the_share_that_is_not_langevin(tmp_path):
     output = tmp_path / "numbers.json"
     small = ["--dataset=rings", "--num_filters=4", "--batch_size=2", "--num_steps=2", "--updates=30"]
@@ -44,3 +59,13 @@ def test_train_reports_the_share_that_is_not_langevin(tmp_path):
     langevin_ms = numbers["num_steps"] * numbers["ms_per_langevin_step"]
     assert numbers["share_not_langevin"] == pytest.approx(1 - langevin_ms / numbers["ms_per_update"])
     assert numbers["first_update_s"] > 0 and numbers["ms_per_batch_of_input"] > 0
+
+
+def test_score_compares_with_reading(tmp_path):
+    output = tmp_path / "numbers.json"
+    small = ["--num_filters=4", "--num_images=40", "--batch_size=16", "--rounds=2"]
+    run("benchmarks/score.py", *small, "--bfloat16", f"--output={output}")
+    numbers = json.loads(output.read_text())
+    assert all(numbers[f"{part}_over_read_{clock}"] > 0 for part in ("energy", "score") for clock in ("cpu", "wall"))
+    # bfloat16 keeps 8 bits; on a processor without it TensorFlow keeps float32.
+    assert 0 <= numbers["rms_error_over_spread"] < 0.1

@@ -1,6 +1,8 @@
 """bin/doctor.py: what it finds, and that it writes nothing."""
 
+import itertools
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -9,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from ebm_tf.config import TrainConfig
-from ebm_tf.training import doctor
+from ebm_tf.training import doctor, run
 
 ROOT = pathlib.Path(__file__).parents[2]
 NAMES = ["versions", "device", "xla", "data", "disk", "training"]
@@ -22,10 +24,12 @@ def _forget_models():
     keras.utils.clear_session()
 
 
-def findings(tmp_path, **changes):
+def findings(tmp_path, until="training", **changes):
+    """What was found, by name, as far as `until`: the trial comes last and takes longest."""
     config = TrainConfig(**{**TINY, "jit_compile": "false", "workdir": str(tmp_path / "run"), **changes})
-    found = list(doctor.examine(config, trial_seconds=0.1))
-    assert [finding.name for finding in found] == NAMES
+    names = NAMES[: NAMES.index(until) + 1]
+    found = list(itertools.islice(doctor.examine(config, trial_seconds=0.1), len(names)))
+    assert [finding.name for finding in found] == names
     assert all("\n" not in finding.text for finding in found)
     assert list(tmp_path.iterdir()) == []
     return {finding.name: finding for finding in found}
@@ -49,12 +53,21 @@ def test_data_that_are_not_there(tmp_path):
 
 def test_a_disk_that_is_too_small(tmp_path):
     bank = dict(scheme="persistent", bank_size=10_000, keep_checkpoints=10**9)
-    assert "disk" in bad(findings(tmp_path, **bank))
+    assert bad(findings(tmp_path, "disk", **bank)) == ["disk"]
+
+
+def test_the_disk_needed_is_what_checkpoints_take(tmp_path):
+    settings = dict(scheme="persistent", bank_size=10_000, num_filters=32, keep_checkpoints=1)
+    found = findings(tmp_path, "disk", **settings)
+    gib = float(re.match(r"([\d.e-]+) GiB needed", found["disk"].text)[1])
+    run.train(TrainConfig(**{**TINY, "jit_compile": "false", "workdir": str(tmp_path), "train_steps": 1, **settings}))
+    files = (*(tmp_path / "checkpoints").iterdir(), *(tmp_path / "checkpoints").iterdir(), tmp_path / "model.keras")
+    assert sum(path.stat().st_size for path in files) / 2**30 == pytest.approx(gib, rel=0.1)  # two while one is written
 
 
 @pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="has a GPU")
 def test_no_gpu(tmp_path):
-    found = findings(tmp_path, device="gpu")
+    found = findings(tmp_path, "device", device="gpu")
     assert bad(found) == ["device"]
     assert "expected a GPU" in found["device"].text
 

@@ -1,10 +1,10 @@
 """Runs that are killed, stopped, starved or damaged: what they say, what they leave, and resuming bit for bit."""
 
 import contextlib
+import io
 import json
 import os
 import pathlib
-import resource
 import shutil
 import signal
 import subprocess
@@ -17,12 +17,24 @@ import pytest
 import tensorflow as tf
 
 from ebm_tf.config import ConfigError, TrainConfig
-from ebm_tf.training import callbacks, run
+from ebm_tf.training import callbacks, lock, run
 from ebm_tf.training.checkpoints import newest_intact
 from ebm_tf.training.guard import Guard
 from ebm_tf.training.run_dir import RunDir
 
 ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _plain_figures():
+    """Pictures without chains, which take a third of a run of eight updates. They are files all the same."""
+
+    def write(self, step):
+        (self.run_dir.figures / f"chains_{step:07d}.png").write_bytes(b"chains")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(callbacks.FigureWriter, "write", write)
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -109,9 +121,9 @@ def kill_and_resume(*flags):
 
 
 def test_killed_at_random_moments_and_resumed_is_bit_for_bit_a_straight_run():
-    done = kill_and_resume("--schemes=hybrid,persistent_refresh", "--kills=3")
+    done = kill_and_resume("--schemes=persistent_refresh", "--kills=3")
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]
-    assert done.stdout.count("bit for bit the same") == 2
+    assert done.stdout.count("bit for bit the same") == 1
 
 
 @pytest.mark.slow
@@ -214,7 +226,7 @@ def test_the_command_exits_as_shells_expect(tmp_path):
 
 # Diverging: a rate at which this network really does.
 
-WILD = dict(scheme="noise", optimizer="sgd", learning_rate=1e6, train_steps=40, checkpoint_every=1)
+WILD = dict(scheme="noise", optimizer="sgd", learning_rate=1e6, train_steps=12, checkpoint_every=1)
 
 
 def test_divergence_is_caught_at_the_first_update_beyond_a_bound(tmp_path):
@@ -222,7 +234,7 @@ def test_divergence_is_caught_at_the_first_update_beyond_a_bound(tmp_path):
         run.train(tiny(tmp_path, **WILD, max_energy=100.0))
     assert "--resume continues from update-" in str(error.value) or "no checkpoint yet" in str(error.value)
     rows = RunDir(tmp_path).read_metrics()
-    assert rows[-1]["step"] == error.value.step < 40
+    assert rows[-1]["step"] == error.value.step < 12
     bound = 100.0 * 0.005
     energies = [[row["energy/data"], row["energy/noise_init"]] for row in rows]
     assert all(max(map(abs, row)) <= bound for row in energies[:-1])
@@ -272,34 +284,42 @@ def test_a_weight_that_is_not_finite_is_named(tmp_path, monkeypatch):
 ROLLBACK = {**WILD, "on_divergence": "rollback", "rollback_rate": 3e-5, "max_energy": 100.0}
 
 
-def test_rollback_goes_on_from_the_last_good_checkpoint_and_says_so(tmp_path, capsys):
-    trainer = run.train(tiny(tmp_path / "a", **ROLLBACK))
+@pytest.fixture(scope="module")
+def rolled_back(tmp_path_factory):
+    """(folder of a run that was rolled back twice, its weights at the end, what it said)."""
+    folder, said = tmp_path_factory.mktemp("rolled_back") / "run", io.StringIO()
+    with contextlib.redirect_stderr(said):
+        weights = run.train(tiny(folder, **ROLLBACK)).energy.get_weights()
+    keras.utils.clear_session()
+    return folder, weights, said.getvalue()
+
+
+def test_rollback_goes_on_from_the_last_good_checkpoint_and_says_so(tmp_path, rolled_back):
+    folder, weights, said = rolled_back
     # The checkpoint after the wild update was no good one: the second rollback goes behind it.
-    first, second = (event for event in events(tmp_path / "a") if event["event"] == "rollback")
+    first, second = (event for event in events(folder) if event["event"] == "rollback")
     assert (first["step"], first["diverged_at"], first["learning_rate"]) == (1, 2, pytest.approx(30))
     assert (second["step"], second["diverged_at"], second["learning_rate"]) == (0, 2, pytest.approx(9e-4))
     assert "energy/" in first["reason"] and first["rollbacks"] == 1
-    assert "Rollback 2 of 3 to update 0" in capsys.readouterr().err
-    config = RunDir(tmp_path / "a").load_config()
+    assert "Rollback 2 of 3 to update 0" in said
+    config = RunDir(folder).load_config()
     assert (config.rollbacks, config.seed, config.learning_rate) == (2, 0, 1e6)
     assert config.chain_seed != tiny(tmp_path).chain_seed
-    rows = RunDir(tmp_path / "a").read_metrics()
-    assert [row["step"] for row in rows] == list(range(1, 41))
+    rows = RunDir(folder).read_metrics()
+    assert [row["step"] for row in rows] == list(range(1, 13))
     assert {row["rollbacks"] for row in rows} == {2.0}
     assert rows[-1]["learning_rate"] == pytest.approx(9e-4)
-    assert all(np.isfinite(weight).all() for weight in trainer.energy.get_weights())
+    assert all(np.isfinite(weight).all() for weight in weights)
 
 
-def test_a_run_that_was_rolled_back_resumes_bit_for_bit(tmp_path, monkeypatch):
-    run.train(tiny(tmp_path / "a", **ROLLBACK))
-
+def test_a_run_that_was_rolled_back_resumes_bit_for_bit(tmp_path, monkeypatch, rolled_back):
     def crash():
         raise RuntimeError("power cut")
 
-    with at_update(monkeypatch, 30, crash), pytest.raises(RuntimeError, match="power cut"):
+    with at_update(monkeypatch, 8, crash), pytest.raises(RuntimeError, match="power cut"):
         run.train(tiny(tmp_path / "b", **ROLLBACK))
     run.train(tiny(tmp_path / "b", **ROLLBACK, resume=True))
-    assert state(tmp_path / "a") == state(tmp_path / "b")
+    assert state(rolled_back[0]) == state(tmp_path / "b")
 
 
 def test_rollbacks_come_to_an_end(tmp_path):
@@ -311,19 +331,7 @@ def test_rollbacks_come_to_an_end(tmp_path):
 # Disk, lock, clock, device, memory.
 
 
-@contextlib.contextmanager
-def limited_file_size(size):
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, handler)
-
-
-def test_a_disk_that_takes_no_more_keeps_what_is_there(tmp_path, straight, monkeypatch):
+def test_a_disk_that_takes_no_more_keeps_what_is_there(tmp_path, straight, monkeypatch, limited_file_size):
     text = r"(is full|cannot be written): .*; --resume continues from update-2"
     with (
         contextlib.ExitStack() as limits,
@@ -387,12 +395,16 @@ def test_a_read_only_disk(small_disk):
 
 @pytest.mark.parametrize("step", [3, slow(2), slow(8)])
 def test_a_folder_that_vanishes(tmp_path, monkeypatch, step):
-    removed = at_update(monkeypatch, step, lambda: shutil.rmtree(tmp_path / "run"))
-    with removed, pytest.raises(run.TrainingError, match="run is gone"):
+    def remove():
+        while (tmp_path / "run").exists():  # the thread that finishes a checkpoint may add files meanwhile
+            shutil.rmtree(tmp_path / "run", ignore_errors=True)
+
+    with at_update(monkeypatch, step, remove), pytest.raises(run.TrainingError, match="run is gone"):
         run.train(tiny(tmp_path / "run"))
 
 
-def test_two_processes_do_not_train_one_run(tmp_path):
+def test_two_processes_do_not_train_one_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, "PATIENCE_SECONDS", 0.2)
     run.train(tiny(tmp_path, train_steps=2))
     hold = "import fcntl, sys; f = open(sys.argv[1], 'a'); fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True)"
     hold += "; input()"
@@ -407,6 +419,7 @@ def test_two_processes_do_not_train_one_run(tmp_path):
 
 def test_two_processes_that_start_in_one_folder(tmp_path, monkeypatch):
     """The second finds the first at work in the folder that was empty when it looked."""
+    monkeypatch.setattr(lock, "PATIENCE_SECONDS", 0.2)
     with at_update(monkeypatch, 1, lambda: None):
         check, second = RunDir.check, []
 
@@ -475,7 +488,7 @@ def test_a_run_says_what_it_ran_on(tmp_path):
 @pytest.mark.parametrize("scheme", ["hybrid", *map(slow, ("data", "noise", "persistent", "persistent_refresh"))])
 def test_the_same_seed_is_the_same_run(tmp_path, scheme):
     for name in "ab":
-        run.train(tiny(tmp_path / name, scheme=scheme, train_steps=3))
-    run.train(tiny(tmp_path / "other", scheme=scheme, train_steps=3, seed=1))
-    assert state(tmp_path / "a") == state(tmp_path / "b")
-    assert state(tmp_path / "a")["model"] != state(tmp_path / "other")["model"]
+        run.train(tiny(tmp_path / name, scheme=scheme, train_steps=2))
+    run.train(tiny(tmp_path / "other", scheme=scheme, train_steps=2, seed=1))
+    a, b, other = (state(tmp_path / name) for name in ("a", "b", "other"))
+    assert a == b and a["model"] != other["model"]

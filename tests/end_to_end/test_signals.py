@@ -1,0 +1,103 @@
+"""SIGTERM and Ctrl-C, sent to real processes: what they say, their exit status, what they leave."""
+
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+
+from ebm_tf import sweep
+from ebm_tf.config import EvaluateConfig
+from ebm_tf.evaluation import tasks
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def wait_for(condition, process=None, seconds=120):
+    """Waits until condition() is true."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline and (process is None or process.poll() is None), "it never came to that"
+        time.sleep(0.005)
+
+
+def stop(arguments, signum, is_at_work):
+    """Sends a signal to a command once it is at work. Returns its status and its stderr."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, *arguments], cwd=ROOT, stdout=pipe, stderr=pipe, text=True) as process:
+        try:
+            wait_for(is_at_work, process)
+            process.send_signal(signum)
+            _, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert "Traceback" not in err
+    return process.returncode, err
+
+
+def test_evaluate_finishes_its_block_and_goes_on_from_there(rings_run, tmp_path):
+    folder, total = pathlib.Path(shutil.copytree(rings_run, tmp_path / "run")), 300
+    settings = {"workdir": str(folder), "tasks": "short_run,long_run", "num_samples": total, "batch_size": 1}
+    settings |= {"num_chains": 2, "long_run_steps": 2}
+    partial = folder / "partial" / "short_run"
+
+    def blocks_done():
+        try:
+            return json.loads((partial / "state.json").read_text())["blocks_done"]
+        except OSError:
+            return 0
+
+    flags = [f"--{name}={value}" for name, value in settings.items()]
+    status, err = stop(["bin/evaluate.py", *flags], signal.SIGTERM, blocks_done)
+    assert status == 143
+    assert err.splitlines()[-1] == "stopped by SIGTERM in short_run; the same command goes on from there"
+    done = blocks_done()
+    assert 1 <= done < total
+    assert not (folder / "results.json").exists()
+    before = np.array(np.load(partial / "x_from_noise.npy", mmap_mode="r")[:done])
+    assert before.any()
+    tasks.evaluate(EvaluateConfig(**settings))
+    assert set(json.loads((folder / "results.json").read_text())) == {"short_run", "long_run"}
+    np.testing.assert_array_equal(np.load(folder / "short_run.npz")["x_from_noise"][:done], before)
+    assert not partial.exists()
+
+
+def test_sample_says_one_line(rings_run, tmp_path):
+    output = tmp_path / "samples"
+    arguments = ["bin/sample.py", f"--workdir={rings_run}", f"--output={output}", "--num_steps=500"]
+    arguments += ["--num_samples=2000", "--batch_size=4"]
+    status, err = stop(arguments, signal.SIGINT, output.exists)
+    assert status == 130 and re.fullmatch(r"stopped by SIGINT after \d+ of 2000 chains; nothing was written\n", err)
+    assert list(output.iterdir()) == []
+
+
+RUN = """
+import pathlib, signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+pathlib.Path(sys.argv[1]).touch()
+time.sleep(60)
+"""
+
+
+def test_a_sweep_leaves_a_signal_to_its_run(tmp_path):
+    """SIGTERM is passed on; Ctrl-C, which a terminal sends to both, does not kill the run."""
+
+    def send():
+        wait_for((tmp_path / "ready").exists)
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    handlers = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    sender = threading.Thread(target=send)
+    sender.start()
+    assert sweep._status_of([sys.executable, "-c", RUN, str(tmp_path / "ready")]) == 143
+    sender.join()
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == handlers
+    assert sweep._status_of([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]) == 137
