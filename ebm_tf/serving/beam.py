@@ -28,7 +28,7 @@ try:
     from apache_beam.ml.inference.base import ModelHandler, RunInference
     from apache_beam.options.pipeline_options import PipelineOptions
 except ImportError:
-    message = "expected the package apache-beam: pip install 'ebm-tf[beam]'. Received: no such package"
+    message = "expected the package apache-beam: pip install '.[beam]' in a clone. Received: no such package"
     raise ConfigError(message) from None
 
 __all__ = ["PipelineError", "score"]

@@ -1,11 +1,13 @@
 """bin/export.py: a run's energy as a SavedModel, and the same energy for the Python API."""
 
+import errno
 import os
 import pathlib
 import shutil
 
 import keras
 import numpy as np
+import tensorflow as tf
 import tensorflow_datasets as tfds
 
 import ebm_tf
@@ -19,6 +21,8 @@ from ebm_tf.serving.trained import TrainedEnergy, load_exported
 from ebm_tf.training.trainer import step_sizes
 
 __all__ = ["export", "load"]
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 # TFDS learns these only from its own download; a data set prepared by other means has numbers for names.
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -34,6 +38,7 @@ def export(settings: ExportConfig) -> pathlib.Path:
 
     Raises:
       ConfigError: no finished run, or the folder is in use.
+      OSError: the disk takes no more; nothing is left behind.
     """
     output = pathlib.Path(settings.output)
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):
@@ -57,9 +62,20 @@ def export(settings: ExportConfig) -> pathlib.Path:
         if settings.onnx:
             onnx.write(made["energy"], draft / "model.onnx")
         draft.replace(output)
+    except tf.errors.OpError as error:
+        raise _disk_error(error, output) or error from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return output
+
+
+def _disk_error(error: tf.errors.OpError, output: pathlib.Path) -> OSError | None:
+    """What the system said of a disk that is full or closed: TensorFlow keeps the words, not the number."""
+    text = str(error).lower()
+    for number in DISK_ERRORS:
+        if os.strerror(number).lower() in text:
+            return OSError(number, os.strerror(number), str(output))
+    return None
 
 
 def _write(energy: EnergyModel, made: dict[str, Endpoint], folder: pathlib.Path) -> None:
@@ -73,8 +89,14 @@ def _write(energy: EnergyModel, made: dict[str, Endpoint], folder: pathlib.Path)
 def load(path: str | os.PathLike) -> TrainedEnergy:
     """The energy of a finished run, or of a folder that bin/export.py wrote.
 
+    Args:
+      path: the folder. Of a run it is the energy as in RUN/model.keras.
+
+    Returns:
+      The energy with its gradient and its chains, in float32 whatever the dtype policy of training.
+
     Raises:
-      ConfigError: the folder is neither.
+      ConfigError: the folder is neither, or cannot be read.
     """
     path = pathlib.Path(path)
     if (path / FILE_NAME).exists():

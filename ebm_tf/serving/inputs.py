@@ -9,6 +9,7 @@ import pathlib
 import re
 from collections.abc import Callable, Iterator
 
+from ebm_tf.config import one_line
 from ebm_tf.data import folder, images
 from ebm_tf.serving import records
 from ebm_tf.serving.arrays import npy_shards, npz_shards, read_npy, read_npz
@@ -28,25 +29,31 @@ def find_shards(source: str, info: ModelInfo, data_dir: str | None) -> Callable[
       data_dir: --data_dir.
 
     Returns:
-      A function that lists the shards, as often as it is called.
+      A function that lists the shards, as often as it is called. Listing raises ConfigError at a folder that cannot be
+      listed.
 
     Raises:
-      ConfigError: there is no such source, or not for this model. Nothing but headers has been read.
+      ConfigError: there is no such source, it cannot be read, or it is not for this model. Nothing but headers has been
+        read.
     """
-    path = pathlib.Path(source).expanduser()
+    try:
+        return _find(source, pathlib.Path(source).expanduser(), info, data_dir)
+    except (OSError, RuntimeError) as error:  # closed to us, a name too long, ~ of nobody
+        raise bad("a source that can be read", f"{source[:200]}: {one_line(error)}") from error
+
+
+def _find(source: str, path: pathlib.Path, info: ModelInfo, data_dir: str | None) -> Callable[[], Iterator[Shard]]:
     if source.startswith("tfds:"):
-        shards = _tfds_shards(source.removeprefix("tfds:"), info, data_dir)
-    elif path.is_dir():
-        shards = _folder_shards(path, info)
-    elif path.suffix == ".npy":
-        shards = npy_shards(path, info)
-    elif path.suffix == ".npz":
-        shards = npz_shards(path, info)
-    elif files := sorted(glob.glob(str(path))):
-        shards = tfrecord_shards(files)
-    else:
-        raise bad("a folder of images, FILE.npy, FILE.npz, TFRecords or tfds:NAME/SPLIT", source)
-    return shards
+        return _tfds_shards(source.removeprefix("tfds:"), info, data_dir)
+    if path.is_dir():
+        return _folder_shards(path, info)
+    if path.suffix == ".npy":
+        return npy_shards(path, info)
+    if path.suffix == ".npz":
+        return npz_shards(path, info)
+    if files := sorted(glob.glob(str(path))):
+        return tfrecord_shards(files)
+    raise bad("a folder of images, FILE.npy, FILE.npz, TFRecords or tfds:NAME/SPLIT", source)
 
 
 def read_shard(shard: Shard, info: ModelInfo) -> Iterator[Record]:
@@ -62,14 +69,21 @@ def read_shard(shard: Shard, info: ModelInfo) -> Iterator[Record]:
 def _folder_shards(path: pathlib.Path, info: ModelInfo):
     if not info.is_image:
         raise bad(f"arrays or TFRecords of {info.dataset}, which are no images", path)
-    if next(folder.walk(path), None) is None:
+    if next(_walk(path), None) is None:
         raise bad("a folder of images, with at least one", path)
 
     def shards():
-        for paths in groups(folder.walk(path), records.SHARD_SIZE):
+        for paths in groups(_walk(path), records.SHARD_SIZE):
             yield Shard("folder", str(path), len(paths), paths=tuple(paths))
 
     return shards
+
+
+def _walk(path: pathlib.Path) -> Iterator[str]:
+    try:
+        yield from folder.walk(path)
+    except OSError as error:
+        raise bad("a folder that can be listed, with those in it", one_line(error)) from error
 
 
 def _read_folder(shard: Shard, info: ModelInfo):

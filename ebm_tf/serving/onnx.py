@@ -1,4 +1,4 @@
-"""The energy as an ONNX graph, by tf2onnx. An extra: pip install 'ebm-tf[onnx]'."""
+"""The energy as an ONNX graph, by tf2onnx. An extra: pip install '.[onnx]' in a clone."""
 
 import pathlib
 
@@ -15,7 +15,7 @@ def check_installed() -> None:
     try:
         import tf2onnx  # noqa: F401
     except ImportError:
-        expected = "the packages of the extra onnx: pip install 'ebm-tf[onnx]'"
+        expected = "the packages of the extra onnx: pip install '.[onnx]' in a clone"
         raise ConfigError(f"--onnx: expected {expected}. Received: no package tf2onnx") from None
 
 

@@ -50,6 +50,7 @@ def score(settings: ScoreConfig) -> Summary:
 
     Raises:
       ConfigError: bad input; nothing was written.
+      OSError: the table cannot be written. Rows that are sure stay for --resume.
     """
     output = pathlib.Path(settings.output)
     check_output(output)
@@ -59,10 +60,10 @@ def score(settings: ScoreConfig) -> Summary:
     columns = COLUMNS if reference is None else REFERENCE_COLUMNS
     key: dict[str, Any] = {"model": model.info.model, "input": settings.input, "batch_size": settings.batch_size}
     key["reference"] = None if reference is None else f"threshold {reference.threshold:.9g}"
+    total = sum(shard.size for shard in shards())
     table = PartialTable(output, columns, key, settings.resume)
     try:
         records = _after(shards(), model, table)
-        total = sum(shard.size for shard in shards())
         scoring = _Scoring(model, settings.batch_size)
         with progress.bar("score", total, "input", table.rows) as bar:
             for batch, energy in scoring.run(records):

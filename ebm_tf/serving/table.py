@@ -3,10 +3,10 @@
 While it grows, OUTPUT.partial holds whole rows as CSV and OUTPUT.partial.json says how many are sure.
 """
 
+import contextlib
 import csv
 import itertools
 import json
-import os
 import pathlib
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -40,7 +40,7 @@ def pyarrow() -> tuple[Any, Any]:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        expected = "the package pyarrow for .parquet: pip install 'ebm-tf[parquet]'; or a .csv file"
+        expected = "the package pyarrow for .parquet: pip install '.[parquet]' in a clone; or a .csv file"
         raise ConfigError(f"--output: expected {expected}. Received: no such package") from None
     return pyarrow, pyarrow.parquet
 
@@ -62,6 +62,8 @@ def format_row(name: str, energy: float | None, error: str, scale: Any = None) -
 
 class PartialTable:
     """A table at work.
+
+    Where the disk takes no more, OSError says so and how to go on; nothing stays but rows that are sure.
 
     Attributes:
       rows: rows that are sure, after which one goes on.
@@ -114,29 +116,54 @@ class PartialTable:
 
     def write(self, rows: list[list[str]]) -> None:
         """Adds rows, all of them sure when this returns."""
-        self._file.write(to_csv(rows))
-        self._file.flush()
-        self.rows += len(rows)
-        self.bad += sum(bool(row[-1]) for row in rows)
-        self.last_id = rows[-1][0]
-        state = {name: getattr(self, name) for name in ("key", "rows", "bad", "last_id")}
-        draft = self._state.with_suffix(".tmp")
-        draft.write_text(json.dumps({**state, "bytes": self._file.tell()}))
-        draft.replace(self._state)
+        with self._disk():
+            self._file.write(to_csv(rows))
+            self._file.flush()
+            done = self.rows + len(rows)
+            bad, last_id = self.bad + sum(bool(row[-1]) for row in rows), rows[-1][0]
+            state = {"key": self.key, "rows": done, "bad": bad, "last_id": last_id, "bytes": self._file.tell()}
+            with _draft(self._state) as draft:
+                draft.write_text(json.dumps(state))
+        self.rows, self.bad, self.last_id = done, bad, last_id
 
     def finish(self) -> None:
         """Makes the output, whole or not at all."""
-        self.close()
-        if self.output.suffix == ".parquet":
-            _to_parquet(self._partial, self.columns, self.output)
-            self._partial.unlink()
-        else:
-            self._partial.replace(self.output)
-        self._state.unlink(missing_ok=True)
+        with self._disk():
+            self._file.close()
+            if self.output.suffix == ".parquet":
+                with _draft(self.output) as draft:
+                    _to_parquet(self._partial, self.columns, draft)
+                self._partial.unlink()
+            else:
+                self._partial.replace(self.output)
+            self._state.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _disk(self) -> Iterator[None]:
+        """Says what is left where the disk fails."""
+        try:
+            yield
+        except OSError as error:
+            left = f"{self.rows} rows are sure, and --resume goes on after them" if self.rows else "nothing is kept"
+            raise OSError(error.errno, f"{error.strerror or one_line(error)}; {left}", str(self.output)) from error
 
     def close(self) -> None:
-        """Lets go of the file, which stays for --resume."""
-        self._file.close()
+        """Lets go of the file, which stays for --resume where a row is sure."""
+        with contextlib.suppress(OSError):  # what it had not written yet is not sure, and was told
+            self._file.close()
+        if not self.rows:
+            self._partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _draft(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A file to write, which then takes path's place, whole or not at all."""
+    draft = path.with_name(path.name + ".tmp")
+    try:
+        yield draft
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def to_csv(rows: Iterable[Iterable[str]]) -> bytes:
@@ -152,11 +179,10 @@ def _read_csv(path: pathlib.Path) -> Iterator[list[str]]:
         yield from csv.reader(file)
 
 
-def _to_parquet(path: pathlib.Path, columns: tuple[str, ...], output: pathlib.Path) -> None:
+def _to_parquet(path: pathlib.Path, columns: tuple[str, ...], draft: pathlib.Path) -> None:
     arrow, parquet = pyarrow()
     kinds = {"energy": arrow.float32(), "percentile": arrow.float32()}
     schema = arrow.schema([(name, kinds.get(name, arrow.string())) for name in columns])
-    draft = output.with_name(output.name + ".tmp")
     rows = _read_csv(path)
     next(rows)
     with parquet.ParquetWriter(draft, schema) as writer:
@@ -164,7 +190,6 @@ def _to_parquet(path: pathlib.Path, columns: tuple[str, ...], output: pathlib.Pa
             values = [[_typed(text, field) for text in column] for field, column in zip(schema, zip(*group))]
             arrays = [arrow.array(column, field.type) for field, column in zip(schema, values)]
             writer.write_table(arrow.table(arrays, schema=schema))
-    os.replace(draft, output)
 
 
 def _typed(text: str, field) -> Any:
