@@ -1,9 +1,10 @@
 """Trains an energy-based model.
 
-  bin/train.py --flagfile=configs/rings_hybrid.flags --workdir=RUN [--train_steps=N] [--resume]
+  bin/train.py --flagfile=configs/rings_hybrid.flags --workdir=RUN [--train_steps=N] [--resume] [--watch]
 
-Writes RUN/config.json, metrics.jsonl, events.jsonl, tensorboard/, checkpoints/, model.keras and figures/. Exits 0 on
-success, 2 on bad input, 1 when training fails, and 143 or 130 when SIGTERM or Ctrl-C stopped it.
+Writes RUN/config.json, metrics.jsonl, events.jsonl, tensorboard/, checkpoints/, model.keras and figures/; with --watch
+also watch.png and watch.html, the run so far, drawn anew as it goes. Exits 0 on success, 2 on bad input, 1 when
+training fails, and 143 or 130 when SIGTERM or Ctrl-C stopped it.
 """
 
 import pathlib
@@ -23,9 +24,6 @@ def main(config: TrainConfig) -> int:
     except (run.DivergenceError, run.TrainingError, run.WorkerLostError) as error:
         print(error, file=sys.stderr)
         return 1
-    except run.Stopped as stopped:
-        print(stopped, file=sys.stderr)
-        return stopped.status
     return 0
 
 

@@ -3,7 +3,7 @@
   bin/watch.py --workdir=RUN [--every_seconds=10] [--once]
 
 Writes RUN/watch.png and RUN/watch.html: energies, energy differences, chain ends. The page reloads itself and needs no
-other file. Ends with the run.
+other file. Ends with the run. bin/train.py --watch does the same from within.
 """
 
 import pathlib

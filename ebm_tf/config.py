@@ -145,7 +145,8 @@ class TrainConfig:
     workdir: str | None = _setting(None, "Folder of this run, new or empty.")
     resume: bool = _setting(False, "Continue the run in workdir from its newest checkpoint.")
     log_every: int = _setting(50, "Updates between rows of metrics.jsonl and TensorBoard.")
-    figure_every: int = _setting(1_000, "Updates between pictures of chain ends.")
+    figure_every: int = _setting(1_000, "Updates between pictures of chain ends, and TensorBoard's histograms.")
+    watch: bool = _setting(False, "Keep watch.png and watch.html in workdir up to date, as bin/watch.py does.")
     checkpoint_every: int = _setting(1_000, "Updates between checkpoints.")
     keep_checkpoints: int = _setting(3, "Newest checkpoints that are kept.")
     best_metric: str = _setting(
@@ -304,7 +305,7 @@ def _bad(name: str, expected: str, value: Any, section: str) -> ConfigError:
 
 
 _CHAIN_TASKS = ("short_run", "long_run", "data_init", "bank", "mala", "diagnostics", "likelihood")
-TASKS = ("density", *_CHAIN_TASKS, "energies", "ood", "neighbours", "fid")
+TASKS = ("density", *_CHAIN_TASKS, "energies", "ood", "ood_curve", "neighbours", "fid")
 
 
 @dataclasses.dataclass(frozen=True)

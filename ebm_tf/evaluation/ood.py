@@ -25,6 +25,7 @@ __all__ = [
     "detection",
     "energies_inputs",
     "energies_task",
+    "ood_sets",
     "ood_task",
     "set_names",
 ]
@@ -123,11 +124,16 @@ def energies_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialAr
     return TaskResult(numbers, dict(energy))
 
 
-def ood_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays) -> TaskResult:
-    """How well -E tells test images from each of the other sets (Table 2), and two other scores beside it."""
+def ood_sets(run: FinishedRun, settings: EvaluateConfig) -> dict[str, np.ndarray]:
+    """"in", the test images, and the sets that settings name, uint8 [N, S, S, 3] each."""
     names = set_names(settings.ood_data)
     sets = {"in": _load(run, settings, _test_set(run), "data_dir")}
-    sets |= {name: _load(run, settings, source) for name, source in names.items()}
+    return sets | {name: _load(run, settings, source) for name, source in names.items()}
+
+
+def ood_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays) -> TaskResult:
+    """How well -E tells test images from each of the other sets (Table 2), and two other scores beside it."""
+    names, sets = set_names(settings.ood_data), ood_sets(run, settings)
     energy = _energies_of(run, settings, partial, sets, "ood")
     against = {name: detection(-energy["in"], -energy[name]) for name in names}
     num_blocks = sum(len(list(blocks(len(x), settings.batch_size))) for x in sets.values())

@@ -18,10 +18,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ebm_tf.config import ConfigError, EvaluateConfig, TrainConfig
-from ebm_tf.evaluation import chains, density, diagnostics, fid, figures, likelihood, mala, neighbours, ood
+from ebm_tf.evaluation import chains, density, diagnostics, fid, figures, likelihood, mala, neighbours, ood, ood_curve
 from ebm_tf.evaluation.runs import FinishedRun, PartialArrays, TaskResult, load_model, load_run, resolve
 from ebm_tf.evaluation.saved import digest, file_digest
+from ebm_tf.training import signals
 from ebm_tf.training.run_dir import RunDir, make_folder, replace_file
+from ebm_tf.training.signals import StopRequest
 
 __all__ = ["TASKS", "Task", "evaluate"]
 
@@ -86,6 +88,13 @@ TASKS: dict[str, Task] = {
         check=ood.check_energies,
     ),
     "ood": Task(ood.ood_task, ("num_samples", "ood_data"), "images", check=ood.check_ood),
+    "ood_curve": Task(
+        ood_curve.ood_curve_task,
+        ("num_samples", "ood_data"),
+        "images",
+        check=ood_curve.check_ood_curve,
+        has_arrays=False,
+    ),
     "neighbours": Task(
         neighbours.neighbours_task,
         (*_FEATURES, "neighbour_samples", "num_neighbours"),
@@ -112,6 +121,7 @@ def evaluate(settings: EvaluateConfig) -> FinishedRun:
     Raises:
       ConfigError: no finished run, a task that its data have not, or something that a task needs is missing. Known
         before any task runs.
+      Stopped: SIGTERM or SIGINT came, and what was at work is written.
     """
     run = _open(settings)
     settings = resolve(settings, run.config)
@@ -125,11 +135,13 @@ def evaluate(settings: EvaluateConfig) -> FinishedRun:
     except (OSError, ValueError) as error:
         flag = "workdir" if settings.workdir else "output"
         raise ConfigError(f"--{flag}: expected a folder that can be written. Received: {error}") from error
-    for name in settings.task_names:
-        if name in due:
-            _do(run, settings, name)
-        else:
-            print(f"{name}: has been done with this model and these settings", flush=True)
+    with signals.listening() as stop:
+        for name in settings.task_names:
+            stop.obey(f"before {name}; the same command goes on from there")
+            if name in due:
+                _do(run, settings, name, stop)
+            else:
+                print(f"{name}: has been done with this model and these settings", flush=True)
     results = run.read_results()
     if run.config.dataset == "rings" and all(_has_results(run, results, name) for name in ("density", "short_run")):
         column = density.kde_xy(run.arrays("short_run")["x_from_noise"]), run.arrays("density")["model_density"]
@@ -207,11 +219,11 @@ def _content(path: pathlib.Path) -> str:
     return digest([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]) if stats else ""
 
 
-def _do(run: FinishedRun, settings: EvaluateConfig, name: str) -> None:
+def _do(run: FinishedRun, settings: EvaluateConfig, name: str, stop: StopRequest) -> None:
     """Runs one task and saves what it hands back."""
     folder = run.run_dir.path
     identity = _identity(run, settings, name)
-    partial = PartialArrays(folder / "partial" / name, digest(identity))
+    partial = PartialArrays(folder / "partial" / name, digest(identity), stop)
     numbers, arrays = TASKS[name].fn(run, settings, partial)
     numbers = _as_json(numbers)
     if not all(np.isfinite(array).all() for array in arrays.values() if array.dtype.kind == "f"):

@@ -5,6 +5,7 @@ import html
 import json
 import pathlib
 import time
+from collections.abc import Callable
 from typing import Any
 
 import matplotlib
@@ -12,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from ebm_tf.config import ConfigError, TrainConfig, WatchConfig
+from ebm_tf.config import ConfigError, TrainConfig, WatchConfig, one_line
 from ebm_tf.evaluation.figures import BLACK, BLUE, GREEN, ORANGE, PURPLE, STYLE
 from ebm_tf.training.run_dir import RunDir
 
@@ -33,33 +34,45 @@ def watch(settings: WatchConfig, sleep=time.sleep) -> pathlib.Path:
       The page.
 
     Raises:
-      ConfigError: no run is there.
+      ConfigError: no run is there, or its folder cannot be written.
     """
     run_dir, seen = RunDir(settings.workdir), None
     while True:
         config = run_dir.load_config()
         is_finished = run_dir.model.exists()
         if (news := (_size(run_dir.metrics), _newest_chains(run_dir), is_finished)) != seen:
-            page, seen = draw(run_dir, config, settings.every_seconds), news
+            try:
+                page, seen = draw(run_dir, config, settings.every_seconds), news
+            except OSError as error:
+                expected = "--workdir: expected a folder that can be written"
+                raise ConfigError(f"{expected}. Received: {one_line(error)}") from error
         if is_finished or settings.once:
             return page
         sleep(settings.every_seconds)
 
 
 def draw(run_dir: RunDir, config: TrainConfig, every_seconds: float = 10.0) -> pathlib.Path:
-    """Draws RUN/watch.png and RUN/watch.html once, each whole or not at all; returns the page."""
+    """Draws RUN/watch.png and RUN/watch.html once, each whole or not at all; returns the page.
+
+    Raises:
+      ConfigError: metrics.jsonl cannot be read.
+      OSError: the folder cannot be written.
+    """
     rows, chains = run_dir.read_metrics(), _newest_chains(run_dir)
     picture, page = run_dir.path / "watch.png", run_dir.path / "watch.html"
-    try:
-        draft = picture.with_name("watch.tmp.png")
-        _picture(rows, chains).savefig(draft)
-        draft.replace(picture)
-        draft = page.with_name("watch.tmp.html")
-        draft.write_text(_page(run_dir, config, rows, picture, every_seconds), encoding="utf-8")
-        draft.replace(page)
-    except OSError as error:
-        raise ConfigError(f"--workdir: expected a folder that can be written. Received: {error}") from error
+    _write(picture, lambda draft: _picture(rows, chains).savefig(draft))
+    text = _page(run_dir, config, rows, picture, every_seconds)
+    _write(page, lambda draft: draft.write_text(text, encoding="utf-8"))
     return page
+
+
+def _write(path: pathlib.Path, write: Callable[[pathlib.Path], Any]) -> None:
+    draft = path.with_name(f"{path.stem}.tmp{path.suffix}")
+    try:
+        write(draft)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _size(path: pathlib.Path) -> int:

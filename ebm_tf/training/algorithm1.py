@@ -15,6 +15,7 @@ class StepResult(NamedTuple):
 
     Attributes:
       gradient: one tensor per parameter, the gradient of Eq. 6.
+      gradient_norm: []. Norm of all of it together.
       energy_data: [N], E(x^(n)).
       energy_final: per group of chains [N], E at the end of its chains.
       x_final: per group [N, *event], the ends of its chains.
@@ -22,6 +23,7 @@ class StepResult(NamedTuple):
     """
 
     gradient: list[tf.Tensor]
+    gradient_norm: tf.Tensor
     energy_data: tf.Tensor
     energy_final: list[tf.Tensor]
     x_final: list[tf.Tensor]
@@ -80,4 +82,5 @@ def one_step_update(
             ]
         )
     gradient = tape.gradient(loss, theta)
-    return StepResult(gradient, energy_data, energy_final, tf.split(x_hat, len(x_inits)), info)
+    norm = tf.linalg.global_norm(gradient)
+    return StepResult(gradient, norm, energy_data, energy_final, tf.split(x_hat, len(x_inits)), info)

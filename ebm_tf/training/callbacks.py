@@ -2,30 +2,36 @@
 
 All count updates by trainer.update_count, so a resumed run goes on where it stopped. run.py lists them in the order
 that matters: the guard before the checkpointer, so that no checkpoint holds a diverged run.
+
+What TensorBoard gets are NumPy's numbers: of Python's TensorFlow keeps every one it has seen, 768 bytes each
+(github.com/tensorflow/tensorflow/issues/68196).
 """
 
+import gc
 import json
 import math
 import pathlib
-import signal
 import sys
 import time
 
 import keras
 import matplotlib
+import numpy as np
 import tensorflow as tf
 import tqdm
 from matplotlib.figure import Figure
 
 from ebm_tf.config import TrainConfig
+from ebm_tf.evaluation import watch
 from ebm_tf.evaluation.figures import save_image_grid
+from ebm_tf.training import board, device
 from ebm_tf.training.checkpoints import Checkpoints
 from ebm_tf.training.guard import DivergenceError, Guard
 from ebm_tf.training.replicas import BankShards
 from ebm_tf.training.run_dir import RunDir
-from ebm_tf.training.signals import Stopped, StopRequest
+from ebm_tf.training.signals import StopRequest
 
-__all__ = ["Checkpointer", "DivergenceGuard", "FigureWriter", "MetricsLogger", "ProgressBar"]
+__all__ = ["Checkpointer", "DivergenceGuard", "FigureWriter", "MetricsLogger", "ProgressBar", "Watcher"]
 
 
 class UpdateCallback(keras.callbacks.Callback):
@@ -114,7 +120,8 @@ class ProgressBar(UpdateCallback):
 class MetricsLogger(UpdateCallback):
     """train_step's scalars, updates_per_second, rollbacks so far and how often the update has been traced, every
     log_every updates, as a row of metrics.jsonl and TensorBoard scalars. Numbers that are not finite are null in
-    metrics.jsonl. On resume the later rows are dropped.
+    metrics.jsonl. On resume the later rows are dropped. TensorBoard alone gets the run's card at every start, and every
+    figure_every updates histograms of the energies of that update's data and chain ends.
 
     Args:
       config: settings of the run.
@@ -130,10 +137,14 @@ class MetricsLogger(UpdateCallback):
     def on_begin(self, step):
         self.run_dir.truncate_metrics(step)
         self.logged_step, self.logged_time = step, time.monotonic()
+        with self.writer.as_default(np.int64(step)):
+            tf.summary.text("run", board.card(self.config, device.describe(self.config)))
 
     def on_update(self, step, logs):
         if self.is_due(self.config.log_every):
             self.write_row(step, logs)
+        if self.is_due(self.config.figure_every):
+            self._write_histograms(step)
 
     def write_row(self, step: int, logs: dict) -> None:
         """Writes a row, and when it was for the next one's rate."""
@@ -146,10 +157,15 @@ class MetricsLogger(UpdateCallback):
         with self.run_dir.metrics.open("a") as file:
             finite = {name: value if math.isfinite(value) else None for name, value in row.items()}
             file.write(json.dumps({"step": step, **finite}) + "\n")
-        with self.writer.as_default(step):
-            for name, value in row.items():
-                tf.summary.scalar(name, value)
+        with self.writer.as_default(np.int64(step)):
+            for tag, value in board.scalars(row).items():
+                tf.summary.scalar(tag, np.float32(value))
         self.writer.flush()
+
+    def _write_histograms(self, step: int) -> None:
+        with self.writer.as_default(np.int64(step)):
+            for name, energies in self.model.last_energies.items():
+                tf.summary.histogram(f"energies/{name}", energies)
 
 
 class DivergenceGuard(UpdateCallback):
@@ -215,9 +231,8 @@ class Checkpointer(UpdateCallback):
         self.sum, self.count = 0.0, 0
         if self.stop.signum is not None and self.files is not None and step < self.config.train_steps:
             self.files.wait()
-            name = signal.Signals(self.stop.signum).name
             how = f"the same flags, --workdir={self.config.workdir} and --resume"
-            raise Stopped(self.stop.signum, f"stopped by {name} after update {step}; to continue: {how}")
+            self.stop.obey(f"after update {step}; to continue: {how}")
 
 
 class FigureWriter(UpdateCallback):
@@ -241,6 +256,7 @@ class FigureWriter(UpdateCallback):
     def on_update(self, step, logs):
         if step % self.config.figure_every == 0 and step != self.config.train_steps:
             self.write(step)
+            gc.collect()  # a figure is cycles that hold megabytes, but too few for Python to look for them soon
 
     def on_train_end(self, logs=None):
         self.write(self.step)  # of the weights that model.keras holds
@@ -253,9 +269,38 @@ class FigureWriter(UpdateCallback):
         path = self.run_dir.figures / f"chains_{step:07d}.png"
         draw = _scatter if is_rings else save_image_grid
         draw(x_final, path)
-        with self.writer.as_default(step):
+        with self.writer.as_default(np.int64(step)):
             tf.summary.image("chains", tf.io.decode_png(path.read_bytes(), channels=3)[tf.newaxis])
         self.writer.flush()
+
+
+class Watcher(UpdateCallback):
+    """Keeps RUN/watch.png and RUN/watch.html up to date, in at most a hundredth of the time of training.
+
+    Args:
+      config: settings of the run.
+      run_dir: the run.
+      every_seconds: least pause between drawings.
+    """
+
+    SHARE = 0.01
+
+    def __init__(self, config: TrainConfig, run_dir: RunDir, every_seconds: float = 10.0):
+        super().__init__(config)
+        self.run_dir, self.every_seconds = run_dir, every_seconds
+        self.next_time = -math.inf
+
+    def on_update(self, step, logs):
+        if self.is_due(self.config.log_every) and time.monotonic() >= self.next_time:
+            self.draw()
+
+    def draw(self) -> None:
+        """Draws what lies in the folder now."""
+        start = time.monotonic()
+        watch.draw(self.run_dir, self.config, self.every_seconds)
+        gc.collect()  # as after every figure
+        end = time.monotonic()
+        self.next_time = end + max(self.every_seconds, (end - start) / self.SHARE)
 
 
 def _scatter(x, path: pathlib.Path) -> None:

@@ -182,11 +182,14 @@ def gather(values: tf.Tensor) -> tf.Tensor:
 
 
 def over_replicas(result: StepResult) -> StepResult:
-    """The result of the global batch: its energies [N], the mean of the gradient's norm, the largest |x|.
+    """The result of the global batch: its energies [N], the norm of its gradient, the mean of energy_grad_norm, the
+    largest |x|.
 
-    The gradient is divided by the number of replicas: Keras' optimizer sums it over them. x_final stays the replica's.
+    The gradient itself is the replica's, divided by their number: Keras' optimizer sums it over them, so gradient_norm
+    costs a second all-reduce. x_final stays the replica's.
     """
-    replicas = tf.distribute.get_replica_context().num_replicas_in_sync
+    context = tf.distribute.get_replica_context()
+    replicas = context.num_replicas_in_sync
     if replicas == 1:
         return result
     energies = gather(tf.stack([result.energy_data, *result.energy_final], axis=1))
@@ -194,7 +197,8 @@ def over_replicas(result: StepResult) -> StepResult:
     norms, largest = (gather(value[tf.newaxis]) for value in (result.info.energy_grad_norm, result.info.max_abs))
     info = result.info._replace(energy_grad_norm=tf.reduce_mean(norms), max_abs=tf.reduce_max(largest))
     gradient = [value / replicas for value in result.gradient]
-    return StepResult(gradient, energy_data, energy_final, result.x_final, info)
+    norm = tf.linalg.global_norm(context.all_reduce(tf.distribute.ReduceOp.SUM, gradient))
+    return StepResult(gradient, norm, energy_data, energy_final, result.x_final, info)
 
 
 class BankShards:

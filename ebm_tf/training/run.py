@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from ebm_tf import data
 from ebm_tf.config import ConfigError, TrainConfig, one_line
+from ebm_tf.evaluation import watch
 from ebm_tf.training import callbacks, device, lock, replicas, signals
 from ebm_tf.training.checkpoints import Checkpoints, Saved, newest_intact
 from ebm_tf.training.cluster import WorkerLostError
@@ -46,6 +47,8 @@ def train(config: TrainConfig) -> Trainer:
       Stopped: SIGTERM or SIGINT came; a checkpoint was written.
       TrainingError: the disk or the memory failed; what was written stays.
       WorkerLostError: another process of a multi_worker run has stopped.
+
+    Source: Algorithm 1, for config.train_steps batches.
     """
     if not config.workdir:
         raise ConfigError("--workdir: expected a folder for this run. Received: workdir=None")
@@ -102,6 +105,8 @@ def _train(config: TrainConfig, run_dir: RunDir, is_chief: bool, locks: contextl
             dataset = data.make_dataset(config, saved.step if saved else 0)
         if is_chief:
             _save_model(trainer, run_dir)
+            if config.watch:
+                watch.draw(run_dir, config)  # says that the run is finished
     replicas.meet(strategy)  # no worker is done before the chief
     return trainer
 
@@ -202,6 +207,8 @@ def _fit(trainer, dataset, run_dir, files) -> DivergenceError | None:
         guard = callbacks.DivergenceGuard(config, logger if is_chief else None)
         checkpointer = callbacks.Checkpointer(config, files, stop)
         own = [progress, logger, guard, checkpointer, figures] if is_chief else [guard, checkpointer]
+        if is_chief and config.watch:
+            own.append(callbacks.Watcher(config, run_dir))
         try:
             trainer.fit(dataset, steps_per_epoch=num_updates, epochs=1, callbacks=own, verbose=0)
         except DivergenceError as error:

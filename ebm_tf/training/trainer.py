@@ -18,6 +18,13 @@ from ebm_tf.training.losses import energy_difference
 __all__ = ["Trainer", "energy_chain_fn", "step_sizes", "use_xla"]
 
 NUM_WIDE = 3  # coordinates of A.1 with the large noise: x, y, z
+CHAIN_GROUPS = {  # of each scheme, in the order of Eq. 6
+    Scheme.DATA: ("data_init",),
+    Scheme.NOISE: ("noise_init",),
+    Scheme.PERSISTENT: ("persistent_init",),
+    Scheme.PERSISTENT_REFRESH: ("persistent_init",),
+    Scheme.HYBRID: ("noise_init", "data_init"),
+}
 
 
 def use_xla(config: TrainConfig) -> bool:
@@ -67,6 +74,9 @@ class Trainer(keras.Model):
             self.energy = build_energy(config)
             first = tf.VariableAggregation.ONLY_FIRST_REPLICA
             self.update_count = tf.Variable(0, False, dtype=tf.int64, name="update_count", aggregation=first)
+            zeros = tf.zeros([1 + len(CHAIN_GROUPS[config.scheme]), config.batch_size])
+            own = tf.VariableSynchronization.ON_READ
+            self._energies = tf.Variable(zeros, False, name="energies", synchronization=own, aggregation=first)
         self.built = True
         self.one_step_update = tf.function(self._one_step_update, jit_compile=use_xla(config), autograph=False)
         self.chain_fn = energy_chain_fn(self.energy, config)
@@ -93,6 +103,14 @@ class Trainer(keras.Model):
             parts["bank"] = tf.train.Checkpoint(samples=self.bank.samples)
         return tf.train.Checkpoint(**parts)
 
+    @property
+    def last_energies(self) -> dict[str, tf.Tensor]:
+        """Energies [N] of the last update's data and, per group of chains, of their ends. In no checkpoint: no update
+        depends on them.
+        """
+        names = ("data", *CHAIN_GROUPS[self.config.scheme])
+        return dict(zip(names, tf.unstack(self._energies.read_value()), strict=True))
+
     def make_train_function(self, force=False):
         """Keras' hook. Keras averages the scalars of the replicas, along an axis that scalars have not (3.12, several
         workers); train_step has put them together already.
@@ -113,6 +131,7 @@ class Trainer(keras.Model):
         if self.bank:
             self.bank.write(indices, result.x_final[0])
         result = replicas.over_replicas(result)
+        self._energies.assign(tf.stack([result.energy_data, *result.energy_final]))
         learning_rate = tf.convert_to_tensor(self.optimizer.learning_rate)
         self.optimizer.apply_gradients(zip(result.gradient, self.energy.trainable_variables))
         self.update_count.assign_add(1)
@@ -135,19 +154,20 @@ class Trainer(keras.Model):
     def _chain_starts(self, x, seed):
         """Per group of chains its name, starts and weight in Eq. 6; and the bank's slots where there is one."""
         scheme = self.config.scheme
+        names = list(CHAIN_GROUPS[scheme])
         seeds = tf.unstack(tf.random.split(seed, 2))
         if scheme is Scheme.DATA:
-            return ["data_init"], [x], [1.0], None
+            return names, [x], [1.0], None
         if scheme is Scheme.NOISE:
-            return ["noise_init"], [chain_init.noise(tf.shape(x), seeds[0])], [1.0], None
+            return names, [chain_init.noise(tf.shape(x), seeds[0])], [1.0], None
         if scheme is Scheme.HYBRID:
             starts = [chain_init.noise(tf.shape(x), seeds[0]), x]
-            return ["noise_init", "data_init"], starts, [1.0, self.config.hybrid_cd_weight], None
+            return names, starts, [1.0, self.config.hybrid_cd_weight], None
         assert self.bank is not None  # the schemes left have one
         indices, x_bank = self.bank.draw(x.shape[0], seeds[0])
         if scheme is Scheme.PERSISTENT_REFRESH:
             x_bank = chain_init.refresh(x_bank, self.config.refresh_prob, self.config.refresh_unit, seeds[1])
-        return ["persistent_init"], [x_bank], [1.0], indices
+        return names, [x_bank], [1.0], indices
 
     def _step_size(self, x):
         sizes = step_sizes(self.config)
@@ -192,5 +212,6 @@ def _scalars(names, weights, result):
     return scalars | {
         "loss": scalars["total/energy_difference"],
         "energy_grad_norm": result.info.energy_grad_norm,
+        "gradient_norm": result.gradient_norm,
         "max_abs": result.info.max_abs,
     }

@@ -80,7 +80,7 @@ def test_a_bad_value_says_why(name, value, message):
 
 
 def test_every_checked_setting_has_a_bad_value():
-    free = {"data_dir", "attention", "workdir", "resume"}
+    free = {"data_dir", "attention", "workdir", "resume", "watch"}
     assert {name for name, _, _ in BAD_VALUES} == set(TrainConfig.__dataclass_fields__) - free
 
 
@@ -93,6 +93,13 @@ def test_cd_weight_belongs_to_the_hybrid(scheme):
 def test_a_batch_must_fit_into_the_bank():
     with pytest.raises(ConfigError, match="--batch_size: expected at most bank_size = 10"):
         TrainConfig(scheme="persistent", batch_size=11, bank_size=10)
+
+
+def test_a_rollback_is_for_one_process():
+    message = "--on_divergence: expected stop with --strategy=multi_worker. Received: on_divergence=rollback"
+    with pytest.raises(ConfigError, match=message):
+        TrainConfig(strategy="multi_worker", on_divergence="rollback")
+    TrainConfig(strategy="mirrored", on_divergence="rollback")
 
 
 @pytest.mark.parametrize(

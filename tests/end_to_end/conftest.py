@@ -1,6 +1,9 @@
-"""Runs and exports that the tests of serving share. Their weights are random: nothing is trained."""
+"""What tests share: runs and exports for serving, whose weights are random, and a disk that is full."""
 
+import contextlib
 import json
+import resource
+import signal
 
 import numpy as np
 import pytest
@@ -66,3 +69,21 @@ def some_images():
     """uint8 [20, 32, 32, 3], smooth enough to differ in more than noise."""
     coarse = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 3), np.uint8)
     return coarse.repeat(8, axis=1).repeat(8, axis=2)
+
+
+@pytest.fixture(scope="session")
+def limited_file_size():
+    """A context manager: within it the system writes no file beyond so many bytes, as a full disk would not."""
+
+    @contextlib.contextmanager
+    def limited(size):
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            signal.signal(signal.SIGXFSZ, handler)
+
+    return limited

@@ -72,7 +72,7 @@ def test_every_promised_file_is_there(tmp_path, scheme):
     assert sorted(path.name for path in run_dir.figures.iterdir()) == ["chains_0000004.png", "chains_0000006.png"]
     assert sorted(path.name for path in run_dir.checkpoints.glob("*.index")) == ["update-4.index", "update-6.index"]
     assert run_dir.model.is_file()
-    assert {"loss", "chains"} <= tensorboard_tags(run_dir.tensorboard)
+    assert {"loss/total", "energies/data", "chains", "run"} <= tensorboard_tags(run_dir.tensorboard)
 
 
 def tensorboard_tags(folder):

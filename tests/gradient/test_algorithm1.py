@@ -80,6 +80,8 @@ def test_gradient_is_line_31(energy, x, x_noise, cd_weight):
         for data, data_init, noise_init in zip(g_data, g_data_init, g_noise_init, strict=True)
     ]
     assert_lists_close(result.gradient, expected)
+    squares = [np.sum(np.square(value, dtype=np.float64)) for value in expected]
+    np.testing.assert_allclose(result.gradient_norm, np.sqrt(np.sum(squares)), rtol=1e-4)
 
 
 def test_gradient_is_downhill_for_data(energy, x, x_noise):

@@ -191,7 +191,7 @@ def test_replicas_do_not_share_their_noise(runs, count):
 @pytest.mark.parametrize("count, name", RUNS)
 def test_metrics_are_those_of_the_global_batch(runs, count, name):
     config = runs[count, name]
-    _, results, _, _ = single_device_update(config, 1, count)
+    _, results, gradient, _ = single_device_update(config, 1, count)
     row = RunDir(config.workdir).read_metrics()[1]
     energy_data = np.concatenate([result.energy_data for result in results])
     groups = {"hybrid": ("noise_init", "data_init"), "data": ("data_init",)}.get(config.scheme, ("persistent_init",))
@@ -205,6 +205,7 @@ def test_metrics_are_those_of_the_global_batch(runs, count, name):
     infos = [result.info for result in results]
     assert row["max_abs"] == pytest.approx(max(float(info.max_abs) for info in infos), rel=ERROR)
     assert row["energy_grad_norm"] == pytest.approx(np.mean([info.energy_grad_norm for info in infos]), rel=ERROR)
+    assert row["gradient_norm"] == pytest.approx(float(tf.linalg.global_norm(gradient)), rel=ERROR)
     is_adapted = config.step_size_rule == "adaptive"  # to the energies of the whole batch
     assert (row["step_size"] < 0.9 * config.step_size) == is_adapted
     assert row["step"] == 2 and len(RunDir(config.workdir).read_metrics()) == 2

@@ -1,0 +1,47 @@
+"""What TensorBoard shows of a run: which group a number stands in, and the card that says what the run is.
+
+metrics.jsonl names a number by what it belongs to (data_init/snr); TensorBoard draws one group beside another, so there
+it is named by what it is compared with (snr/data_init). docs/tensorboard.md says how to read the groups.
+"""
+
+import html
+from collections.abc import Mapping
+from typing import Any
+
+from ebm_tf.config import TrainConfig
+
+__all__ = ["card", "scalars"]
+
+COMPONENTS = {"energy_difference": "loss", "std": "std", "snr": "snr"}
+GROUPS = {
+    "chain": ("energy_grad_norm", "max_abs", "step_size"),
+    "optimizer": ("learning_rate", "gradient_norm"),
+    "run": ("updates_per_second", "rollbacks", "traces"),
+}
+
+
+def scalars(row: Mapping[str, float]) -> dict[str, float]:
+    """A row of metrics.jsonl by TensorBoard's names, GROUP/NAME.
+
+    The loss is the total's energy difference, and stands there once, as loss/total.
+    """
+    return {_tag(name): value for name, value in row.items() if name != "loss"}
+
+
+def _tag(name: str) -> str:
+    component, _, kind = name.rpartition("/")
+    if kind in COMPONENTS:
+        return f"{COMPONENTS[kind]}/{component}"
+    return next((f"{group}/{name}" for group, names in GROUPS.items() if name in names), name)
+
+
+def card(config: TrainConfig, about: Mapping[str, Any]) -> str:
+    """A table in Markdown: what the run hangs on beside its settings (device.describe), then every setting."""
+    rows = (f"| {name} | {_text(value)} |" for name, value in {**about, **config.to_dict()}.items())
+    return "\n".join(["| run | value |", "| --- | --- |", *rows])
+
+
+def _text(value: Any) -> str:
+    """Of one table cell: on one line, and no mark-up."""
+    text = " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    return f"<code>{html.escape(' '.join(text.split())).replace('|', '&#124;')}</code>"
