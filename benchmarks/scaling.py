@@ -4,12 +4,13 @@
   python benchmarks/scaling.py --cpu_devices=2 --num_filters=4 --num_steps=3 --batch_per_device=4 --seconds=1
 
 Rows: --strategy=one_device on the first GPU, mirrored on all in one process, multi_worker with a process per GPU on
-this host. They build the trainer as bin/train.py does, on random images, compile, warm up and wait. They are then timed
-in turn, one at a time, in an order that alternates; a timing ends when the last loss is on the host. The rate of
-learning is next to 0, so that no timing meets a diverged energy. Perfect scaling does an update of R times the batch in
-the time of one: the speed-up is R times the ratio of updates per second.
+this host. They build the trainer as bin/train.py does, on random images, compile beside each other, warm up and wait.
+They are then timed in turn, one at a time, in an order that alternates; a timing ends when the last loss is on the
+host. The rate of learning is next to 0, so that no timing meets a diverged energy. Perfect scaling does an update of
+R times the batch in the time of one: the speed-up is R times the ratio of updates per second.
 
-Prints a table and writes it as JSON. --cpu_devices tries the script on logical CPU devices; they share one processor.
+Prints a table; writes it as JSON after every round. --cpu_devices tries the script on logical CPU devices, which share
+one processor.
 """
 
 import argparse
@@ -39,10 +40,14 @@ def main() -> int:
         try:
             for name in names:
                 rows.append(Row(name, options, log))
-                rows[-1].attempt(rows[-1].wait_until_ready)
+            for row in rows:
+                row.attempt(row.wait_until_ready)
+                print(f"{row.name}: {row.error or 'ready'}", file=sys.stderr, flush=True)
             for turn in range(options.rounds):
                 for row in rows if turn % 2 == 0 else reversed(rows):
                     row.attempt(row.time)
+                if not rows[0].error:
+                    report = _write_report(options, rows)  # should the other rounds not be reached
         finally:
             for row in rows:
                 row.kill()
@@ -51,9 +56,6 @@ def main() -> int:
             print("\n".join([*log.read().splitlines()[-40:], *failed]), file=sys.stderr)
         if rows[0].error:
             return 1
-    report = _report(options, rows)
-    pathlib.Path(options.output).parent.mkdir(parents=True, exist_ok=True)
-    pathlib.Path(options.output).write_text(json.dumps(report, indent=1) + "\n")
     print(_table(report))
     return 1 if failed else 0
 
@@ -165,7 +167,7 @@ def _free_port() -> int:
         return server.getsockname()[1]
 
 
-def _report(options, rows):
+def _write_report(options, rows):
     settings = ("batch_per_device", "num_filters", "num_steps", "attention", "dtype_policy", "scheme")
     report = {"settings": {name: getattr(options, name) for name in settings}, "rows": {}}
     alone = statistics.median(rows[0].rates)
@@ -176,6 +178,8 @@ def _report(options, rows):
         rate = statistics.median(row.rates)
         numbers = {"updates_per_second": rate, "timings": row.rates, "speed_up": row.ready["devices"] * rate / alone}
         report["rows"][row.name] = {**row.ready, **numbers}
+    pathlib.Path(options.output).parent.mkdir(parents=True, exist_ok=True)
+    pathlib.Path(options.output).write_text(json.dumps(report, indent=1) + "\n")
     return report
 
 

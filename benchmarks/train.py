@@ -14,6 +14,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -26,10 +27,12 @@ LOG_EVERY = 10
 def main() -> None:
     options = _options()
     xla.configure()
-    numbers = measure(options)
-    print(json.dumps(numbers, indent=1))
-    if options.output:
-        pathlib.Path(options.output).write_text(json.dumps(numbers, indent=1) + "\n")
+    numbers: dict = {}
+    for part in measure(options):  # what is known is told and written, should the rest not be reached
+        numbers |= part
+        print(json.dumps(part, indent=1), flush=True)
+        if options.output:
+            pathlib.Path(options.output).write_text(json.dumps(numbers, indent=1) + "\n")
 
 
 def _options():
@@ -45,8 +48,8 @@ def _options():
     return parser.parse_args()
 
 
-def measure(options) -> dict:
-    """Everything, as JSON values."""
+def measure(options) -> Iterator[dict]:
+    """JSON values, part by part: of training, of the chains alone, of the input alone."""
     import tensorflow as tf
 
     from ebm_tf import data
@@ -77,8 +80,7 @@ def measure(options) -> dict:
         rows = [json.loads(line) for line in (pathlib.Path(config.workdir) / "metrics.jsonl").read_text().splitlines()]
     update_ms = 1e3 / statistics.median(row["updates_per_second"] for row in rows[2:])
     first_rows_ms = LOG_EVERY * 1e3 / rows[0]["updates_per_second"]
-    step_ms = _step_ms(config)
-    numbers = {
+    yield {
         "device": _device(tf),
         "dataset": config.dataset,
         "num_filters": config.num_filters,
@@ -87,14 +89,13 @@ def measure(options) -> dict:
         "num_steps": config.num_steps,
         "updates_per_s": 1e3 / update_ms,
         "ms_per_update": update_ms,
-        "ms_per_langevin_step": step_ms,
-        "share_not_langevin": 1 - config.num_steps * step_ms / update_ms,
         "first_update_s": (first_rows_ms - (LOG_EVERY - 1) * update_ms) / 1e3,  # nearly all of it is compilation
-        "ms_per_batch_of_input": _batch_ms(data.make_dataset(config)),
     }
+    step_ms = _step_ms(config)
+    yield {"ms_per_langevin_step": step_ms, "share_not_langevin": 1 - config.num_steps * step_ms / update_ms}
+    yield {"ms_per_batch_of_input": _batch_ms(data.make_dataset(config))}
     if tf.config.list_physical_devices("GPU"):
-        numbers["peak_memory_mib"] = tf.config.experimental.get_memory_info("GPU:0")["peak"] >> 20
-    return numbers
+        yield {"peak_memory_mib": tf.config.experimental.get_memory_info("GPU:0")["peak"] >> 20}
 
 
 def _step_ms(config) -> float:
