@@ -413,7 +413,7 @@ def _check_choices(config: Any) -> None:
 def _check_source(config: Any) -> None:
     """Of workdir and model there must be one."""
     if bool(config.workdir) == bool(config.model):
-        received = f"workdir={config.workdir or None}, model={config.model or None}"
+        received = f"workdir={_short(config.workdir or None)}, model={_short(config.model or None)}"
         raise ConfigError(f"--workdir: expected a finished run's folder, or --model in its place. Received: {received}")
     if config.model and not config.output:
         raise _bad("output", "a folder for what is made from --model", None, "")

@@ -191,6 +191,10 @@ def test_steps_at_test_time(config, expected):
 BAD_VALUES = [
     ({"workdir": None}, "--workdir: expected a finished run's folder, or --model in its place"),
     ({"model": "m.keras"}, "--workdir: expected a finished run's folder, or --model in its place"),
+    (
+        {"workdir": "a\nb", "model": "m.keras"},
+        "--workdir: expected a finished run's folder, or --model in its place. Received: workdir=a b, model=m.keras",
+    ),
     ({"workdir": None, "model": "m.keras"}, "--output: expected a folder for what is made from --model"),
     ({"output": "out"}, "--output: expected None with --workdir"),
     ({"tasks": "short_run,fod"}, f"--tasks: expected some of {', '.join(TASKS)}, separated by commas"),
