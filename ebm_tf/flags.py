@@ -14,7 +14,6 @@ so that a mistyped flag is answered at once, without waiting for TensorFlow to l
 
 import dataclasses
 import difflib
-import errno
 import inspect
 import os
 import re
@@ -30,6 +29,7 @@ from absl import flags as absl_flags
 
 from ebm_tf import xla
 from ebm_tf.config import ConfigError, field_help
+from ebm_tf.training.run_dir import DISK_ERRORS
 from ebm_tf.training.signals import Stopped
 
 __all__ = [
@@ -46,9 +46,6 @@ FLAGS = absl_flags.FLAGS
 EXIT_BAD_INPUT = 2
 EXIT_FAILED = 1
 EXIT_SIGNAL = 128  # plus the signal, as shells report it
-
-# A full disk, a limit on files or on their size, a folder that is closed or read-only.
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
 
 absl_flags.disclaim_key_flags()  # flags belong to the script that asks for them, and so stand in its --help
 

@@ -15,6 +15,7 @@ import re
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -143,7 +144,8 @@ def _status_of(command: list[str]) -> int:
         handlers = {signal.SIGTERM: lambda *_: process.terminate(), signal.SIGINT: lambda *_: None}
         before = {signum: signal.signal(signum, handler) for signum, handler in handlers.items()}
         try:
-            status = process.wait()
+            while (status := process.poll()) is None:
+                time.sleep(0.05)  # not in wait(), where a signal that another thread takes is heard only in the end
         finally:
             for signum, handler in before.items():
                 signal.signal(signum, handler)

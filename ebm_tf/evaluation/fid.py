@@ -5,7 +5,6 @@ the run's data. Its features are kept in the cache folder, since every run of a 
 numbers mean: docs/distances.md.
 """
 
-import contextlib
 import functools
 import hashlib
 import pathlib
@@ -26,6 +25,7 @@ from ebm_tf.evaluation.distances import (
 from ebm_tf.evaluation.features import FeatureExtractor, load_extractor
 from ebm_tf.evaluation.inception import cache_dir
 from ebm_tf.evaluation.runs import FinishedRun, PartialArrays, TaskResult, blocks
+from ebm_tf.training.run_dir import draft_of
 
 __all__ = [
     "KernelDistance",
@@ -224,13 +224,9 @@ def _read_cached(path: pathlib.Path, shape: tuple[int, int]) -> np.ndarray | Non
 
 
 def _write_cached(path: pathlib.Path, rows: np.ndarray) -> None:
-    draft = path.with_suffix(".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open("wb") as file:
-            np.save(file, rows)
-        draft.replace(path)
+        with draft_of(path) as draft:
+            np.save(draft, rows)
     except OSError as error:  # the distance is right without the cache
-        with contextlib.suppress(OSError):
-            draft.unlink()
         print(f"fid: warning: cannot keep the reference's features: {error}", flush=True)

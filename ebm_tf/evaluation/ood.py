@@ -125,7 +125,7 @@ def energies_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialAr
 
 
 def ood_sets(run: FinishedRun, settings: EvaluateConfig) -> dict[str, np.ndarray]:
-    """"in", the test images, and the sets that settings name, uint8 [N, S, S, 3] each."""
+    """The test images, as "in", and the sets that settings name, uint8 [N, S, S, 3] each."""
     names = set_names(settings.ood_data)
     sets = {"in": _load(run, settings, _test_set(run), "data_dir")}
     return sets | {name: _load(run, settings, source) for name, source in names.items()}

@@ -20,7 +20,7 @@ from ebm_tf.evaluation.runs import (
     run_chains,
 )
 from ebm_tf.training import signals
-from ebm_tf.training.run_dir import RunDir, make_folder
+from ebm_tf.training.run_dir import RunDir, draft_of, make_folder
 
 __all__ = ["sample"]
 
@@ -63,9 +63,8 @@ def sample(settings: SampleConfig) -> pathlib.Path:
             x_final[part], _ = run_chains(run, x_init[part], settings.num_steps, settings.step_size, seed)
     if not np.isfinite(x_final).all():
         print("warning: chains that are not finite; the energy or its chains have diverged")
-    draft = output / "samples.draft.npz"
-    np.savez_compressed(draft, x_init=x_init, x_final=x_final)
-    draft.replace(output / "samples.npz")
+    with draft_of(output / "samples.npz") as draft:
+        np.savez_compressed(draft, x_init=x_init, x_final=x_final)
     _draw(run, x_init, x_final, output / "samples.png")
     return output
 

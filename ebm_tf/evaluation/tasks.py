@@ -22,7 +22,7 @@ from ebm_tf.evaluation import chains, density, diagnostics, fid, figures, likeli
 from ebm_tf.evaluation.runs import FinishedRun, PartialArrays, TaskResult, load_model, load_run, resolve
 from ebm_tf.evaluation.saved import digest, file_digest
 from ebm_tf.training import signals
-from ebm_tf.training.run_dir import RunDir, make_folder, replace_file
+from ebm_tf.training.run_dir import RunDir, draft_of, make_folder, replace_file
 from ebm_tf.training.signals import StopRequest
 
 __all__ = ["TASKS", "Task", "evaluate"]
@@ -232,9 +232,8 @@ def _do(run: FinishedRun, settings: EvaluateConfig, name: str, stop: StopRequest
     if results.pop(name, None):  # the arrays and their entry are never of two different settings
         _write_results(run, results)
     if arrays:
-        draft = folder / f"{name}.draft.npz"
-        np.savez_compressed(draft, **arrays)  # type: ignore[arg-type]
-        draft.replace(folder / f"{name}.npz")
+        with draft_of(folder / f"{name}.npz") as draft:
+            np.savez_compressed(draft, **arrays)  # type: ignore[arg-type]
     _write_results(run, {**results, name: {**identity, **numbers}})
     partial.remove()
     print(f"{name}: {json.dumps(numbers)}", flush=True)

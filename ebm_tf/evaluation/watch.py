@@ -5,7 +5,6 @@ import html
 import json
 import pathlib
 import time
-from collections.abc import Callable
 from typing import Any
 
 import matplotlib
@@ -15,7 +14,7 @@ from PIL import Image
 
 from ebm_tf.config import ConfigError, TrainConfig, WatchConfig, one_line
 from ebm_tf.evaluation.figures import BLACK, BLUE, GREEN, ORANGE, PURPLE, STYLE
-from ebm_tf.training.run_dir import RunDir
+from ebm_tf.training.run_dir import RunDir, draft_of
 
 __all__ = ["draw", "watch"]
 
@@ -60,19 +59,11 @@ def draw(run_dir: RunDir, config: TrainConfig, every_seconds: float = 10.0) -> p
     """
     rows, chains = run_dir.read_metrics(), _newest_chains(run_dir)
     picture, page = run_dir.path / "watch.png", run_dir.path / "watch.html"
-    _write(picture, lambda draft: _picture(rows, chains).savefig(draft))
-    text = _page(run_dir, config, rows, picture, every_seconds)
-    _write(page, lambda draft: draft.write_text(text, encoding="utf-8"))
+    with draft_of(picture) as draft:
+        _picture(rows, chains).savefig(draft)
+    with draft_of(page) as draft:
+        draft.write_text(_page(run_dir, config, rows, picture, every_seconds), encoding="utf-8")
     return page
-
-
-def _write(path: pathlib.Path, write: Callable[[pathlib.Path], Any]) -> None:
-    draft = path.with_name(f"{path.stem}.tmp{path.suffix}")
-    try:
-        write(draft)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _size(path: pathlib.Path) -> int:

@@ -22,6 +22,7 @@ from scipy import stats
 from ebm_tf.config import CalibrateConfig, ConfigError, ScoreConfig
 from ebm_tf.serving.info import ModelInfo
 from ebm_tf.serving.table import read_energies
+from ebm_tf.training.run_dir import draft_of, replace_file
 
 __all__ = ["Reference", "clopper_pearson", "load_reference", "save_calibration", "threshold"]
 
@@ -144,15 +145,9 @@ def save_calibration(energy: np.ndarray, settings: CalibrateConfig, info: ModelI
     }
     folder = pathlib.Path(settings.model)
     try:
-        _replace(folder / "calibration.npz", lambda file: np.savez(file, energy=energy))
-        _replace(folder / "calibration.json", lambda file: file.write(json.dumps(numbers, indent=2).encode() + b"\n"))
+        with draft_of(folder / "calibration.npz") as draft:
+            np.savez(draft, energy=energy)
+        replace_file(folder / "calibration.json", json.dumps(numbers, indent=2) + "\n")
     except OSError as error:
         raise ConfigError(f"--model: expected a folder that can be written. Received: {error}") from error
     return numbers
-
-
-def _replace(path: pathlib.Path, write) -> None:
-    draft = path.with_name(path.name + ".tmp")
-    with draft.open("wb") as file:
-        write(file)
-    draft.replace(path)

@@ -1,6 +1,5 @@
 """bin/export.py: a run's energy as a SavedModel, and the same energy for the Python API."""
 
-import errno
 import os
 import pathlib
 import shutil
@@ -18,11 +17,11 @@ from ebm_tf.evaluation.runs import FinishedRun, load_run, resolve
 from ebm_tf.serving.endpoints import Endpoint, endpoints
 from ebm_tf.serving.info import FILE_NAME, ModelInfo
 from ebm_tf.serving.trained import TrainedEnergy, load_exported
+from ebm_tf.training.run_dir import DISK_ERRORS
 from ebm_tf.training.trainer import step_sizes
 
 __all__ = ["export", "load"]
 
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 # TFDS learns these only from its own download; a data set prepared by other means has numbers for names.
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

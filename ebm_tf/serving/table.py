@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ebm_tf.config import ConfigError, one_line
+from ebm_tf.training.run_dir import draft_of
 
 __all__ = ["COLUMNS", "PartialTable", "check_output", "format_row", "read_energies", "to_csv"]
 
@@ -122,7 +123,7 @@ class PartialTable:
             done = self.rows + len(rows)
             bad, last_id = self.bad + sum(bool(row[-1]) for row in rows), rows[-1][0]
             state = {"key": self.key, "rows": done, "bad": bad, "last_id": last_id, "bytes": self._file.tell()}
-            with _draft(self._state) as draft:
+            with draft_of(self._state) as draft:
                 draft.write_text(json.dumps(state))
         self.rows, self.bad, self.last_id = done, bad, last_id
 
@@ -131,7 +132,7 @@ class PartialTable:
         with self._disk():
             self._file.close()
             if self.output.suffix == ".parquet":
-                with _draft(self.output) as draft:
+                with draft_of(self.output) as draft:
                     _to_parquet(self._partial, self.columns, draft)
                 self._partial.unlink()
             else:
@@ -153,17 +154,6 @@ class PartialTable:
             self._file.close()
         if not self.rows:
             self._partial.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _draft(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A file to write, which then takes path's place, whole or not at all."""
-    draft = path.with_name(path.name + ".tmp")
-    try:
-        yield draft
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def to_csv(rows: Iterable[Iterable[str]]) -> bytes:

@@ -1,14 +1,13 @@
 """What stops a run at work, as one line: a full disk, a folder that is gone, a device out of memory, a damaged file."""
 
 import contextlib
-import errno
 import os
 from collections.abc import Iterator
 
 import tensorflow as tf
 
 from ebm_tf.config import TrainConfig, one_line
-from ebm_tf.training.run_dir import RunDir
+from ebm_tf.training.run_dir import DISK_FULL, RunDir
 
 __all__ = [
     "TrainingError",
@@ -20,7 +19,6 @@ __all__ = [
     "out_of_memory",
 ]
 
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FULL_TEXTS = ("no space left", "disk quota", "file too large")  # TensorFlow keeps the words, not the number
 FILE_ERRORS = (OSError, tf.errors.NotFoundError, tf.errors.PermissionDeniedError)
 WEIGHT_COPIES = 4  # the weights, their gradient, and Adam's two moments

@@ -14,7 +14,7 @@ from ebm_tf.training.checkpoints import Checkpoints, Saved, newest_intact
 from ebm_tf.training.cluster import WorkerLostError
 from ebm_tf.training.failures import TrainingError, disk_explained, fsync, memory_explained
 from ebm_tf.training.guard import DivergenceError
-from ebm_tf.training.run_dir import RunDir
+from ebm_tf.training.run_dir import RunDir, draft_of
 from ebm_tf.training.signals import Stopped, StopRequest
 from ebm_tf.training.trainer import Trainer
 
@@ -147,13 +147,9 @@ def _rolled_back(
 
 def _save_model(trainer: Trainer, run_dir: RunDir) -> None:
     """Writes model.keras, whole and on the disk or not at all."""
-    draft = run_dir.path / "draft.keras"
-    try:
+    with draft_of(run_dir.model) as draft:
         trainer.energy.save(draft)
         fsync(draft)
-        draft.replace(run_dir.model)
-    finally:
-        draft.unlink(missing_ok=True)
     fsync(run_dir.path)
     run_dir.log_event("done", trainer.config.train_steps)
 

@@ -2,16 +2,22 @@
 
 import contextlib
 import dataclasses
+import errno
 import json
 import os
 import pathlib
 import re
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from ebm_tf.config import ConfigError, TrainConfig, one_line
 
-__all__ = ["RunDir", "make_folder", "replace_file"]
+__all__ = ["DISK_ERRORS", "DISK_FULL", "RunDir", "draft_of", "make_folder", "replace_file"]
+
+# A full disk, a limit on files or on their size; and a folder that is closed or read-only.
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+DISK_ERRORS = (*DISK_FULL, errno.EACCES, errno.EPERM, errno.EROFS)
 
 # What the checkpoint's arrays and the order of the data hang on: a resumed run keeps these.
 FIXED_ON_RESUME = (
@@ -211,13 +217,19 @@ def _metrics_row(line: bytes) -> dict[str, Any] | None:
 
 def replace_file(path: pathlib.Path, text: str) -> None:
     """Writes a file, whole and on the disk or not at all."""
-    draft = path.with_name(path.name + ".tmp")
+    with draft_of(path) as draft, draft.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def draft_of(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A file to write, of the same ending, which then takes path's place: whole or not at all."""
+    draft = path.with_name(f"{path.stem}.tmp{path.suffix}")
     try:
-        with draft.open("w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        yield draft
         draft.replace(path)
-    except OSError:
-        draft.unlink(missing_ok=True)
-        raise
+    finally:
+        with contextlib.suppress(OSError):  # what went wrong before is what is told
+            draft.unlink(missing_ok=True)
