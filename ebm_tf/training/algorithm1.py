@@ -72,15 +72,20 @@ def one_step_update(
     # The generator is held fixed while the energy learns (Sec. 2): no gradient through the chains.
     x_hat = tf.stop_gradient(x_final)
 
+    # Every bracket of Eq. 6 has its own copy of the data, so that what is subtracted has the same weight. With one copy
+    # of weight 1 + λ the three weights, rounded to bfloat16 or TF32, do not sum to 0: at λ = 25 what is left is as large
+    # as the gradient, always the same way (docs/cifar_recipe.md).
+    x_ends = tf.split(x_hat, len(x_inits))
     with tf.GradientTape() as tape:
-        energy_data, *energy_final = tf.split(energy_fn(tf.concat([x, x_hat], axis=0)), 1 + len(x_inits))
+        pairs = [part for x_end in x_ends for part in (x, x_end)]
+        energies = tf.split(energy_fn(tf.concat(pairs, axis=0)), len(pairs))
         # Lines 10, 12, 15 (g_data, g_data-init, g_noise-init) and 31, whose bracket is the gradient of this sum.
         loss = tf.add_n(
             [
-                weight * (tf.reduce_mean(energy_data) - tf.reduce_mean(energy))
-                for weight, energy in zip(weights, energy_final, strict=True)
+                weight * (tf.reduce_mean(energy_data) - tf.reduce_mean(energy_final))
+                for weight, energy_data, energy_final in zip(weights, energies[::2], energies[1::2], strict=True)
             ]
         )
     gradient = tape.gradient(loss, theta)
     norm = tf.linalg.global_norm(gradient)
-    return StepResult(gradient, norm, energy_data, energy_final, tf.split(x_hat, len(x_inits)), info)
+    return StepResult(gradient, norm, energies[0], energies[1::2], x_ends, info)
