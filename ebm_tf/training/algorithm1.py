@@ -70,14 +70,13 @@ def one_step_update(
     # Lines 11 and 14, LangDyn for every group at once; lines 19-26 are langevin_chain.
     x_final, info = langevin_chain(energy_fn, tf.concat(x_inits, axis=0), num_steps, step_size, temperature, seed)
     # The generator is held fixed while the energy learns (Sec. 2): no gradient through the chains.
-    x_hat = tf.stop_gradient(x_final)
+    x_hat = tf.split(tf.stop_gradient(x_final), len(x_inits))
 
     # Every bracket of Eq. 6 has its own copy of the data, so that what is subtracted has the same weight. With one copy
-    # of weight 1 + λ the three weights, rounded to bfloat16 or TF32, do not sum to 0: at λ = 25 what is left is as large
-    # as the gradient, always the same way (docs/cifar_recipe.md).
-    x_ends = tf.split(x_hat, len(x_inits))
+    # of weight 1 + λ the three weights, rounded to bfloat16 or TF32, do not sum to 0: at λ = 25 what is left is as
+    # large as the gradient, always the same way (docs/cifar_recipe.md).
     with tf.GradientTape() as tape:
-        pairs = [part for x_end in x_ends for part in (x, x_end)]
+        pairs = [part for x_end in x_hat for part in (x, x_end)]
         energies = tf.split(energy_fn(tf.concat(pairs, axis=0)), len(pairs))
         # Lines 10, 12, 15 (g_data, g_data-init, g_noise-init) and 31, whose bracket is the gradient of this sum.
         loss = tf.add_n(
@@ -88,4 +87,4 @@ def one_step_update(
         )
     gradient = tape.gradient(loss, theta)
     norm = tf.linalg.global_norm(gradient)
-    return StepResult(gradient, norm, energies[0], energies[1::2], x_ends, info)
+    return StepResult(gradient, norm, energies[0], energies[1::2], x_hat, info)
