@@ -183,21 +183,22 @@ def gather(values: tf.Tensor) -> tf.Tensor:
 
 def over_replicas(result: StepResult) -> StepResult:
     """The result of the global batch: its energies [N], the norm of its gradient, the mean of energy_grad_norm, the
-    largest |x|.
+    largest |x|. One all-gather and one all-reduce: every collective is a meeting of all devices.
 
     The gradient itself is the replica's, divided by their number: Keras' optimizer sums it over them, so gradient_norm
-    costs a second all-reduce. x_final stays the replica's.
+    costs an all-reduce of its own. x_final stays the replica's.
     """
     context = tf.distribute.get_replica_context()
     replicas = context.num_replicas_in_sync
     if replicas == 1:
         return result
-    energies = gather(tf.stack([result.energy_data, *result.energy_final], axis=1))
-    energy_data, *energy_final = tf.unstack(energies, axis=1)
-    norms, largest = (gather(value[tf.newaxis]) for value in (result.info.energy_grad_norm, result.info.max_abs))
+    scalars = [tf.fill(result.energy_data.shape, value) for value in (result.info.energy_grad_norm, result.info.max_abs)]
+    columns = gather(tf.stack([result.energy_data, *result.energy_final, *scalars], axis=1))
+    energy_data, *energy_final, norms, largest = tf.unstack(columns, axis=1)
     info = result.info._replace(energy_grad_norm=tf.reduce_mean(norms), max_abs=tf.reduce_max(largest))
     gradient = [value / replicas for value in result.gradient]
-    norm = tf.linalg.global_norm(context.all_reduce(tf.distribute.ReduceOp.SUM, gradient))
+    joined = tf.concat([tf.reshape(value, [-1]) for value in gradient], axis=0)
+    norm = tf.norm(context.all_reduce(tf.distribute.ReduceOp.SUM, joined))
     return StepResult(gradient, norm, energy_data, energy_final, result.x_final, info)
 
 
