@@ -1,4 +1,4 @@
-"""MkDocs hooks: pages that lie outside docs/, links between all pages, and a table of a config's settings.
+"""MkDocs hooks: pages and pictures that lie outside docs/, links between all pages, and a table of a config's settings.
 
 GitHub and the site show the same files. Links are written for GitHub, relative to the file; the site has its pages in
 one folder, and no source files.
@@ -19,12 +19,15 @@ OUTSIDE = {  # file of the repository -> page of the site
     "CHANGELOG.md": "changelog.md",
     "pretrained/README.md": "pretrained.md",
 }
+PICTURES = {path.relative_to(ROOT).as_posix(): path for path in (ROOT / "results").glob("*.png")}
 LINK = re.compile(r"(?P<is_image>!?)\[(?P<text>[^\]]*)\]\((?P<path>[^)#:\s]+)(?P<anchor>#[^)\s]*)?\)")
 SETTINGS = re.compile(r"^<!-- settings: (\w+) -->$", re.MULTILINE)
 
 
 def on_files(files, config):
-    """Adds the pages that lie outside docs/."""
+    """Adds what lies outside docs/."""
+    for target, path in PICTURES.items():
+        files.append(File.generated(config, target, abs_src_path=str(path)))
     for source, page in OUTSIDE.items():
         files.append(File.generated(config, page, content=(ROOT / source).read_text(encoding="utf-8")))
     return files
@@ -39,7 +42,7 @@ def on_page_markdown(markdown, page, config, files):
         path = posixpath.normpath(posixpath.join(posixpath.dirname(source), match["path"]))
         if not (ROOT / path).exists():
             return match[0]  # MkDocs says that it leads nowhere
-        target = OUTSIDE.get(path) or (path.removeprefix("docs/") if path.startswith("docs/") else None)
+        target = path.removeprefix("docs/") if path.startswith("docs/") or path in PICTURES else OUTSIDE.get(path)
         if target is None:  # a source file, which the site has not
             return f"`{path}`"
         return f"{match['is_image']}[{match['text']}]({target}{match['anchor'] or ''})"

@@ -73,8 +73,8 @@ def one_step_update(
     x_hat = tf.split(tf.stop_gradient(x_final), len(x_inits))
 
     # Every bracket of Eq. 6 has its own copy of the data, so that what is subtracted has the same weight. With one copy
-    # of weight 1 + λ the three weights, rounded to bfloat16 or TF32, do not sum to 0: at λ = 25 what is left is as
-    # large as the gradient, always the same way (docs/cifar_recipe.md).
+    # of weight 1 + λ the three weights, rounded to bfloat16 or TF32, do not sum to 0: what is left drives the features
+    # always the same way, and grows with them (docs/cifar_recipe.md).
     with tf.GradientTape() as tape:
         pairs = [part for x_end in x_hat for part in (x, x_end)]
         energies = tf.split(energy_fn(tf.concat(pairs, axis=0)), len(pairs))
