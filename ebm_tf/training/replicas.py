@@ -192,10 +192,11 @@ def over_replicas(result: StepResult) -> StepResult:
     replicas = context.num_replicas_in_sync
     if replicas == 1:
         return result
-    scalars = [tf.fill(result.energy_data.shape, value) for value in (result.info.energy_grad_norm, result.info.max_abs)]
+    info, shape = result.info, result.energy_data.shape
+    scalars = [tf.fill(shape, value) for value in (info.energy_grad_norm, info.max_abs)]
     columns = gather(tf.stack([result.energy_data, *result.energy_final, *scalars], axis=1))
     energy_data, *energy_final, norms, largest = tf.unstack(columns, axis=1)
-    info = result.info._replace(energy_grad_norm=tf.reduce_mean(norms), max_abs=tf.reduce_max(largest))
+    info = info._replace(energy_grad_norm=tf.reduce_mean(norms), max_abs=tf.reduce_max(largest))
     gradient = [value / replicas for value in result.gradient]
     joined = tf.concat([tf.reshape(value, [-1]) for value in gradient], axis=0)
     norm = tf.norm(context.all_reduce(tf.distribute.ReduceOp.SUM, joined))

@@ -116,6 +116,21 @@ def test_measured_numbers_are_those_of_the_recipe():
         assert {name: columns[name] for name in numbers} == numbers
 
 
+@pytest.mark.parametrize(("table", "digits"), [("table1", 1), ("table2", 3)])
+def test_measured_tables_are_those_of_results(table, digits):
+    """Every number of results/<table>.json, under its row's name in docs/measured.json and in docs/results.md."""
+    numbers = json.loads((ROOT / "docs" / "measured.json").read_text())[table]
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    rows = {}
+    for entry in json.loads((ROOT / "results" / f"{table}.json").read_text())["ours"]:
+        if entry["ours"] is not None:
+            weight = f"_lambda{entry['lambda']:g}" if entry["lambda"] else ""
+            start = f"_{entry['chains']}" if entry["chains"] not in ("", "short") else ""
+            rows[entry["scheme"].replace("+", "_") + weight + start] = round(entry["ours"], digits)
+    assert rows == {name: value for name, value in numbers.items() if name != "how"}
+    assert [value for value in rows.values() if f" {value:.{digits}f}" not in page] == []
+
+
 @pytest.mark.parametrize(
     "row",
     [
