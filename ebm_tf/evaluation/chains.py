@@ -219,11 +219,13 @@ def verdict(steps: np.ndarray, energy: np.ndarray) -> dict[str, Any]:
     """Have chains settled, by their energies?
 
     The drift is the slope of a least-squares line through the mean energy of the finite chains over the last half of
-    the steps; its standard error is that of the mean of the chains' own slopes. The change that it makes over that half
-    is held against the spread, the standard deviation of the chains' energies at the end. They are
+    the steps; its standard error is that of the mean of the chains' own slopes. The change that it makes over that half,
+    and the median chain's, are held against the spread: half the width of the middle 68 % of the chains' energies, which
+    is the standard deviation if they are Gaussian, at the half's beginning or end, the smaller. So a chain that has
+    escaped neither hides the others' drift nor passes for spread. They are
 
-      drifting, when |change| - 2 standard errors is more than a tenth (DRIFT) of the spread: converged is False;
-      settled, when |change| + 2 standard errors is at most a half (STILL) of it: converged is True;
+      drifting, when either |change| - 2 standard errors is more than a tenth (DRIFT) of the spread: converged is False;
+      settled, when both |change| + 2 standard errors are at most a half (STILL) of it: converged is True;
       undecided otherwise, since there are too few chains to tell: converged is None.
 
     Independent draws of 100 chains have a standard error near a tenth of the spread, and are called settled. With a
@@ -235,7 +237,8 @@ def verdict(steps: np.ndarray, energy: np.ndarray) -> dict[str, Any]:
 
     Returns:
       finite, num_finite, converged, energy_mean and energy_std at the end, energy_drift_per_1000_steps and its standard
-      error, drift_over_spread (change over spread), and the verdict in words. None where no two chains are finite.
+      error, drift_over_spread (the mean's change over spread), and the verdict in words. None where no two chains are
+      finite.
     """
     finite = np.isfinite(energy).all(axis=0)
     count, total = int(finite.sum()), energy.shape[1]
@@ -247,23 +250,31 @@ def verdict(steps: np.ndarray, energy: np.ndarray) -> dict[str, Any]:
         return {**numbers, **dict.fromkeys(names), "verdict": f"diverged: {lost}"}
     late = steps >= steps[-1] // 2
     window = int(steps[late][-1] - steps[late][0])
-    slopes = _slopes(steps[late], energy[late][:, finite])
-    spread = energy[-1, finite].astype(np.float64).std(ddof=1)
-    change, error = window * slopes.mean(), window * slopes.std(ddof=1) / np.sqrt(count)
-    if abs(change) - 2 * error > DRIFT * spread:
+    changes = window * _slopes(steps[late], energy[late][:, finite])
+    spread = min(_spread(energy[late][0, finite]), _spread(energy[-1, finite]))
+    change, error = changes.mean(), changes.std(ddof=1) / np.sqrt(count)
+    median, median_error = np.median(changes), np.sqrt(np.pi / 2 / count) * _spread(changes)
+    estimates = np.abs([change, median]), 2 * np.array([error, median_error])
+    if np.any(estimates[0] - estimates[1] > DRIFT * spread):
         word = "drifting"
-    elif abs(change) + 2 * error <= STILL * spread:
+    elif np.all(estimates[0] + estimates[1] <= STILL * spread):
         word, numbers["converged"] = "settled", count == total
     else:
         word, numbers["converged"] = "undecided, more chains would tell", None if count == total else False
     drift = (1000 / window * np.array([change, error])).tolist()
     share = float(change / spread) if spread else None
-    numbers |= dict(zip(names, (_mean(energy[-1, finite]), float(spread), *drift, share)))
+    std = float(energy[-1, finite].astype(np.float64).std(ddof=1))
+    numbers |= dict(zip(names, (_mean(energy[-1, finite]), std, *drift, share)))
     words = (
         f"{word}: over the last {window} steps the mean energy of {count} chains changes by {change:.3g} "
-        f"+/- {error:.2g}, against a standard deviation of {spread:.3g} across them"
+        f"+/- {error:.2g}, the median chain's by {median:.3g}, against a spread of {spread:.3g} across them"
     )
     return {**numbers, "verdict": f"{lost}; the rest: {words}" if lost else words}
+
+
+def _spread(values: np.ndarray) -> float:
+    """Half the width of the middle 68 % of values [N]."""
+    return float(np.subtract(*np.quantile(values.astype(np.float64), [0.8413, 0.1587])) / 2)
 
 
 def _slopes(steps: np.ndarray, energy: np.ndarray) -> np.ndarray:

@@ -105,6 +105,17 @@ def test_verdict_undecided_with_few_chains():
     assert numbers["verdict"].startswith("undecided, more chains would tell: ")
 
 
+@pytest.mark.parametrize("drift", [0.0, -50.0])
+def test_verdict_is_not_settled_by_one_chain_that_escaped(drift):
+    """A chain at 1e13 makes a standard deviation that would hide any drift of the others."""
+    steps, energy = trace(100, drift)
+    energy[steps >= 60_000, 3] = 4e13
+    numbers = verdict(steps, energy)
+    assert (numbers["finite"], numbers["converged"]) == (True, False if drift else None)
+    energy[:, 3] = 4e13
+    assert verdict(steps, energy)["converged"] is (not drift)
+
+
 def test_verdict_is_a_least_squares_line():
     """Without noise, and chains that differ by a constant: exact."""
     steps = record_steps(2_000)
