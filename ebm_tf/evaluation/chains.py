@@ -219,10 +219,10 @@ def verdict(steps: np.ndarray, energy: np.ndarray) -> dict[str, Any]:
     """Have chains settled, by their energies?
 
     The drift is the slope of a least-squares line through the mean energy of the finite chains over the last half of
-    the steps; its standard error is that of the mean of the chains' own slopes. The change that it makes over that half,
-    and the median chain's, are held against the spread: half the width of the middle 68 % of the chains' energies, which
-    is the standard deviation if they are Gaussian, at the half's beginning or end, the smaller. So a chain that has
-    escaped neither hides the others' drift nor passes for spread. They are
+    the steps; its standard error is that of the mean of the chains' own slopes. The change that it makes over that
+    half, and the median chain's, are held against the spread: half the width of the middle 68 % of the chains' energies
+    (the standard deviation, if they are Gaussian), at the half's beginning or end, whichever is smaller. So a chain
+    that has escaped neither hides the others' drift nor passes for spread. They are
 
       drifting, when either |change| - 2 standard errors is more than a tenth (DRIFT) of the spread: converged is False;
       settled, when both |change| + 2 standard errors are at most a half (STILL) of it: converged is True;

@@ -1,0 +1,48 @@
+"""pretrained/cifar_hybrid.keras: its energies stay what they are, and the commands take it."""
+
+import hashlib
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from ebm_tf.data import images
+from ebm_tf.evaluation.precision import with_policy
+from ebm_tf.evaluation.runs import load_model
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+FILE = ROOT / "pretrained" / "cifar_hybrid.keras"
+DATA = pathlib.Path(os.environ.get("EBM_TF_DATA", ROOT.parent / "shared" / "tfds"))
+
+# Of the first ten test images, in float32.
+ENERGIES = [
+    *(-0.088556, -0.072174, -0.049974, -0.068888, -0.072081),
+    *(-0.051207, -0.051594, -0.078963, -0.071204, -0.076506),
+]
+
+
+def test_the_card_is_of_this_file():
+    content = FILE.read_bytes()
+    assert hashlib.sha256(content).hexdigest() in (ROOT / "pretrained" / "README.md").read_text(encoding="utf-8")
+    assert len(content) < 1_000_000
+
+
+@pytest.mark.skipif(not (DATA / "cifar10").is_dir(), reason=f"no CIFAR-10 in {DATA}; set EBM_TF_DATA")
+def test_energies_of_ten_images():
+    """To 1e-5, a fifth of T: float32 differs from machine to machine by about 1e-7 of terms of size 1."""
+    x = images.to_unit_range(images.load("cifar10", "test", str(DATA), 32)[:10])
+    energy = with_policy(load_model(str(FILE)), "float32")
+    np.testing.assert_allclose(energy(x), ENERGIES, rtol=0, atol=1e-5)
+
+
+def test_bin_sample_takes_it(tmp_path):
+    command = [sys.executable, "bin/sample.py", f"--model={FILE}", "--num_samples=4", "--num_steps=2", "--step_size=10"]
+    done = subprocess.run(
+        [*command, f"--output={tmp_path}"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    with np.load(tmp_path / "samples.npz") as arrays:
+        assert arrays["x_final"].shape == (4, 32, 32, 3)
