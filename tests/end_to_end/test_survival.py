@@ -1,6 +1,7 @@
 """Runs that are killed, stopped, starved or damaged: what they say, what they leave, and resuming bit for bit."""
 
 import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -264,6 +265,15 @@ def test_each_bound_names_its_number_and_flag(tmp_path, name, value, flag):
     for wrong in (float("nan"), float("inf")):
         with pytest.raises(run.DivergenceError, match=rf"{name} = {wrong} at update 7\."):
             guard.check(7, {**SANE, name: wrong})
+
+
+@pytest.mark.parametrize(("step_size", "advice"), [(1.0, ""), (4.0, r", or --data_noise=0\.06 or more \(now 0\.03\)")])
+def test_steps_too_long_for_the_noise_of_images_are_told(tmp_path, step_size, advice):
+    trainer = run.build_trainer(tiny(tmp_path))
+    images = dict(dataset="cifar10", step_size=step_size, temperature=5e-5, data_noise=0.03)
+    guard = Guard(dataclasses.replace(trainer.config, **images), trainer.energy, trainer.optimizer)
+    with pytest.raises(run.DivergenceError, match=rf"or --learning_rate \(now [\d.]+\){advice}$"):
+        guard.check(7, {**SANE, "max_abs": 2e3})
 
 
 def test_a_weight_that_is_not_finite_is_named(tmp_path, monkeypatch):
