@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from ebm_tf.config import TrainConfig
+from ebm_tf.training.trainer import use_xla
 
 __all__ = ["DivergenceError", "Guard"]
 
@@ -42,7 +43,8 @@ class Guard:
         variables = (*energy.weights, *optimizer.variables)
         self._variables = [variable for variable in variables if "float" in variable.dtype]
 
-        @tf.function(autograph=False)
+        # Under XLA one launch in place of three per variable; it does not compile what several devices hold.
+        @tf.function(jit_compile=use_xla(config) and config.strategy == "one_device", autograph=False)
         def count():
             values = (tf.convert_to_tensor(variable) for variable in self._variables)
             return tf.stack([tf.math.count_nonzero(~tf.math.is_finite(value)) for value in values])

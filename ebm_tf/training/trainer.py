@@ -79,13 +79,16 @@ class Trainer(keras.Model):
             self._energies = tf.Variable(zeros, False, name="energies", synchronization=own, aggregation=first)
         self.built = True
         self.one_step_update = tf.function(self._one_step_update, jit_compile=use_xla(config), autograph=False)
+        self.apply_gradient = self._apply_gradient
+        if self.strategy.num_replicas_in_sync == 1:  # the replicas' all-reduce may not be in a function of its own
+            self.apply_gradient = tf.function(self._apply_gradient, jit_compile=use_xla(config), autograph=False)
         self.chain_fn = energy_chain_fn(self.energy, config)
 
     def compile(self, optimizer: keras.optimizers.Optimizer | None = None) -> None:
         """Keras' compile; without an optimizer, the one that config names."""
         with self.strategy.scope():
             optimizer = optimizer or _build_optimizer(self.config)
-            # XLA compiles the chains and the gradient inside the step, not the bank, the all-reduce and the optimizer.
+            # XLA compiles the chains and the gradient inside the step, and the optimizer where there is no all-reduce.
             super().compile(optimizer=optimizer, jit_compile=False)
             optimizer.build(self.energy.trainable_variables)
 
@@ -133,7 +136,7 @@ class Trainer(keras.Model):
         result = replicas.over_replicas(result)
         self._energies.assign(tf.stack([result.energy_data, *result.energy_final]))
         learning_rate = tf.convert_to_tensor(self.optimizer.learning_rate)
-        self.optimizer.apply_gradients(zip(result.gradient, self.energy.trainable_variables))
+        self.apply_gradient(result.gradient)
         self.update_count.assign_add(1)
         return {
             **_scalars(names, weights, result),
@@ -147,6 +150,9 @@ class Trainer(keras.Model):
         result = one_step_update(self.energy, theta, x, x_inits, weights, steps, step_size, temperature, seed)
         # The chains' own energies are not logged; what is not returned is not computed.
         return result._replace(info=result.info._replace(energy_init=None, energy_final=None))
+
+    def _apply_gradient(self, gradient):
+        self.optimizer.apply_gradients(zip(gradient, self.energy.trainable_variables))
 
     def _energy_fn(self, x):
         return self.energy(x, training=False)
