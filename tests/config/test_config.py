@@ -186,9 +186,10 @@ def test_flagfile_says_what_it_is(path):
         assert settings["scheme"] == name
 
 
-@pytest.mark.parametrize(
-    "path", [p for p in CONFIGS if p.stem.startswith("cifar") and p.stem[-4:] != "_cpu"], ids=lambda path: path.stem
-)
+PAPERS = [path for path in CONFIGS if path.stem.startswith("cifar") and not path.stem.endswith(("_cpu", "_20min"))]
+
+
+@pytest.mark.parametrize("path", PAPERS, ids=lambda path: path.stem)
 def test_cifar_files_hold_the_papers_values(path):
     settings = read_flagfile(path)
     numbers = {name: float(settings[name]) for name in ("num_steps", "step_size", "temperature", "num_filters")}
@@ -198,6 +199,15 @@ def test_cifar_files_hold_the_papers_values(path):
         assert float(settings["cd_weight"]) == float(path.stem.partition("_lambda")[2] or 25)
     if Scheme(settings["scheme"]).has_bank:
         assert float(settings["bank_size"]) == 60_000
+
+
+@pytest.mark.parametrize("path", PAPERS, ids=lambda path: path.stem)
+def test_short_cifar_files_differ_in_size_and_schedule_only(path):
+    size = {"num_filters": "64", "num_steps": "100", "dtype_policy": "mixed_bfloat16"}
+    schedule = {"train_steps": "3000", "learning_rate_schedule": "cosine"}
+    papers, short = read_flagfile(path), read_flagfile(path.with_stem(f"{path.stem}_20min"))
+    bank = {"bank_dtype": "float16"} if Scheme(papers["scheme"]).has_bank else {}
+    assert short == {**papers, **size, **schedule, **bank}
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
