@@ -101,6 +101,12 @@ class TrainConfig:
     energy_scale: float = _setting(
         1.0, "The energy is energy_scale times the network's output. At energy_scale = T the network gives E/T.", "A.4"
     )
+    confinement: float = _setting(
+        0.0,
+        "c: the energy has c times the sum of max(|x| - b, 0)^2 added, a soft wall at b = 1 + 3 data_noise, beyond the "
+        "pixels' range (images only). 0: none, as in the paper.",
+        unit="energy/x^2",
+    )
     dtype_policy: str = _setting(
         "float32",
         "Keras dtype policy of the network. Chains and energies stay float32.",
@@ -207,7 +213,7 @@ class TrainConfig:
         self._require("rollback_rate", 0 < self.rollback_rate <= 1, "a number in (0, 1]")
         can_roll_back = self.on_divergence == "stop" or self.strategy != "multi_worker"
         self._require("on_divergence", can_roll_back, "stop with --strategy=multi_worker")
-        for name in ("temperature", "data_noise"):
+        for name in ("temperature", "data_noise", "confinement"):
             self._require(name, 0 <= getattr(self, name) < math.inf, "a finite number, 0 or more")
         self._require("seed", 0 <= self.seed < 2**31, "a whole number in [0, 2^31)")
         self._require("refresh_prob", 0 <= self.refresh_prob <= 1, "a probability in [0, 1]")
@@ -217,7 +223,12 @@ class TrainConfig:
             self._require("cd_weight", 0 <= self.cd_weight < math.inf, "a finite number, 0 or more")
         if self.scheme.has_bank:
             self._require("batch_size", self.batch_size <= self.bank_size, f"at most bank_size = {self.bank_size}")
-        if self.dataset != "rings":
+        if self.dataset == "rings":
+            self._require("confinement", self.confinement == 0, "0, since the rings have no pixels")
+        else:
+            # A step turns back a distance d beyond the wall by 2 step_size c d, which must not be more than d.
+            stiffest = 0.5 / self.step_size
+            self._require("confinement", self.confinement <= stiffest, f"at most {stiffest:g}, 0.5 / step_size")
             self._require(
                 "image_size",
                 self.image_size >= 32 and self.image_size % 16 == 0,

@@ -30,6 +30,7 @@ class EnergyModel(keras.Model):
     def __init__(self, energy_scale: float = 1.0, **kwargs):
         super().__init__(**kwargs)
         self.energy_scale = energy_scale
+        self.autocast = False  # the network rounds x to its own dtype; confining_energy takes it as it is
 
     def call(self, x, training=False):
         if tuple(x.shape[1:]) != self.event_shape:
@@ -42,7 +43,11 @@ class EnergyModel(keras.Model):
         What does not depend on x is done here, once: call it outside the loop over a chain's steps. Nothing in the
         network depends on Keras' training flag.
         """
-        return lambda x: self.energy_scale * tf.cast(tf.squeeze(self.network(x, training=False), axis=-1), tf.float32)
+        return lambda x: self.from_output(tf.cast(tf.squeeze(self.network(x, training=False), axis=-1), tf.float32), x)
+
+    def from_output(self, output: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+        """The energy [B] from the network's output [B] at x [B, *event], in their dtype."""
+        return self.energy_scale * output
 
     def energy_and_grad(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns (energy [B], energy_grad dE/dx [B, *event]) at x [B, *event]."""

@@ -25,6 +25,10 @@ class ImageNet(EnergyModel):
       attention: whether the non-local blocks are there.
       image_size: S, a multiple of 16, 32 or more.
       energy_scale: see EnergyModel.
+      confinement: c >= 0. c times the sum of max(|x| - b, 0)² over pixels and channels is added to the energy, a soft
+        wall at b: exp(-E/T) falls off behind it like a Gaussian of standard deviation sqrt(T / (2 c)). 0, as in the
+        paper: none.
+      bound: b >= 1, as far out as noisy data reach.
 
     Source: Sec. 3; Nijkamp et al. (2019), App.
     """
@@ -35,12 +39,15 @@ class ImageNet(EnergyModel):
         attention: bool = True,
         image_size: int = 32,
         energy_scale: float = 1.0,
+        confinement: float = 0.0,
+        bound: float = 1.0,
         **kwargs,
     ):
         super().__init__(energy_scale=energy_scale, **kwargs)
         if image_size < 32 or image_size % 16:
             raise ValueError(f"expected an image_size that is a multiple of 16, 32 or more. Received: {image_size}")
         self.num_filters, self.attention, self.image_size = num_filters, attention, image_size
+        self.confinement, self.bound = confinement, bound
         self.event_shape = (image_size, image_size, 3)
         dtype = {"dtype": self.dtype_policy}  # of the layers too, so that a model loaded from a file keeps it
         first = keras.layers.Conv2D(num_filters, 3, padding="same", **dtype)
@@ -64,11 +71,18 @@ class ImageNet(EnergyModel):
         convolutions = [layer for layer in layers if isinstance(layer, keras.layers.Conv2D)]
         blocks = [layer for layer in layers if isinstance(layer, NonLocalBlock)]
         weights = image_energy.prepare(convolutions, blocks, self.compute_dtype)
-        return lambda x: self.energy_scale * image_energy.energy(weights, x)
+        return lambda x: self.from_output(image_energy.energy(weights, x), x)
+
+    def from_output(self, output, x):
+        energy = super().from_output(output, x)
+        if not self.confinement:
+            return energy
+        outside = tf.nn.relu(tf.abs(x) - self.bound)
+        return energy + self.confinement * tf.reduce_sum(tf.square(outside), axis=[1, 2, 3])
 
     def get_config(self):
-        own = {name: getattr(self, name) for name in ("num_filters", "attention", "image_size")}
-        return {**super().get_config(), **own}
+        names = ("num_filters", "attention", "image_size", "confinement", "bound")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 def _activation(**kwargs) -> keras.layers.Layer:

@@ -55,7 +55,7 @@ def rounding_over_temperature(energy_fn, energy: EnergyModel, x: np.ndarray, tem
       temperature: T.
     """
     used = np.asarray(energy_fn(tf.constant(x)) / np.float32(temperature), np.float64)
-    network = with_policy(energy, "float64").network  # EnergyModel itself would round to float32 at its end
-    output = network(tf.constant(x, tf.float64), training=False).numpy()[:, 0]
-    error = used - energy.energy_scale * output / temperature
+    x = tf.constant(x, tf.float64)
+    output = with_policy(energy, "float64").network(x, training=False)  # EnergyModel would round to float32 at its end
+    error = used - energy.from_output(output[:, 0], x).numpy() / temperature
     return float(np.std(error))

@@ -28,6 +28,7 @@ FIXED_ON_RESUME = (
     "num_filters",
     "attention",
     "energy_scale",
+    "confinement",
     "dtype_policy",
     "scheme",
     "bank_size",

@@ -33,6 +33,8 @@ BAD_VALUES = [
     ("batch_size", 0, "--batch_size: expected a whole number, 1 or more (Alg. 1). Received: batch_size=0"),
     ("num_filters", 0, "--num_filters: expected a whole number, 1 or more"),
     ("energy_scale", 0.0, "--energy_scale: expected a finite number above 0"),
+    ("confinement", -1.0, "--confinement: expected a finite number, 0 or more"),
+    ("confinement", 1.0, "--confinement: expected at most 0.5, 0.5 / step_size. Received: confinement=1.0"),
     ("dtype_policy", "float16", "--dtype_policy: expected one of float32, mixed_bfloat16"),
     ("scheme", "pcd", "--scheme: expected one of data, noise, persistent, persistent_refresh, hybrid (Sec. 3)"),
     ("cd_weight", -1.0, "--cd_weight: expected a finite number, 0 or more (Eq. 6, Sec. 3)"),
@@ -82,6 +84,11 @@ def test_a_bad_value_says_why(name, value, message):
 def test_every_checked_setting_has_a_bad_value():
     free = {"data_dir", "attention", "workdir", "resume", "watch"}
     assert {name for name, _, _ in BAD_VALUES} == set(TrainConfig.__dataclass_fields__) - free
+
+
+def test_the_rings_have_no_pixels_to_confine():
+    with pytest.raises(ConfigError, match=r"^--confinement: expected 0, since the rings have no pixels"):
+        TrainConfig(dataset="rings", confinement=0.02)
 
 
 @pytest.mark.parametrize("scheme", ["data", "noise", "persistent", "persistent_refresh"])

@@ -200,8 +200,9 @@ def test_a_signal_finishes_the_update_and_checkpoints(tmp_path, straight, monkey
 
 def test_a_second_ctrl_c_does_not_wait(tmp_path, monkeypatch):
     def twice():
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
+        # To this thread: os.kill may reach another one of the process, and late, so that two become one.
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
     with at_update(monkeypatch, 3, twice), pytest.raises(KeyboardInterrupt):
         run.train(tiny(tmp_path))

@@ -13,6 +13,7 @@ SETTINGS = {
     "no attention": {"attention": False},
     "48 pixels": {"image_size": 48},
     "E / T": {"energy_scale": 0.005},
+    "confinement": {"confinement": 0.02},
 }
 
 
@@ -31,7 +32,7 @@ def draw(model, batch=3):
 
 
 def by_layers(model):
-    return lambda x: model.energy_scale * tf.cast(model.network(x, training=False)[:, 0], tf.float32)
+    return lambda x: model.from_output(tf.cast(model.network(x, training=False)[:, 0], tf.float32), x)
 
 
 def energy_and_grads(energy_fn, x, variables):

@@ -135,6 +135,28 @@ def test_paper_size_has_1024_output_channels():
     assert round(model.count_params() / 1e6, 2) == 11.03
 
 
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_confinement_adds_squares_of_what_lies_beyond_the_bound(policy):
+    confined, free = (ImageNet(num_filters=4, confinement=c, bound=1.25, dtype=policy) for c in (0.02, 0.0))
+    free.set_weights(confined.get_weights())
+    x = 1.5 * np.random.default_rng(60).standard_normal((3, 32, 32, 3)).astype(np.float32)
+    outside = np.maximum(np.abs(x) - 1.25, 0)
+    (energy, grad), (energy_free, grad_free) = confined.energy_and_grad(x), free.energy_and_grad(x)
+    np.testing.assert_allclose(energy - energy_free, 0.02 * np.sum(outside**2, axis=(1, 2, 3)), rtol=1e-5)
+    np.testing.assert_allclose(grad - grad_free, 0.04 * outside * np.sign(x), atol=1e-6)
+    inside = np.clip(x, -1.25, 1.25)
+    np.testing.assert_array_equal(confined(inside), free(inside))
+
+
+def test_confinement_is_part_of_the_models_file(tmp_path):
+    model = build_energy(TrainConfig(**IMAGE, confinement=0.02, data_noise=0.1))
+    model.save(tmp_path / "model.keras")
+    x = np.full((1, 32, 32, 3), 2.0, np.float32)
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert (loaded.confinement, loaded.bound) == (0.02, pytest.approx(1.3))
+    np.testing.assert_array_equal(loaded(x), model(x))
+
+
 def test_attention_adds_two_blocks_that_start_as_nothing():
     """With the same convolutions, attention changes the energy only once its output weights move."""
     with_attention, without = ImageNet(num_filters=4), ImageNet(num_filters=4, attention=False)
