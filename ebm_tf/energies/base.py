@@ -30,7 +30,7 @@ class EnergyModel(keras.Model):
     def __init__(self, energy_scale: float = 1.0, **kwargs):
         super().__init__(**kwargs)
         self.energy_scale = energy_scale
-        self.autocast = False  # the network rounds x to its own dtype; confining_energy takes it as it is
+        self.autocast = False  # the network rounds x to its own dtype; from_output takes it as it is
 
     def call(self, x, training=False):
         if tuple(x.shape[1:]) != self.event_shape:
