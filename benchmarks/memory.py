@@ -42,7 +42,7 @@ def measure(num_filters: int, num_chains: int, lengths: list[int]) -> dict[str, 
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
         sys.exit("a GPU is needed: TensorFlow counts no memory of a CPU (tests/end_to_end/test_memory.py does)")
-    config = TrainConfig(dataset="cifar10", num_filters=num_filters, dtype_policy="mixed_bfloat16", step_size=1.0)
+    config = TrainConfig(num_filters=num_filters, dtype_policy="mixed_bfloat16")
     chain = energy_chain_fn(build_energy(config), config)
     x, sizes = tf.random.stateless_normal([num_chains, *config.event_shape], [1, 2]), step_sizes(config)
     chain(x, 1, sizes, config.temperature, tf.constant([3, 4]))[0].numpy()  # compiles
