@@ -128,6 +128,12 @@ class TrainConfig:
         "Sec. 3",
         choices=("constant", "adaptive"),
     )
+    noise_spectrum: str = _setting(
+        "white",
+        "Noise that chains start from: white, N(0, I), as in the paper; or data, Gaussian with the training images' "
+        "mean, and at every frequency of the cosine transform their variance (images only).",
+        choices=("white", "data"),
+    )
     bank_size: int = _setting(60_000, "Chains kept by the persistent schemes.", "Sec. 3")
     refresh_prob: float = _setting(0.05, "Share restarted from noise, persistent_refresh only.", "Sec. 3")
     refresh_unit: str = _setting(
@@ -225,6 +231,7 @@ class TrainConfig:
             self._require("batch_size", self.batch_size <= self.bank_size, f"at most bank_size = {self.bank_size}")
         if self.dataset == "rings":
             self._require("confinement", self.confinement == 0, "0, since the rings have no pixels")
+            self._require("noise_spectrum", self.noise_spectrum == "white", "white, since the rings are no images")
         else:
             # A step turns back a distance d beyond the wall by 2 step_size c d, which must not be more than d.
             stiffest = 0.5 / self.step_size

@@ -13,6 +13,9 @@ class EnergyModel(keras.Model):
 
     Subclasses build `self.network`, [B, *event] -> [B, 1], in __init__ and set `event_shape`.
 
+    Attributes:
+      noise_spectrum: of the noise that chains start from, see chain_init.noise. None: N(0, I).
+
     Args:
       energy_scale: the energy is energy_scale times the network's output. With energy_scale = T the network gives
         E/T, the log density's own unit (App. A.4).
@@ -26,6 +29,7 @@ class EnergyModel(keras.Model):
 
     event_shape: tuple[int, ...]
     network: keras.Model
+    noise_spectrum: tuple[tf.Variable, tf.Variable] | None = None
 
     def __init__(self, energy_scale: float = 1.0, **kwargs):
         super().__init__(**kwargs)

@@ -29,6 +29,7 @@ class ImageNet(EnergyModel):
         wall at b: exp(-E/T) falls off behind it like a Gaussian of standard deviation sqrt(T / (2 c)). 0, as in the
         paper: none.
       bound: b >= 1, as far out as noisy data reach.
+      has_noise_spectrum: whether two weights that do not train hold `noise_spectrum`: N(0, I) until they are assigned.
 
     Source: Sec. 3; Nijkamp et al. (2019), App.
     """
@@ -41,6 +42,7 @@ class ImageNet(EnergyModel):
         energy_scale: float = 1.0,
         confinement: float = 0.0,
         bound: float = 1.0,
+        has_noise_spectrum: bool = False,
         **kwargs,
     ):
         super().__init__(energy_scale=energy_scale, **kwargs)
@@ -59,6 +61,13 @@ class ImageNet(EnergyModel):
                 layers.append(NonLocalBlock(name=f"non_local_{level}", **dtype))
         layers += [keras.layers.Conv2D(1, image_size // 8, **dtype), keras.layers.Flatten(**dtype)]
         self.network = keras.Sequential(layers, name="network")
+        self.has_noise_spectrum = has_noise_spectrum
+        if has_noise_spectrum:
+            settings = {"dtype": "float32", "trainable": False}
+            shape = (image_size, image_size, 3)
+            mean = self.add_weight(shape=shape, initializer="zeros", name="noise_mean", **settings)
+            factor = self.add_weight(shape=(*shape, 3), initializer=_identities, name="noise_factor", **settings)
+            self.noise_spectrum = mean, factor
         self.built = True  # the network is, from its Input
 
     def prepare(self):
@@ -81,8 +90,12 @@ class ImageNet(EnergyModel):
         return energy + self.confinement * tf.reduce_sum(tf.square(outside), axis=[1, 2, 3])
 
     def get_config(self):
-        names = ("num_filters", "attention", "image_size", "confinement", "bound")
+        names = ("num_filters", "attention", "image_size", "confinement", "bound", "has_noise_spectrum")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+def _identities(shape, dtype=None):
+    return tf.eye(shape[-1], batch_shape=shape[:-2], dtype=dtype)
 
 
 def _activation(**kwargs) -> keras.layers.Layer:

@@ -278,9 +278,9 @@ def block_seed(seed: int | tf.Tensor, purpose: int, block: int, step: int = 0) -
 
 
 def noise_starts(run: FinishedRun, num_chains: int, seed: int, block: int) -> np.ndarray:
-    """Starts from N(0, I) of one block of chains, float32 [num_chains, *event]."""
+    """Starts from noise of one block of chains, float32 [num_chains, *event]."""
     shape = (num_chains, *run.config.event_shape)
-    return chain_init.noise(shape, block_seed(seed, NOISE_STARTS, block)).numpy()
+    return chain_init.noise(shape, block_seed(seed, NOISE_STARTS, block), run.energy.noise_spectrum).numpy()
 
 
 def run_chains(

@@ -1,32 +1,51 @@
 """Where chains start (Sec. 3). Data starts are the batch itself; the bank is in sample_bank."""
 
+import numpy as np
 import tensorflow as tf
+from scipy import fft
 
 __all__ = ["noise", "refresh"]
 
 
-def noise(shape: tf.Tensor | tuple[int, ...], seed: tf.Tensor) -> tf.Tensor:
+def noise(
+    shape: tf.Tensor | tuple[int, ...], seed: tf.Tensor, spectrum: tuple[tf.Tensor, tf.Tensor] | None = None
+) -> tf.Tensor:
     """Starts from noise.
 
-    Law: N(0, I), independent over chains.
-    Limits: none of the data enters.
+    Law: N(0, I) or, with a spectrum, the Gaussian of images with that mean whose cosine coefficients (orthonormal
+      DCT-II) are independent between frequencies. Independent over chains.
+    Limits: without a spectrum none of the data enters. With mean 0 and factor I it is N(0, I).
 
     Args:
       shape: [B, *event].
       seed: int32 [2].
+      spectrum: for images [B, S, S, C]: (mean [S, S, C], factor [S, S, C, C]), at every frequency a square root A of
+        the covariance A Aᵀ of the coefficients of the C channels.
 
     Returns:
       float32 [B, *event].
 
-    Source: line 13 of Algorithm 1.
+    Source: line 13 of Algorithm 1; with a spectrum docs/cifar_recipe.md.
     """
-    return tf.random.stateless_normal(shape, seed, alg="philox")
+    white = tf.random.stateless_normal(shape, seed, alg="philox")
+    if spectrum is None:
+        return white
+    mean, factor = spectrum
+    cosines = tf.constant(fft.idct(np.eye(mean.shape[0]), axis=0, norm="ortho"), tf.float32)  # [place, frequency]
+    coefficients = tf.einsum("klij,bklj->bkli", factor, white)
+    return mean + tf.einsum("yk,xl,bkli->byxi", cosines, cosines, coefficients)
 
 
-def refresh(x_bank: tf.Tensor, refresh_prob: float, unit: str, seed: tf.Tensor) -> tf.Tensor:
+def refresh(
+    x_bank: tf.Tensor,
+    refresh_prob: float,
+    unit: str,
+    seed: tf.Tensor,
+    spectrum: tuple[tf.Tensor, tf.Tensor] | None = None,
+) -> tf.Tensor:
     """Restarts a share of persistent chains from noise.
 
-    Law: with probability refresh_prob a unit (the whole batch, or each chain by itself) is replaced by N(0, I).
+    Law: with probability refresh_prob a unit (the whole batch, or each chain by itself) is replaced by `noise`.
     Limits: refresh_prob = 0 is plain persistence; 1 is noise initialisation.
 
     Args:
@@ -34,6 +53,7 @@ def refresh(x_bank: tf.Tensor, refresh_prob: float, unit: str, seed: tf.Tensor) 
       refresh_prob: probability. Paper: 0.05 (Sec. 3).
       unit: "batch" (Methods: 5 % of iterations) or "chain" (Results: 5 % of chains).
       seed: int32 [2].
+      spectrum: see noise.
 
     Returns:
       float32 [B, *event].
@@ -47,4 +67,4 @@ def refresh(x_bank: tf.Tensor, refresh_prob: float, unit: str, seed: tf.Tensor) 
     count = 1 if unit == "batch" else tf.shape(x_bank)[0]
     restarted = tf.random.stateless_uniform([count], seeds[0], alg="philox") < refresh_prob
     restarted = tf.reshape(restarted, [-1] + [1] * (x_bank.shape.rank - 1))
-    return tf.where(restarted, noise(tf.shape(x_bank), seeds[1]), x_bank)
+    return tf.where(restarted, noise(tf.shape(x_bank), seeds[1], spectrum), x_bank)

@@ -10,7 +10,7 @@ __all__ = ["SampleBank"]
 class SampleBank(tf.Module):
     """Final states of `size` chains, kept between updates.
 
-    Law: starts as N(0, I) in every slot. A draw is uniform over sets of distinct slots.
+    Law: starts as `chain_init.noise` in every slot. A draw is uniform over sets of distinct slots.
     Limits: a batch as large as the bank draws every slot once.
 
     Args:
@@ -18,11 +18,19 @@ class SampleBank(tf.Module):
       event_shape: shape of one x.
       seed: int32 [2], of the noise.
       dtype: in which states are kept: float32, or float16, which rounds each state as it is written.
+      spectrum: of the noise; see `chain_init.noise`.
     """
 
-    def __init__(self, size: int, event_shape: tuple[int, ...], seed: tf.Tensor, dtype: str = "float32"):
+    def __init__(
+        self,
+        size: int,
+        event_shape: tuple[int, ...],
+        seed: tf.Tensor,
+        dtype: str = "float32",
+        spectrum: tuple[tf.Tensor, tf.Tensor] | None = None,
+    ):
         super().__init__(name="sample_bank")
-        noise = tf.cast(chain_init.noise((size, *event_shape), seed), dtype)
+        noise = tf.cast(chain_init.noise((size, *event_shape), seed, spectrum), dtype)
         self.samples = tf.Variable(noise, trainable=False, name="samples")
 
     def draw(self, batch_size: int, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -87,7 +87,7 @@ class TrainedEnergy:
     def sample(self, num_samples: int, num_steps: int | None = None, seed: int = 0) -> np.ndarray:
         """Ends of Langevin chains from noise, all at once.
 
-        Law: langevin_chain's from N(0, I), with the training's T and the ε of sampling (info.sample_step_size).
+        Law: langevin_chain's from the training's noise, with its T and the ε of sampling (info.sample_step_size).
         Limits: num_steps = 0 gives the noise. The same seed and num_samples give the same samples.
 
         Args:

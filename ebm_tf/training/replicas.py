@@ -218,6 +218,7 @@ class BankShards:
       event_shape: shape of one x.
       seed: int32 [2], of the noise.
       dtype: see SampleBank.
+      spectrum: see SampleBank.
     """
 
     def __init__(
@@ -227,13 +228,14 @@ class BankShards:
         event_shape: tuple[int, ...],
         seed: tf.Tensor,
         dtype: str = "float32",
+        spectrum: tuple[tf.Tensor, tf.Tensor] | None = None,
     ):
         self._strategy, self._part = strategy, size // strategy.num_replicas_in_sync
         self._shards = []
         for replica, device in zip(self._local_replicas(), strategy.extended.worker_devices, strict=True):
             with tf.device(device):
                 replica_seed = tf.random.experimental.stateless_fold_in(seed, replica)
-                self._shards.append(SampleBank(self._part, event_shape, replica_seed, dtype))
+                self._shards.append(SampleBank(self._part, event_shape, replica_seed, dtype, spectrum))
         self._gather_parts = on_every_replica(strategy, self._part_with_id)
         with tf.device("CPU"):
             self.samples = tf.Variable(tf.zeros((size, *event_shape), dtype), trainable=False, name="samples")

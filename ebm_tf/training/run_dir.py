@@ -29,6 +29,7 @@ FIXED_ON_RESUME = (
     "attention",
     "energy_scale",
     "confinement",
+    "noise_spectrum",
     "dtype_policy",
     "scheme",
     "bank_size",

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
+from ebm_tf import data
 from ebm_tf.config import Scheme, TrainConfig
 from ebm_tf.energies import build_energy
 from ebm_tf.mcmc import chain_init
@@ -69,7 +70,6 @@ class Trainer(keras.Model):
         self.config = config
         self.strategy = strategy or tf.distribute.get_strategy()
         self.seed = tf.constant(config.chain_seed, tf.int32)
-        self.bank = self._build_bank() if config.scheme.has_bank else None
         with self.strategy.scope():
             self.energy = build_energy(config)
             first = tf.VariableAggregation.ONLY_FIRST_REPLICA
@@ -77,6 +77,10 @@ class Trainer(keras.Model):
             zeros = tf.zeros([1 + len(CHAIN_GROUPS[config.scheme]), config.batch_size])
             own = tf.VariableSynchronization.ON_READ
             self._energies = tf.Variable(zeros, False, name="energies", synchronization=own, aggregation=first)
+        if self.energy.noise_spectrum:
+            for weight, value in zip(self.energy.noise_spectrum, data.noise_spectrum(config), strict=True):
+                weight.assign(value)
+        self.bank = self._build_bank() if config.scheme.has_bank else None
         self.built = True
         self.one_step_update = tf.function(self._one_step_update, jit_compile=use_xla(config), autograph=False)
         self.apply_gradient = self._apply_gradient
@@ -94,7 +98,8 @@ class Trainer(keras.Model):
 
     def _build_bank(self) -> SampleBank | replicas.BankShards:
         config = self.config
-        args = config.bank_size, config.event_shape, tf.constant([config.seed, 1], tf.int32), config.bank_dtype
+        seed = tf.constant([config.seed, 1], tf.int32)
+        args = config.bank_size, config.event_shape, seed, config.bank_dtype, self.energy.noise_spectrum
         one = self.strategy.num_replicas_in_sync == 1
         return SampleBank(*args) if one else replicas.BankShards(self.strategy, *args)
 
@@ -165,15 +170,19 @@ class Trainer(keras.Model):
         if scheme is Scheme.DATA:
             return names, [x], [1.0], None
         if scheme is Scheme.NOISE:
-            return names, [chain_init.noise(tf.shape(x), seeds[0])], [1.0], None
+            return names, [self._noise(tf.shape(x), seeds[0])], [1.0], None
         if scheme is Scheme.HYBRID:
-            starts = [chain_init.noise(tf.shape(x), seeds[0]), x]
+            starts = [self._noise(tf.shape(x), seeds[0]), x]
             return names, starts, [1.0, self.config.hybrid_cd_weight], None
         assert self.bank is not None  # the schemes left have one
         indices, x_bank = self.bank.draw(x.shape[0], seeds[0])
         if scheme is Scheme.PERSISTENT_REFRESH:
-            x_bank = chain_init.refresh(x_bank, self.config.refresh_prob, self.config.refresh_unit, seeds[1])
+            share = self.config.refresh_prob, self.config.refresh_unit
+            x_bank = chain_init.refresh(x_bank, *share, seeds[1], self.energy.noise_spectrum)
         return names, [x_bank], [1.0], indices
+
+    def _noise(self, shape, seed):
+        return chain_init.noise(shape, seed, self.energy.noise_spectrum)
 
     def _step_size(self, x):
         sizes = step_sizes(self.config)
@@ -186,12 +195,12 @@ class Trainer(keras.Model):
     def sample_chain(self, num_samples: int, num_steps: int, seed: int, x_init: tf.Tensor | None = None) -> tf.Tensor:
         """Ends of chains under the training's step size and temperature, float32 [num_samples, *event].
 
-        Law: langevin_chain's, from N(0, I) unless x_init [num_samples, *event] is given.
+        Law: langevin_chain's, from noise unless x_init [num_samples, *event] is given.
         Limits: changes no variable; num_steps = 0 returns the starts.
         """
         seeds = tf.random.split(tf.constant([seed, 2], tf.int32), 2)
         if x_init is None:
-            x_init = chain_init.noise((num_samples, *self.config.event_shape), seeds[0])
+            x_init = self._noise((num_samples, *self.config.event_shape), seeds[0])
         sizes, temperature = step_sizes(self.config), tf.constant(self.config.temperature)
         return self.chain_fn(x_init, tf.constant(num_steps), sizes, temperature, seeds[1])[0]
 

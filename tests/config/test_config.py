@@ -33,6 +33,7 @@ BAD_VALUES = [
     ("batch_size", 0, "--batch_size: expected a whole number, 1 or more (Alg. 1). Received: batch_size=0"),
     ("num_filters", 0, "--num_filters: expected a whole number, 1 or more"),
     ("energy_scale", 0.0, "--energy_scale: expected a finite number above 0"),
+    ("noise_spectrum", "pink", "--noise_spectrum: expected one of white, data"),
     ("confinement", -1.0, "--confinement: expected a finite number, 0 or more"),
     ("confinement", 1.0, "--confinement: expected at most 0.5, 0.5 / step_size. Received: confinement=1.0"),
     ("dtype_policy", "float16", "--dtype_policy: expected one of float32, mixed_bfloat16"),
@@ -84,6 +85,11 @@ def test_a_bad_value_says_why(name, value, message):
 def test_every_checked_setting_has_a_bad_value():
     free = {"data_dir", "attention", "workdir", "resume", "watch"}
     assert {name for name, _, _ in BAD_VALUES} == set(TrainConfig.__dataclass_fields__) - free
+
+
+def test_the_rings_have_no_spectrum():
+    with pytest.raises(ConfigError, match=r"^--noise_spectrum: expected white, since the rings are no images"):
+        TrainConfig(dataset="rings", noise_spectrum="data")
 
 
 def test_the_rings_have_no_pixels_to_confine():

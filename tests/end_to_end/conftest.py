@@ -17,6 +17,10 @@ def _make_run(folder, config):
     energy = build_energy(config)
     for i, weight in enumerate(energy.trainable_variables):  # at first an energy is nearly flat, and biases are 0
         weight.assign(weight + 0.1 * tf.random.stateless_normal(weight.shape, [1, i]))
+    if energy.noise_spectrum:
+        mean, factor = energy.noise_spectrum
+        mean.assign(0.1 * tf.random.stateless_normal(mean.shape, [2, 0]))
+        factor.assign(0.3 * factor)
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(config.to_dict()))
     energy.save(folder / "model.keras")
@@ -27,7 +31,7 @@ def _make_run(folder, config):
 def image_run(tmp_path_factory):
     """A finished run on images, trained under mixed_bfloat16, with all that an energy can have."""
     settings = {"dtype_policy": "mixed_bfloat16", "energy_scale": 0.5, "temperature": 0.01, "confinement": 0.02}
-    config = TrainConfig(num_filters=4, **settings)
+    config = TrainConfig(num_filters=4, noise_spectrum="data", **settings)
     return _make_run(tmp_path_factory.mktemp("runs") / "images", config)
 
 
