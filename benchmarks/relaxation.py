@@ -1,0 +1,92 @@
+"""How far Langevin chains from noise relax in L steps, if CIFAR-10 were Gaussian: its own spectrum says.
+
+  python benchmarks/relaxation.py [--data_dir=TFDS] [--settings=0.03,1,100,25:0.1,10,100,25]
+
+A Gaussian of the training images' mean and covariance, with data noise sigma, has the energy T/2 (x - m)' C^-1 (x - m).
+Along a principal component of variance v a Langevin step is linear, so all is known without a network:
+
+  d_noise    E of data less E of the ends of L steps from noise, under that energy: white noise, and noise with the data's
+             spectrum (--noise_spectrum=data). Eq. 7's difference of a model that is right.
+  falling    directions that Eq. 6 with lambda makes curve downwards. Along each the curvature k rests where lambda
+             (v - variance of ends from data) + (v - variance of ends from white noise) = 0. Where data vary more than noise
+             does after L steps, k < 0 solves it, and chains leave along such a direction by a factor of e in
+  leave in   1 / (epsilon |k|) steps, of the fastest.
+"""
+
+import argparse
+import pathlib
+import sys
+
+import numpy as np
+from scipy import optimize
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+TEMPERATURE = 5e-5
+SETTINGS = "0.03,1,100,25:0.03,1,500,25:0.1,10,100,10:0.1,10,100,25:0.1,10,100,50:0.1,10,100,500:0.1,10,500,25"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data_dir", help="folder of prepared TFDS data sets")
+    parser.add_argument("--settings", default=SETTINGS, help="sigma,epsilon,L,lambda, by colons")
+    options = parser.parse_args()
+    settings = [tuple(map(float, one.split(","))) for one in options.settings.split(":")]
+    covariance, starts = covariances(options.data_dir)
+    print("sigma epsilon     L lambda | d_noise: white  spectrum | falling  leave in (white noise)")
+    for sigma, step_size, num_steps, cd_weight in settings:
+        variances, directions = np.linalg.eigh(covariance + sigma**2 * np.eye(len(covariance)))
+        # Variances of the starts along the same directions.
+        spectrum = np.einsum("ai,ab,bi->i", directions, starts, directions, optimize=True) + sigma**2
+        white = energy_difference(variances, np.ones_like(variances), step_size, num_steps)
+        coloured = energy_difference(variances, spectrum, step_size, num_steps)
+        rates = resting_curvatures(variances, step_size, num_steps, cd_weight)
+        falling = int(np.sum(rates < 0))
+        leave = f"{-1 / (step_size * rates.min()):.0f} steps" if falling else "-"
+        values = f"{sigma:5g} {step_size:7g} {num_steps:5g} {cd_weight:6g} | {white:14.4f} {coloured:9.4f}"
+        print(f"{values} | {falling:7d}  {leave}")
+
+
+def covariances(data_dir):
+    """Covariance [P, P] of the training images' P pixels, and that of starts with their spectrum; no data noise."""
+    from ebm_tf import data
+    from ebm_tf.config import TrainConfig
+    from ebm_tf.data import images
+    from scipy import fft
+
+    config = TrainConfig(data_dir=data_dir, noise_spectrum="data")
+    x = images.load(config.dataset, config.train_split, data_dir, config.image_size) / 127.5 - 1
+    mean, factor = data.noise_spectrum(config)
+    x = (x - mean).reshape(len(x), -1)
+    size = len(mean)
+    cosines = fft.idct(np.eye(size), axis=0, norm="ortho")
+    root = np.einsum("yk,xl,klij->yxiklj", cosines, cosines, factor, optimize=True).reshape(3 * size**2, 3 * size**2)
+    return x.T @ x / len(x), root @ root.T
+
+
+def variance_after(v_start, curvature, step_size, num_steps):
+    """Of x along one direction after num_steps of x - epsilon k x + sqrt(2 epsilon T) z."""
+    kept = (1 - step_size * curvature) ** 2
+    sum_kept = np.where(np.abs(1 - kept) < 1e-12, num_steps, (1 - kept**num_steps) / np.where(kept == 1, 1, 1 - kept))
+    return kept**num_steps * v_start + 2 * step_size * TEMPERATURE * sum_kept
+
+
+def energy_difference(variances, v_start, step_size, num_steps):
+    """d_noise under the Gaussian's own energy."""
+    ends = variance_after(v_start, TEMPERATURE / variances, step_size, num_steps)
+    return TEMPERATURE / 2 * np.sum(1 - ends / variances)
+
+
+def resting_curvatures(variances, step_size, num_steps, cd_weight):
+    """Per direction the curvature at which Eq. 6 is 0, with white noise."""
+
+    def balance(curvature, v):
+        from_data, from_noise = (variance_after(start, curvature, step_size, num_steps) for start in (v, 1.0))
+        return cd_weight * (v - from_data) + (v - from_noise)  # rises with the curvature
+
+    return np.array([optimize.brentq(balance, -1 / step_size, 0.9 / step_size, args=(v,), xtol=1e-15) for v in variances])
+
+
+if __name__ == "__main__":
+    main()
