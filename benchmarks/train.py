@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 from ebm_tf import xla  # noqa: E402
 
-LOG_EVERY = 10
+LOG_EVERY = 50  # as bin/train.py does by default
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def _options():
     parser.add_argument("--batch_size", type=int, default=100)
     parser.add_argument("--num_steps", type=int, default=100, help="L")
     parser.add_argument("--dtype_policy", help="default: mixed_bfloat16, rings float32")
-    parser.add_argument("--updates", type=int, default=100, help="a multiple of 10, 30 or more")
+    parser.add_argument("--updates", type=int, default=400, help="a multiple of 50, 200 or more")
     parser.add_argument("--data_dir", help="folder of prepared TFDS data sets. None: random images")
     parser.add_argument("--output", help="a .json file")
     return parser.parse_args()

@@ -51,7 +51,7 @@ def test_checkpoints_reports_shares_of_one_run(tmp_path):
 
 def test_train_reports_the_share_that_is_not_langevin(tmp_path):
     output = tmp_path / "numbers.json"
-    small = ["--dataset=rings", "--num_filters=4", "--batch_size=2", "--num_steps=2", "--updates=30"]
+    small = ["--dataset=rings", "--num_filters=4", "--batch_size=2", "--num_steps=2", "--updates=200"]
     run("benchmarks/train.py", *small, f"--output={output}")
     numbers = json.loads(output.read_text())
     assert numbers["updates_per_s"] == pytest.approx(1e3 / numbers["ms_per_update"])
