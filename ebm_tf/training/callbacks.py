@@ -1,7 +1,7 @@
 """What happens beside training: progress, metrics, pictures, checkpoints, and stopping a run that diverges.
 
 All count updates by trainer.update_count, so a resumed run goes on where it stopped. run.py lists them in the order
-that matters: the guard before the logger, so that rows come in order.
+that matters: the guard before the checkpointer, so that no checkpoint holds a diverged run.
 
 What TensorBoard gets are NumPy's numbers: of Python's TensorFlow keeps every one it has seen, 768 bytes each
 (github.com/tensorflow/tensorflow/issues/68196).
@@ -26,7 +26,7 @@ from ebm_tf.evaluation import watch
 from ebm_tf.evaluation.figures import save_image_grid
 from ebm_tf.training import board, device
 from ebm_tf.training.checkpoints import Checkpoints
-from ebm_tf.training.guard import DivergenceError, Guard, Look
+from ebm_tf.training.guard import DivergenceError, Guard
 from ebm_tf.training.replicas import BankShards
 from ebm_tf.training.run_dir import RunDir
 from ebm_tf.training.signals import StopRequest
@@ -169,8 +169,7 @@ class MetricsLogger(UpdateCallback):
 
 
 class DivergenceGuard(UpdateCallback):
-    """Looks at every update with a Guard, and waits for what it saw one update later, so that a GPU never waits for the
-    host; or before, in `settle`. The row of the update that diverged goes to metrics.jsonl.
+    """Looks at every update with a Guard. The row of the one that diverged goes to metrics.jsonl.
 
     Args:
       config: settings of the run.
@@ -186,23 +185,12 @@ class DivergenceGuard(UpdateCallback):
 
     def on_begin(self, step):
         self.guard = Guard(self.config, self.model.energy, self.model.optimizer)
-        self.unsettled: tuple[int, dict, Look] | None = None
 
     def on_update(self, step, logs):
-        look = self.guard.look(logs)
-        self.settle()
-        self.unsettled = step, logs, look
-
-    def settle(self) -> None:
-        """Waits for what was seen and not yet checked. After it, the newest update is sane."""
-        if self.unsettled is None:
-            return
-        step, logs, look = self.unsettled
-        self.unsettled = None
         try:
-            self.guard.check(step, look)
+            self.guard.check(step, {name: float(value) for name, value in logs.items()})
         except DivergenceError:
-            if self.logger and self.logger.logged_step < step:
+            if self.logger and not self.is_due(self.config.log_every):
                 self.logger.write_row(step, logs)
             raise
 
@@ -215,17 +203,15 @@ class Checkpointer(UpdateCallback):
       files: writes the files; None in a process that does not. Every process of a run has this callback, to bring its
         part of the bank.
       stop: asks to save now, and to stop.
-      guard: has the last word, so that no checkpoint holds a diverged run.
 
     Raises:
-      DivergenceError: see Guard.
       Stopped: `stop` asked for it, and the checkpoint is whole.
       TrainingError: a checkpoint cannot be written.
     """
 
-    def __init__(self, config: TrainConfig, files: Checkpoints | None, stop: StopRequest, guard: DivergenceGuard):
+    def __init__(self, config: TrainConfig, files: Checkpoints | None, stop: StopRequest):
         super().__init__(config)
-        self.files, self.stop, self.guard = files, stop, guard
+        self.files, self.stop = files, stop
         self.sum, self.count = 0.0, 0
 
     def on_begin(self, step):
@@ -237,7 +223,6 @@ class Checkpointer(UpdateCallback):
             self.sum, self.count = self.sum + float(logs[self.config.best_metric]), self.count + 1
         if not self.is_due(self.config.checkpoint_every) and self.stop.signum is None:
             return
-        self.guard.settle()
         if isinstance(self.model.bank, BankShards):
             self.model.bank.collect()
         if self.files is not None:

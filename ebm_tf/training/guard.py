@@ -1,8 +1,7 @@
-"""Is training still sane? Every update is looked at: numbers that are not finite, or beyond their bounds."""
+"""Is training still sane? Looked at after every update: numbers that are not finite, or beyond their bounds."""
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import keras
 import tensorflow as tf
@@ -10,7 +9,7 @@ import tensorflow as tf
 from ebm_tf.config import TrainConfig
 from ebm_tf.training.trainer import use_xla
 
-__all__ = ["DivergenceError", "Guard", "Look"]
+__all__ = ["DivergenceError", "Guard"]
 
 
 class DivergenceError(FloatingPointError):
@@ -27,24 +26,8 @@ class DivergenceError(FloatingPointError):
         self.what, self.step, self.advice = what, step, advice
 
 
-class Look(NamedTuple):
-    """What a Guard saw after an update, perhaps still being computed.
-
-    Attributes:
-      names: of the update's scalars.
-      values: float32 [len(names)].
-      counts: int64, per variable its numbers that are not finite.
-    """
-
-    names: list[str]
-    values: tf.Tensor
-    counts: tf.Tensor
-
-
 class Guard:
     """Looks at an update's scalars, the weights and the optimizer's variables.
-
-    `look` only starts the work: a GPU does it while the host goes on. `check` waits for it.
 
     The bank needs no look of its own: what an update writes into it are ends of chains, whose energies are among the
     scalars.
@@ -62,27 +45,22 @@ class Guard:
 
         # Under XLA one launch in place of three per variable; it does not compile what several devices hold.
         @tf.function(jit_compile=use_xla(config) and config.strategy == "one_device", autograph=False)
-        def look(scalars):
+        def count():
             values = (tf.convert_to_tensor(variable) for variable in self._variables)
-            counts = tf.stack([tf.math.count_nonzero(~tf.math.is_finite(value)) for value in values])
-            return tf.stack([tf.cast(scalar, tf.float32) for scalar in scalars]), counts
+            return tf.stack([tf.math.count_nonzero(~tf.math.is_finite(value)) for value in values])
 
-        self._look = look
+        self._count_bad = count
 
-    def look(self, logs: dict[str, tf.Tensor]) -> Look:
-        """Sees the scalars of the update that was just done, and the variables as they are now."""
-        return Look(list(logs), *self._look([tf.convert_to_tensor(value) for value in logs.values()]))
-
-    def check(self, step: int, look: Look) -> None:
-        """Raises DivergenceError for the first thing that was wrong after update `step`."""
-        logs = dict(zip(look.names, map(float, look.values.numpy()), strict=True))
+    def check(self, step: int, logs: dict[str, float]) -> None:
+        """Raises DivergenceError for the first thing that is wrong after an update."""
         for name, value in logs.items():
             if not math.isfinite(value):
                 raise self._error(f"{name} = {value}", step, name)
         for name, value, bound, flag in self._bounded(logs):
             if abs(value) > bound:
                 raise self._error(f"{name} = {value:.4g}, beyond {bound:g} (--{flag})", step, name)
-        for variable, count in zip(self._variables, look.counts.numpy(), strict=True):
+        counts = self._count_bad().numpy()
+        for variable, count in zip(self._variables, counts, strict=True):
             if count:
                 what = f"{count} of {math.prod(variable.shape)} numbers of {variable.path} are not finite"
                 raise self._error(what, step, "weight")

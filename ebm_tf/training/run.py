@@ -201,8 +201,8 @@ def _fit(trainer, dataset, run_dir, files) -> DivergenceError | None:
                 figures.write(config.train_steps)
             return None
         guard = callbacks.DivergenceGuard(config, logger if is_chief else None)
-        checkpointer = callbacks.Checkpointer(config, files, stop, guard)
-        own = [progress, guard, logger, checkpointer, figures] if is_chief else [guard, checkpointer]
+        checkpointer = callbacks.Checkpointer(config, files, stop)
+        own = [progress, logger, guard, checkpointer, figures] if is_chief else [guard, checkpointer]
         if is_chief and config.watch:
             own.append(callbacks.Watcher(config, run_dir))
         try:
