@@ -5,11 +5,11 @@
 A Gaussian of the training images' mean and covariance, with data noise sigma, has the energy T/2 (x - m)' C^-1 (x - m).
 Along a principal component of variance v a Langevin step is linear, so all is known without a network:
 
-  d_noise    E of data less E of the ends of L steps from noise, under that energy: white noise, and noise with the data's
-             spectrum (--noise_spectrum=data). Eq. 7's difference of a model that is right.
+  d_noise    E of data less E of the ends of L steps from noise, under that energy: white noise, and noise with the
+             data's spectrum (--noise_spectrum=data). Eq. 7's difference of a model that is right.
   falling    directions that Eq. 6 with lambda makes curve downwards. Along each the curvature k rests where lambda
-             (v - variance of ends from data) + (v - variance of ends from white noise) = 0. Where data vary more than noise
-             does after L steps, k < 0 solves it, and chains leave along such a direction by a factor of e in
+             (v - variance of ends from data) + (v - variance of ends from white noise) = 0. Where data vary more than
+             noise does after L steps, k < 0 solves it, and chains leave along such a direction by a factor of e in
   leave in   1 / (epsilon |k|) steps, of the fastest.
 """
 
@@ -50,10 +50,11 @@ def main() -> None:
 
 def covariances(data_dir):
     """Covariance [P, P] of the training images' P pixels, and that of starts with their spectrum; no data noise."""
+    from scipy import fft
+
     from ebm_tf import data
     from ebm_tf.config import TrainConfig
     from ebm_tf.data import images
-    from scipy import fft
 
     config = TrainConfig(data_dir=data_dir, noise_spectrum="data")
     x = images.load(config.dataset, config.train_split, data_dir, config.image_size) / 127.5 - 1
@@ -85,7 +86,9 @@ def resting_curvatures(variances, step_size, num_steps, cd_weight):
         from_data, from_noise = (variance_after(start, curvature, step_size, num_steps) for start in (v, 1.0))
         return cd_weight * (v - from_data) + (v - from_noise)  # rises with the curvature
 
-    return np.array([optimize.brentq(balance, -1 / step_size, 0.9 / step_size, args=(v,), xtol=1e-15) for v in variances])
+    return np.array(
+        [optimize.brentq(balance, -1 / step_size, 0.9 / step_size, args=(v,), xtol=1e-15) for v in variances]
+    )
 
 
 if __name__ == "__main__":
