@@ -34,6 +34,9 @@ def main() -> None:
     options = parser.parse_args()
     settings = [tuple(map(float, one.split(","))) for one in options.settings.split(":")]
     covariance, starts = covariances(options.data_dir)
+    own = np.linalg.eigvalsh(covariance)
+    few = f"{np.sum(own > 1)} above 1, {np.mean(own < 1e-3):.0%} below 0.001"
+    print(f"variances of the {len(own)} principal components: largest {own[-1]:.0f}, {few}")
     print("sigma epsilon     L lambda | d_noise: white  spectrum | falling  leave in (white noise)")
     for sigma, step_size, num_steps, cd_weight in settings:
         variances, directions = np.linalg.eigh(covariance + sigma**2 * np.eye(len(covariance)))
