@@ -34,16 +34,15 @@ def main() -> None:
     options = parser.parse_args()
     settings = [tuple(map(float, one.split(","))) for one in options.settings.split(":")]
     covariance, starts = covariances(options.data_dir)
-    own = np.linalg.eigvalsh(covariance)
+    own, directions = np.linalg.eigh(covariance)
+    own_starts = np.einsum("ai,ab,bi->i", directions, starts, directions, optimize=True)  # along the same directions
     few = f"{np.sum(own > 1)} above 1, {np.mean(own < 1e-3):.0%} below 0.001"
     print(f"variances of the {len(own)} principal components: largest {own[-1]:.0f}, {few}")
     print("sigma epsilon     L lambda | d_noise: white  spectrum | falling  leave in (white noise)")
     for sigma, step_size, num_steps, cd_weight in settings:
-        variances, directions = np.linalg.eigh(covariance + sigma**2 * np.eye(len(covariance)))
-        # Variances of the starts along the same directions.
-        spectrum = np.einsum("ai,ab,bi->i", directions, starts, directions, optimize=True) + sigma**2
+        variances = own + sigma**2
         white = energy_difference(variances, np.ones_like(variances), step_size, num_steps)
-        coloured = energy_difference(variances, spectrum, step_size, num_steps)
+        coloured = energy_difference(variances, own_starts + sigma**2, step_size, num_steps)
         rates = resting_curvatures(variances, step_size, num_steps, cd_weight)
         falling = int(np.sum(rates < 0))
         leave = f"{-1 / (step_size * rates.min()):.0f} steps" if falling else "-"
@@ -53,20 +52,18 @@ def main() -> None:
 
 def covariances(data_dir):
     """Covariance [P, P] of the training images' P pixels, and that of starts with their spectrum; no data noise."""
-    from scipy import fft
-
     from ebm_tf import data
     from ebm_tf.config import TrainConfig
     from ebm_tf.data import images
+    from ebm_tf.mcmc.chain_init import coloured
 
-    config = TrainConfig(data_dir=data_dir, noise_spectrum="data")
+    config = TrainConfig(data_dir=data_dir)
     x = images.load(config.dataset, config.train_split, data_dir, config.image_size) / 127.5 - 1
     mean, factor = data.noise_spectrum(config)
     x = (x - mean).reshape(len(x), -1)
-    size = len(mean)
-    cosines = fft.idct(np.eye(size), axis=0, norm="ortho")
-    root = np.einsum("yk,xl,klij->yxiklj", cosines, cosines, factor, optimize=True).reshape(3 * size**2, 3 * size**2)
-    return x.T @ x / len(x), root @ root.T
+    units = np.eye(mean.size, dtype=np.float32).reshape(-1, *mean.shape)
+    root = coloured(units, (0 * mean, factor)).numpy().reshape(len(units), -1)  # a row per coefficient
+    return x.T @ x / len(x), root.T @ root
 
 
 def variance_after(v_start, curvature, step_size, num_steps):

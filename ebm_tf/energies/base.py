@@ -14,7 +14,7 @@ class EnergyModel(keras.Model):
     Subclasses build `self.network`, [B, *event] -> [B, 1], in __init__ and set `event_shape`.
 
     Attributes:
-      noise_spectrum: of the noise that chains start from, see chain_init.noise. None: N(0, I).
+      noise_spectrum: of the noise that chains start from, see chain_init.coloured. None: N(0, I).
 
     Args:
       energy_scale: the energy is energy_scale times the network's output. With energy_scale = T the network gives

@@ -4,12 +4,13 @@ import numpy as np
 import tensorflow as tf
 from scipy import fft
 
-__all__ = ["noise", "refresh"]
+__all__ = ["Spectrum", "coloured", "noise", "refresh"]
+
+# (mean [S, S, C], factor [S, S, C, C]): see coloured.
+Spectrum = tuple[tf.Tensor, tf.Tensor]
 
 
-def noise(
-    shape: tf.Tensor | tuple[int, ...], seed: tf.Tensor, spectrum: tuple[tf.Tensor, tf.Tensor] | None = None
-) -> tf.Tensor:
+def noise(shape: tf.Tensor | tuple[int, ...], seed: tf.Tensor, spectrum: Spectrum | None = None) -> tf.Tensor:
     """Starts from noise.
 
     Law: N(0, I) or, with a spectrum, the Gaussian of images with that mean whose cosine coefficients (orthonormal
@@ -19,8 +20,7 @@ def noise(
     Args:
       shape: [B, *event].
       seed: int32 [2].
-      spectrum: for images [B, S, S, C]: (mean [S, S, C], factor [S, S, C, C]), at every frequency a square root A of
-        the covariance A Aᵀ of the coefficients of the C channels.
+      spectrum: for images; see coloured.
 
     Returns:
       float32 [B, *event].
@@ -28,8 +28,20 @@ def noise(
     Source: line 13 of Algorithm 1; with a spectrum docs/cifar_recipe.md.
     """
     white = tf.random.stateless_normal(shape, seed, alg="philox")
-    if spectrum is None:
-        return white
+    return white if spectrum is None else coloured(white, spectrum)
+
+
+def coloured(white: tf.Tensor, spectrum: Spectrum) -> tf.Tensor:
+    """Images with a spectrum from white noise: linear but for the mean.
+
+    Args:
+      white: cosine coefficients [B, S, S, C], N(0, I) for noise.
+      spectrum: mean [S, S, C] of the images and, at every frequency, a square root A [C, C] of the covariance A Aᵀ of
+        the coefficients of the C channels.
+
+    Returns:
+      float32 [B, S, S, C].
+    """
     mean, factor = spectrum
     cosines = tf.constant(fft.idct(np.eye(mean.shape[0]), axis=0, norm="ortho"), tf.float32)  # [place, frequency]
     coefficients = tf.einsum("klij,bklj->bkli", factor, white)
@@ -37,11 +49,7 @@ def noise(
 
 
 def refresh(
-    x_bank: tf.Tensor,
-    refresh_prob: float,
-    unit: str,
-    seed: tf.Tensor,
-    spectrum: tuple[tf.Tensor, tf.Tensor] | None = None,
+    x_bank: tf.Tensor, refresh_prob: float, unit: str, seed: tf.Tensor, spectrum: Spectrum | None = None
 ) -> tf.Tensor:
     """Restarts a share of persistent chains from noise.
 
@@ -53,7 +61,7 @@ def refresh(
       refresh_prob: probability. Paper: 0.05 (Sec. 3).
       unit: "batch" (Methods: 5 % of iterations) or "chain" (Results: 5 % of chains).
       seed: int32 [2].
-      spectrum: see noise.
+      spectrum: see coloured.
 
     Returns:
       float32 [B, *event].

@@ -18,7 +18,7 @@ class SampleBank(tf.Module):
       event_shape: shape of one x.
       seed: int32 [2], of the noise.
       dtype: in which states are kept: float32, or float16, which rounds each state as it is written.
-      spectrum: of the noise; see `chain_init.noise`.
+      spectrum: of the noise; see `chain_init.coloured`.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class SampleBank(tf.Module):
         event_shape: tuple[int, ...],
         seed: tf.Tensor,
         dtype: str = "float32",
-        spectrum: tuple[tf.Tensor, tf.Tensor] | None = None,
+        spectrum: chain_init.Spectrum | None = None,
     ):
         super().__init__(name="sample_bank")
         noise = tf.cast(chain_init.noise((size, *event_shape), seed, spectrum), dtype)

@@ -18,6 +18,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from ebm_tf.config import ConfigError, TrainConfig
+from ebm_tf.mcmc.chain_init import Spectrum
 from ebm_tf.mcmc.sample_bank import SampleBank
 from ebm_tf.training import cluster
 from ebm_tf.training.algorithm1 import StepResult
@@ -228,7 +229,7 @@ class BankShards:
         event_shape: tuple[int, ...],
         seed: tf.Tensor,
         dtype: str = "float32",
-        spectrum: tuple[tf.Tensor, tf.Tensor] | None = None,
+        spectrum: Spectrum | None = None,
     ):
         self._strategy, self._part = strategy, size // strategy.num_replicas_in_sync
         self._shards = []
