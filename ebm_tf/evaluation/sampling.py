@@ -51,12 +51,12 @@ def sample(settings: SampleConfig) -> pathlib.Path:
         )
     output = pathlib.Path(settings.output)
     run.energy  # noqa: B018  read it before anything is written
-    try:
-        make_folder(output)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"--output: expected a folder that can be written. Received: {error}") from error
     x_final = np.empty_like(x_init)
     with signals.listening() as stop:
+        try:
+            make_folder(output)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"--output: expected a folder that can be written. Received: {error}") from error
         for block, part in parts:
             stop.obey(f"after {part.start} of {settings.num_samples} chains; nothing was written")
             seed = block_seed(settings.seed, CHAINS, block)

@@ -188,7 +188,7 @@ class DivergenceGuard(UpdateCallback):
 
     def on_update(self, step, logs):
         try:
-            self.guard.check(step, {name: float(value) for name, value in logs.items()})
+            self.guard.check(step, logs, self.model.num_not_finite)
         except DivergenceError:
             if self.logger and not self.is_due(self.config.log_every):
                 self.logger.write_row(step, logs)

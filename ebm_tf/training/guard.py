@@ -4,10 +4,9 @@ import math
 from collections.abc import Iterator
 
 import keras
-import tensorflow as tf
+import numpy as np
 
 from ebm_tf.config import TrainConfig
-from ebm_tf.training.trainer import use_xla
 
 __all__ = ["DivergenceError", "Guard"]
 
@@ -43,25 +42,25 @@ class Guard:
         variables = (*energy.weights, *optimizer.variables)
         self._variables = [variable for variable in variables if "float" in variable.dtype]
 
-        # Under XLA one launch in place of three per variable; it does not compile what several devices hold.
-        @tf.function(jit_compile=use_xla(config) and config.strategy == "one_device", autograph=False)
-        def count():
-            values = (tf.convert_to_tensor(variable) for variable in self._variables)
-            return tf.stack([tf.math.count_nonzero(~tf.math.is_finite(value)) for value in values])
+    def check(self, step: int, logs: dict[str, float], num_not_finite: int = 0) -> None:
+        """Looks for the first thing that is wrong after an update.
 
-        self._count_bad = count
+        Args:
+          step: the update.
+          logs: its scalars.
+          num_not_finite: Trainer's. The variables are looked at if it is not 0.
 
-    def check(self, step: int, logs: dict[str, float]) -> None:
-        """Raises DivergenceError for the first thing that is wrong after an update."""
+        Raises:
+          DivergenceError: something is.
+        """
         for name, value in logs.items():
             if not math.isfinite(value):
                 raise self._error(f"{name} = {value}", step, name)
         for name, value, bound, flag in self._bounded(logs):
             if abs(value) > bound:
                 raise self._error(f"{name} = {value:.4g}, beyond {bound:g} (--{flag})", step, name)
-        counts = self._count_bad().numpy()
-        for variable, count in zip(self._variables, counts, strict=True):
-            if count:
+        for variable in self._variables if num_not_finite else []:
+            if count := int(np.count_nonzero(~np.isfinite(variable.numpy()))):
                 what = f"{count} of {math.prod(variable.shape)} numbers of {variable.path} are not finite"
                 raise self._error(what, step, "weight")
 

@@ -92,7 +92,11 @@ def _mirrored(devices: tuple[str, ...]) -> tf.distribute.Strategy:
 @functools.cache
 def _multi_worker(workers: cluster.Cluster) -> tf.distribute.Strategy:
     cluster.wait_for_workers(workers)
-    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    ways = tf.distribute.experimental.CommunicationImplementation
+    # Left to itself TensorFlow sends what is on GPUs from worker to worker by gRPC.
+    way = ways.NCCL if tf.config.get_visible_devices("GPU") else ways.AUTO
+    options = tf.distribute.experimental.CommunicationOptions(implementation=way)
+    strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
     with contextlib.suppress(ValueError):  # not in the main thread
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # TensorFlow's own handler notes it and goes on
     return strategy

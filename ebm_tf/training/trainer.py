@@ -1,5 +1,6 @@
 """The Keras model that learns an energy: compile() and fit() as usual, train_step by Algorithm 1."""
 
+import functools
 from collections.abc import Callable
 
 import keras
@@ -57,6 +58,7 @@ class Trainer(keras.Model):
       strategy: where the replicas are. fit outside its scope; fit takes what replicas.split_batches returns.
       bank: the SampleBank of the persistent schemes, BankShards on several replicas, else None.
       update_count: int64 [], updates done.
+      num_not_finite: how many of the weights' and the optimizer's numbers are not finite after the last update of fit.
 
     Args:
       config: settings of the run. Its batch_size is that of all replicas together.
@@ -82,17 +84,22 @@ class Trainer(keras.Model):
                 weight.assign(value)
         self.bank = self._build_bank() if config.scheme.has_bank else None
         self.built = True
-        self.one_step_update = tf.function(self._one_step_update, jit_compile=use_xla(config), autograph=False)
-        self.apply_gradient = self._apply_gradient
+        compiled = functools.partial(tf.function, jit_compile=use_xla(config), autograph=False)
+        self.one_step_update = compiled(self._one_step_update)
+        self.apply_gradient, self._step = self._apply_gradient, self.train_step
         if self.strategy.num_replicas_in_sync == 1:  # the replicas' all-reduce may not be in a function of its own
-            self.apply_gradient = tf.function(self._apply_gradient, jit_compile=use_xla(config), autograph=False)
+            self.apply_gradient = compiled(self._apply_gradient)
+            if not self.bank:  # a bank is read and written where it lies, outside XLA
+                self._step = compiled(self.train_step)
+        self.count_not_finite = compiled(_count_not_finite)
+        self.num_not_finite = 0
         self.chain_fn = energy_chain_fn(self.energy, config)
 
     def compile(self, optimizer: keras.optimizers.Optimizer | None = None) -> None:
         """Keras' compile; without an optimizer, the one that config names."""
         with self.strategy.scope():
             optimizer = optimizer or _build_optimizer(self.config)
-            # XLA compiles the chains and the gradient inside the step, and the optimizer where there is no all-reduce.
+            # XLA compiles what __init__ says; Keras nothing.
             super().compile(optimizer=optimizer, jit_compile=False)
             optimizer.build(self.energy.trainable_variables)
 
@@ -120,14 +127,30 @@ class Trainer(keras.Model):
         return dict(zip(names, tf.unstack(self._energies.read_value()), strict=True))
 
     def make_train_function(self, force=False):
-        """Keras' hook. Keras averages the scalars of the replicas, along an axis that scalars have not (3.12, several
-        workers); train_step has put them together already.
+        """Keras' hook: a function of an iterator that does an update and returns its scalars as Python's numbers.
+
+        All that the host wants to know of an update comes from the device in one piece. Keras' own function leaves
+        tensors, which Keras' list of callbacks then fetches one by one; and on several workers it averages the scalars
+        of the replicas, which train_step has put together already, along an axis that they have not (Keras 3.12).
         """
-        if self.strategy.num_replicas_in_sync == 1:
-            return super().make_train_function(force)
         if self.train_function is None or force:
-            self.train_function = replicas.on_every_replica(self.strategy, self.train_step)
+            update = replicas.on_every_replica(self.strategy, self._packed_step)
+
+            def train_function(iterator) -> dict[str, float]:
+                *scalars, num_not_finite = update(iterator).numpy().tolist()
+                self.num_not_finite = int(num_not_finite)
+                return dict(zip(self._scalar_names, scalars, strict=True))
+
+            self.train_function = train_function
         return self.train_function
+
+    def _packed_step(self, x):
+        """An update's scalars, and then num_not_finite, as one float32 vector."""
+        scalars = self._step(x)
+        self._scalar_names = list(scalars)
+        variables = [*self.energy.weights, *self.optimizer.variables]
+        values = [tf.convert_to_tensor(variable) for variable in variables if "float" in variable.dtype]
+        return tf.stack([*scalars.values(), self.count_not_finite(values)])
 
     def train_step(self, x):
         """One update of one replica: negatives, energies, gradient, step, metrics (Algorithm 1)."""
@@ -212,6 +235,10 @@ def _build_optimizer(config: TrainConfig) -> keras.optimizers.Optimizer:
     average = {"use_ema": True, "ema_momentum": config.ema_momentum} if config.ema_momentum else {}
     kinds = {"adam": keras.optimizers.Adam, "sgd": keras.optimizers.SGD}
     return kinds[config.optimizer](rate, **average)
+
+
+def _count_not_finite(values):
+    return tf.add_n([tf.reduce_sum(tf.cast(~tf.math.is_finite(value), tf.float32)) for value in values])
 
 
 def _scalars(names, weights, result):
