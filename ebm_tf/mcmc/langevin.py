@@ -6,6 +6,7 @@
 p(x) ∝ exp(−E(x) / T), since drift and noise are scaled together.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ import tensorflow as tf
 __all__ = ["EnergyFn", "LangevinInfo", "compile_chain", "energy_and_grad", "langevin_chain", "langevin_step", "prepare"]
 
 EnergyFn = Callable[[tf.Tensor], tf.Tensor]  # [B, *event] -> [B]
+BLOCK = 50  # steps without a question to the host, where L is not known to the compiler
 PHILOX = 1  # TensorFlow's number of the algorithm, a counter-based generator
 
 
@@ -125,12 +127,12 @@ def langevin_chain(
         squares = tf.reduce_sum(tf.square(energy_grad), axis=list(range(1, x.shape.rank)))
         return step + 1, tf.ensure_shape(x_next, x_init.shape), norm_sum + tf.reduce_mean(tf.sqrt(squares))
 
-    _, x_final, norm_sum = tf.while_loop(
-        lambda step, *_: step < num_steps,
-        body,
-        (tf.constant(0, tf.int32), x_init, tf.constant(0.0)),
-        parallel_iterations=1,
-    )
+    state = (tf.constant(0, tf.int32), x_init, tf.constant(0.0))
+    if tf.get_static_value(num_steps) is None:  # else XLA knows the length of the whole loop
+        state = tf.while_loop(
+            lambda step, *_: step + BLOCK <= num_steps, functools.partial(_repeat, body), state, parallel_iterations=1
+        )
+    _, x_final, norm_sum = tf.while_loop(lambda step, *_: step < num_steps, body, state, parallel_iterations=1)
     x_final = tf.stop_gradient(x_final)
     info = LangevinInfo(
         energy_grad_norm=norm_sum / tf.cast(tf.maximum(num_steps, 1), tf.float32),
@@ -139,6 +141,15 @@ def langevin_chain(
         max_abs=tf.reduce_max(tf.abs(x_final)),
     )
     return x_final, info
+
+
+def _repeat(body, *state):
+    """BLOCK steps, as a loop whose length XLA knows: a GPU does them without asking the host whether to go on."""
+
+    def counted(count, *state):
+        return count + 1, *body(*state)
+
+    return tf.while_loop(lambda count, *_: count < BLOCK, counted, (tf.constant(0), *state), parallel_iterations=1)[1:]
 
 
 def compile_chain(

@@ -12,7 +12,7 @@ from scipy import stats
 
 from ebm_tf.config import TrainConfig
 from ebm_tf.energies import ImageNet, RingsNet, build_energy
-from ebm_tf.mcmc.langevin import compile_chain, langevin_chain
+from ebm_tf.mcmc.langevin import BLOCK, compile_chain, langevin_chain
 from ebm_tf.training.algorithm1 import one_step_update
 
 FALSE_ALARM_RATE = 1e-6
@@ -73,6 +73,23 @@ def test_graph_equals_eager_for_the_same_seed(rings_net, step_size):
     for one, other in zip(graph_info, eager_info, strict=True):
         np.testing.assert_allclose(one, other, **ERROR)
     assert np.all(np.abs(eager - x_init) > 0)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("num_steps", [BLOCK - 1, BLOCK, 2 * BLOCK + 3])
+def test_a_chain_of_blocks_has_all_its_steps_in_order(num_steps, jit_compile):
+    """A chain that is given its length goes in blocks; one that is built for it does not. Same seed, same noise."""
+    x_init, step_size, temperature = draw(4, 3), tf.constant(0.1), tf.constant(0.3)
+
+    @tf.function(jit_compile=jit_compile, autograph=False)
+    def built_for_it():
+        return langevin_chain(quadratic, x_init, num_steps, step_size, temperature, SEED)
+
+    x_expected, expected = built_for_it()
+    chain = compile_chain(quadratic, (3,), jit_compile)
+    x_final, info = chain(x_init, num_steps, step_size, temperature, SEED)
+    np.testing.assert_allclose(x_final, x_expected, **ERROR)
+    np.testing.assert_allclose(info.energy_grad_norm, expected.energy_grad_norm, **ERROR)
 
 
 def test_xla_equals_eager_at_zero_temperature(rings_net):
