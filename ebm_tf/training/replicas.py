@@ -30,6 +30,7 @@ __all__ = [
     "is_chief",
     "make_strategy",
     "meet",
+    "on_every_device",
     "on_every_replica",
     "over_replicas",
     "replica_seed",
@@ -187,11 +188,9 @@ def gather(values: tf.Tensor) -> tf.Tensor:
 
 
 def over_replicas(result: StepResult) -> StepResult:
-    """The result of the global batch: its energies [N], the norm of its gradient, the mean of energy_grad_norm, the
-    largest |x|. One all-gather and one all-reduce: every collective is a meeting of all devices.
-
-    The gradient itself is the replica's, divided by their number: Keras' optimizer sums it over them, so gradient_norm
-    costs an all-reduce of its own. x_final stays the replica's.
+    """The result of the global batch: its gradient and its norm, its energies [N], the mean of energy_grad_norm, the
+    largest |x|. One all-gather and one all-reduce: every collective is a meeting of all devices. x_final stays the
+    replica's.
     """
     context = tf.distribute.get_replica_context()
     replicas = context.num_replicas_in_sync
@@ -202,10 +201,35 @@ def over_replicas(result: StepResult) -> StepResult:
     columns = gather(tf.stack([result.energy_data, *result.energy_final, *scalars], axis=1))
     energy_data, *energy_final, norms, largest = tf.unstack(columns, axis=1)
     info = info._replace(energy_grad_norm=tf.reduce_mean(norms), max_abs=tf.reduce_max(largest))
-    gradient = [value / replicas for value in result.gradient]
-    joined = tf.concat([tf.reshape(value, [-1]) for value in gradient], axis=0)
-    norm = tf.norm(context.all_reduce(tf.distribute.ReduceOp.SUM, joined))
-    return StepResult(gradient, norm, energy_data, energy_final, result.x_final, info)
+    shapes = [value.shape for value in result.gradient]
+    joined = tf.concat([tf.reshape(value, [-1]) for value in result.gradient], axis=0)
+    joined = context.all_reduce(tf.distribute.ReduceOp.MEAN, joined)
+    parts = tf.split(joined, [shape.num_elements() for shape in shapes])
+    gradient = [tf.reshape(part, shape) for part, shape in zip(parts, shapes, strict=True)]
+    return StepResult(gradient, tf.norm(joined), energy_data, energy_final, result.x_final, info)
+
+
+def on_every_device(strategy: tf.distribute.Strategy, anchor: tf.Variable, fn: Callable, values: list) -> None:
+    """Calls fn(values) once per device, where variables are that device's own: fn may assign to them, under XLA too.
+
+    Args:
+      strategy: where.
+      anchor: a variable that every device holds.
+      fn: returns nothing.
+      values: the replica's.
+    """
+    if strategy.num_replicas_in_sync == 1:
+        fn(values)
+        return
+
+    def on_device(variable, *values):
+        fn(list(values))
+        return tf.zeros([])
+
+    def everywhere(strategy, *values):
+        strategy.extended.update(anchor, on_device, args=values, group=False)
+
+    tf.distribute.get_replica_context().merge_call(everywhere, args=tuple(values))
 
 
 class BankShards:

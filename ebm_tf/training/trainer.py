@@ -85,12 +85,11 @@ class Trainer(keras.Model):
         self.bank = self._build_bank() if config.scheme.has_bank else None
         self.built = True
         compiled = functools.partial(tf.function, jit_compile=use_xla(config), autograph=False)
-        self.one_step_update = compiled(self._one_step_update)
-        self.apply_gradient, self._step = self._apply_gradient, self.train_step
-        if self.strategy.num_replicas_in_sync == 1:  # the replicas' all-reduce may not be in a function of its own
-            self.apply_gradient = compiled(self._apply_gradient)
-            if not self.bank:  # a bank is read and written where it lies, outside XLA
-                self._step = compiled(self.train_step)
+        self.one_step_update, self.apply_gradient = compiled(self._one_step_update), compiled(self._apply_gradient)
+        self._step = self.train_step
+        if self.strategy.num_replicas_in_sync == 1 and not self.bank:
+            # As a whole; but collectives, and a bank that is read and written where it lies, are outside XLA.
+            self._step = compiled(self.train_step)
         self.count_not_finite = compiled(_count_not_finite)
         self.num_not_finite = 0
         self.chain_fn = energy_chain_fn(self.energy, config)
@@ -164,8 +163,7 @@ class Trainer(keras.Model):
         result = replicas.over_replicas(result)
         self._energies.assign(tf.stack([result.energy_data, *result.energy_final]))
         learning_rate = tf.convert_to_tensor(self.optimizer.learning_rate)
-        self.apply_gradient(result.gradient)
-        self.update_count.assign_add(1)
+        replicas.on_every_device(self.strategy, self.update_count, self.apply_gradient, result.gradient)
         return {
             **_scalars(names, weights, result),
             "step_size": tf.reduce_min(step_size),
@@ -180,7 +178,18 @@ class Trainer(keras.Model):
         return result._replace(info=result.info._replace(energy_init=None, energy_final=None))
 
     def _apply_gradient(self, gradient):
-        self.optimizer.apply_gradients(zip(gradient, self.energy.trainable_variables))
+        """The optimizer's step, and update_count, on one device."""
+        self.update_count.assign_add(1)
+        optimizer, theta = self.optimizer, self.energy.trainable_variables
+        if self.strategy.num_replicas_in_sync == 1:
+            optimizer.apply_gradients(zip(gradient, theta, strict=True))
+            return
+        # What apply_gradients does, but for its own all-reduce, which XLA does not compile.
+        for slope, variable in zip(gradient, theta, strict=True):
+            optimizer.update_step(slope, variable.value, optimizer.learning_rate)
+        if optimizer.use_ema:
+            optimizer._update_model_variables_moving_average(theta)
+        optimizer.iterations.assign_add(1)
 
     def _energy_fn(self, x):
         return self.energy(x, training=False)
