@@ -94,10 +94,10 @@ class Trainer(keras.Model):
         self.num_not_finite = 0
         self.chain_fn = energy_chain_fn(self.energy, config)
 
-    def compile(self, optimizer: keras.optimizers.Optimizer | None = None) -> None:
-        """Keras' compile; without an optimizer, the one that config names."""
+    def compile(self) -> None:
+        """Keras' compile, with the optimizer that config names."""
         with self.strategy.scope():
-            optimizer = optimizer or _build_optimizer(self.config)
+            optimizer = _build_optimizer(self.config)
             # XLA compiles what __init__ says; Keras nothing.
             super().compile(optimizer=optimizer, jit_compile=False)
             optimizer.build(self.energy.trainable_variables)
@@ -184,7 +184,7 @@ class Trainer(keras.Model):
         if self.strategy.num_replicas_in_sync == 1:
             optimizer.apply_gradients(zip(gradient, theta, strict=True))
             return
-        # What apply_gradients does, but for its own all-reduce, which XLA does not compile.
+        # What apply_gradients does with _build_optimizer's, but for its own all-reduce, which XLA does not compile.
         for slope, variable in zip(gradient, theta, strict=True):
             optimizer.update_step(slope, variable.value, optimizer.learning_rate)
         if optimizer.use_ema:
