@@ -99,22 +99,30 @@ def measure(options) -> Iterator[dict]:
 
 
 def _step_ms(config) -> float:
-    """Of the chains of one update, by the difference of two lengths; median of five."""
+    """Of the chains of one update, compiled for their length as training's are, by the difference of two lengths; median
+    of five.
+    """
     import tensorflow as tf
 
     from ebm_tf.energies import build_energy
-    from ebm_tf.training.trainer import energy_chain_fn, step_sizes
+    from ebm_tf.mcmc.langevin import langevin_chain
+    from ebm_tf.training.trainer import step_sizes, use_xla
 
-    chain = energy_chain_fn(build_energy(config), config)
-    x_init, seed = tf.random.stateless_normal([2 * config.batch_size, *config.event_shape], [1, 2]), tf.constant([3, 4])
+    energy, sizes, seed = build_energy(config), step_sizes(config), tf.constant([3, 4])
+    x_init = tf.random.stateless_normal([2 * config.batch_size, *config.event_shape], [1, 2])
 
-    def run(num_steps):
-        chain(x_init, num_steps, step_sizes(config), config.temperature, seed)[0].numpy()
+    def of_length(num_steps):
+        @tf.function(jit_compile=use_xla(config), autograph=False)
+        def chain():
+            return langevin_chain(energy, x_init, tf.constant(num_steps), sizes, config.temperature, seed)[0]
 
-    run(1)
+        chain()
+        return lambda: chain().numpy()
+
+    chains = [of_length(n * config.num_steps) for n in (1, 3)]
     times = []
     for _ in range(5):
-        short, long = (_seconds(lambda n=n: run(n * config.num_steps)) for n in (1, 3))
+        short, long = (_seconds(chain) for chain in chains)
         times.append((long - short) / (2 * config.num_steps) * 1e3)
     return statistics.median(times)
 
