@@ -99,9 +99,7 @@ def measure(options) -> Iterator[dict]:
 
 
 def _step_ms(config) -> float:
-    """Of the chains of one update, compiled for their length as training's are, by the difference of two lengths; median
-    of five.
-    """
+    """Of an update's chains, compiled for their length as training's are; from the difference of two lengths."""
     import tensorflow as tf
 
     from ebm_tf.energies import build_energy
