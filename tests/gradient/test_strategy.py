@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from ebm_tf import data
 from ebm_tf.config import ConfigError, TrainConfig
+from ebm_tf.data import images
 from ebm_tf.mcmc import chain_init
 from ebm_tf.training import replicas, run
 from ebm_tf.training.run_dir import RunDir
@@ -32,11 +33,27 @@ KINDS = {
     "adaptive": dict(scheme="data", temperature=0.0, step_size_rule="adaptive", step_size=0.05, energy_scale=1.0),
     "refresh": dict(scheme="persistent_refresh", refresh_unit="chain", refresh_prob=0.5),
     "xla": dict(scheme="hybrid", jit_compile="true"),
+    "spectrum": dict(
+        scheme="hybrid",
+        dataset="cifar10",
+        num_filters=4,
+        attention=False,
+        noise_spectrum="data",
+        step_size=1.0,
+        data_noise=0.1,
+        temperature=5e-5,
+        energy_scale=1.0,
+    ),
 }
-RUNS = [(2, name) for name in ("hybrid", "persistent", "adaptive", "xla")]
+RUNS = [(2, name) for name in ("hybrid", "persistent", "adaptive", "xla", "spectrum")]
 RUNS += [(4, name) for name in ("hybrid", "refresh")]
 ERROR = 1e-5  # of the largest entry
 
+IMAGES = """
+import numpy as np
+from ebm_tf.data import images
+images.load = lambda *_: np.random.default_rng(1).integers(0, 256, (40, 32, 32, 3), np.uint8)
+"""
 TRAIN = """
 import json, shutil, sys
 import tensorflow as tf
@@ -44,6 +61,7 @@ devices = [tf.config.LogicalDeviceConfiguration()] * int(sys.argv[1])
 tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], devices)
 from ebm_tf.config import TrainConfig
 from ebm_tf.training import run
+exec(sys.argv[3])
 for settings, begun in json.loads(sys.argv[2]):
     if begun:
         shutil.copytree(begun, settings["workdir"])
@@ -78,9 +96,18 @@ def make_config(workdir, **changes):
 def train_on(num_devices, begun, *configs):
     """In a process with so many devices; those that resume go on with a copy of the run in the folder `begun`."""
     tasks = [(config.to_dict(), str(begun) if config.resume else None) for config in configs]
-    command = [sys.executable, "-c", TRAIN, str(num_devices), json.dumps(tasks)]
+    command = [sys.executable, "-c", TRAIN, str(num_devices), json.dumps(tasks), IMAGES]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_download():
+    """Random images in place of CIFAR-10, here as in train_on."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(images, "load", images.load)  # put back at the end
+        exec(IMAGES, {})
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -112,11 +139,11 @@ def restored(config, update):
     return trainer
 
 
-def starts_of(config, part, shard, seed):
+def starts_of(config, spectrum, part, shard, seed):
     """Per group its starts and weight, and the slots of the shard."""
     seeds = tf.unstack(tf.random.split(seed, 2))
     if shard is None:
-        noise = chain_init.noise(part.shape, seeds[0])
+        noise = chain_init.noise(part.shape, seeds[0], spectrum)
         return ([noise, part], [1.0, 25.0], None) if config.scheme == "hybrid" else ([part], [1.0], None)
     order = tf.random.experimental.stateless_shuffle(tf.range(len(shard)), seeds[0], alg="philox")
     slots = order[: len(part)].numpy()
@@ -139,7 +166,7 @@ def single_device_update(config, update, num_replicas, seed_of=tf.random.experim
     for replica, (part, shard) in enumerate(zip(tf.split(x, num_replicas), shards)):
         seed = seed_of(step_seed, replica) if num_replicas > 1 else step_seed
         init_seed, chain_seed = tf.unstack(tf.random.split(seed, 2))
-        x_inits, weights, slots = starts_of(config, part, shard, init_seed)
+        x_inits, weights, slots = starts_of(config, trainer.energy.noise_spectrum, part, shard, init_seed)
         results.append(trainer.one_step_update(part, x_inits, weights, step_size, chain_seed))
         if shard is not None:
             shard[slots] = results[-1].x_final[0]
@@ -171,7 +198,8 @@ def test_the_update_is_the_single_device_update(runs, count, name):
     old_momentum, new_momentum = adam_momenta(before)[0], adam_momenta(after)[0]
     assert relative_error(new_momentum, [0.9 * m + 0.1 * g for m, g in zip(old_momentum, gradient)]) < ERROR
     rate = config.learning_rate * np.sqrt(1 - 0.999**last) / (1 - 0.9**last)
-    for old, new, m, v in zip(before.energy.weights, after.energy.weights, *adam_momenta(after), strict=True):
+    theta = [trainer.energy.trainable_variables for trainer in (before, after)]
+    for old, new, m, v in zip(*theta, *adam_momenta(after), strict=True):
         np.testing.assert_allclose(new, old - rate * m / (np.sqrt(v) + 1e-7), rtol=ERROR, atol=1e-7)
     if bank is not None:
         np.testing.assert_allclose(after.bank.samples, bank, rtol=ERROR, atol=ERROR)
