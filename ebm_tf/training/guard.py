@@ -8,7 +8,7 @@ import numpy as np
 
 from ebm_tf.config import TrainConfig
 
-__all__ = ["DivergenceError", "Guard"]
+__all__ = ["DivergenceError", "Guard", "float_variables"]
 
 
 class DivergenceError(FloatingPointError):
@@ -25,6 +25,11 @@ class DivergenceError(FloatingPointError):
         self.what, self.step, self.advice = what, step, advice
 
 
+def float_variables(energy: keras.Model, optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
+    """What has to stay finite: the weights, and the optimizer's variables but for its counters."""
+    return [variable for variable in (*energy.weights, *optimizer.variables) if "float" in variable.dtype]
+
+
 class Guard:
     """Looks at an update's scalars, the weights and the optimizer's variables.
 
@@ -39,8 +44,7 @@ class Guard:
 
     def __init__(self, config: TrainConfig, energy: keras.Model, optimizer: keras.optimizers.Optimizer):
         self.config = config
-        variables = (*energy.weights, *optimizer.variables)
-        self._variables = [variable for variable in variables if "float" in variable.dtype]
+        self._variables = float_variables(energy, optimizer)
 
     def check(self, step: int, logs: dict[str, float], num_not_finite: int = 0) -> None:
         """Looks for the first thing that is wrong after an update.

@@ -15,6 +15,7 @@ from ebm_tf.mcmc.sample_bank import SampleBank
 from ebm_tf.mcmc.step_size import adaptive_step_size
 from ebm_tf.training import replicas
 from ebm_tf.training.algorithm1 import one_step_update
+from ebm_tf.training.guard import float_variables
 from ebm_tf.training.losses import energy_difference
 
 __all__ = ["Trainer", "energy_chain_fn", "step_sizes", "use_xla"]
@@ -147,8 +148,7 @@ class Trainer(keras.Model):
         """An update's scalars, and then num_not_finite, as one float32 vector."""
         scalars = self._step(x)
         self._scalar_names = list(scalars)
-        variables = [*self.energy.weights, *self.optimizer.variables]
-        values = [tf.convert_to_tensor(variable) for variable in variables if "float" in variable.dtype]
+        values = [tf.convert_to_tensor(variable) for variable in float_variables(self.energy, self.optimizer)]
         return tf.stack([*scalars.values(), self.count_not_finite(values)])
 
     def train_step(self, x):
