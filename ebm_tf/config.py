@@ -134,6 +134,12 @@ class TrainConfig:
         "mean, and at every frequency of the cosine transform their variance (images only).",
         choices=("white", "data"),
     )
+    preconditioner: str = _setting(
+        "none",
+        "P of Langevin steps: none, as in the paper; or spectrum, steps longer where images vary more, by the fit of "
+        "--noise_spectrum=data.",
+        choices=("none", "spectrum"),
+    )
     bank_size: int = _setting(60_000, "Chains kept by the persistent schemes.", "Sec. 3")
     refresh_prob: float = _setting(0.05, "Share restarted from noise, persistent_refresh only.", "Sec. 3")
     refresh_unit: str = _setting(
@@ -229,6 +235,9 @@ class TrainConfig:
             self._require("cd_weight", 0 <= self.cd_weight < math.inf, "a finite number, 0 or more")
         if self.scheme.has_bank:
             self._require("batch_size", self.batch_size <= self.bank_size, f"at most bank_size = {self.bank_size}")
+        if self.preconditioner != "none":
+            self._require("preconditioner", self.noise_spectrum == "data", "none without --noise_spectrum=data")
+            self._require("confinement", self.confinement == 0, "0 with a preconditioner, whose steps overshoot a wall")
         if self.dataset == "rings":
             self._require("confinement", self.confinement == 0, "0, since the rings have no pixels")
             self._require("noise_spectrum", self.noise_spectrum == "white", "white, since the rings are no images")

@@ -20,7 +20,7 @@ def build_energy(config: TrainConfig) -> EnergyModel:
             return RingsNet(config.num_filters, config.energy_scale)
         size = config.num_filters, config.attention, config.image_size
         bound = 1 + 3 * config.data_noise  # the wall spares all but 0.1 % of the noise on a white or a black pixel
-        spectrum = config.noise_spectrum == "data"
-        return ImageNet(*size, config.energy_scale, config.confinement, bound, spectrum)
+        kept = config.noise_spectrum == "data", config.preconditioner == "spectrum"
+        return ImageNet(*size, config.energy_scale, config.confinement, bound, *kept)
     finally:
         keras.config.set_dtype_policy(previous)

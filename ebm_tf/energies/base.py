@@ -15,6 +15,7 @@ class EnergyModel(keras.Model):
 
     Attributes:
       noise_spectrum: of the noise that chains start from, see chain_init.coloured. None: N(0, I).
+      preconditioner: P^{1/2} of its chains' Langevin steps, see mcmc/preconditioner.py. None: I.
 
     Args:
       energy_scale: the energy is energy_scale times the network's output. With energy_scale = T the network gives
@@ -30,6 +31,7 @@ class EnergyModel(keras.Model):
     event_shape: tuple[int, ...]
     network: keras.Model
     noise_spectrum: tuple[tf.Variable, tf.Variable] | None = None
+    preconditioner: tf.Variable | None = None
 
     def __init__(self, energy_scale: float = 1.0, **kwargs):
         super().__init__(**kwargs)

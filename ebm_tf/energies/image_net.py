@@ -30,6 +30,7 @@ class ImageNet(EnergyModel):
         paper: none.
       bound: b >= 1, as far out as noisy data reach.
       has_noise_spectrum: whether two weights that do not train hold `noise_spectrum`: N(0, I) until they are assigned.
+      has_preconditioner: whether one holds `preconditioner`: I until it is assigned.
 
     Source: Sec. 3; Nijkamp et al. (2019), App.
     """
@@ -43,6 +44,7 @@ class ImageNet(EnergyModel):
         confinement: float = 0.0,
         bound: float = 1.0,
         has_noise_spectrum: bool = False,
+        has_preconditioner: bool = False,
         **kwargs,
     ):
         super().__init__(energy_scale=energy_scale, **kwargs)
@@ -61,13 +63,14 @@ class ImageNet(EnergyModel):
                 layers.append(NonLocalBlock(name=f"non_local_{level}", **dtype))
         layers += [keras.layers.Conv2D(1, image_size // 8, **dtype), keras.layers.Flatten(**dtype)]
         self.network = keras.Sequential(layers, name="network")
-        self.has_noise_spectrum = has_noise_spectrum
+        self.has_noise_spectrum, self.has_preconditioner = has_noise_spectrum, has_preconditioner
+        settings = {"dtype": "float32", "trainable": False}
+        matrices = {"shape": (*self.event_shape, 3), "initializer": _identities, **settings}
         if has_noise_spectrum:
-            settings = {"dtype": "float32", "trainable": False}
-            shape = (image_size, image_size, 3)
-            mean = self.add_weight(shape=shape, initializer="zeros", name="noise_mean", **settings)
-            factor = self.add_weight(shape=(*shape, 3), initializer=_identities, name="noise_factor", **settings)
-            self.noise_spectrum = mean, factor
+            mean = self.add_weight(shape=self.event_shape, initializer="zeros", name="noise_mean", **settings)
+            self.noise_spectrum = mean, self.add_weight(name="noise_factor", **matrices)
+        if has_preconditioner:
+            self.preconditioner = self.add_weight(name="preconditioner", **matrices)
         self.built = True  # the network is, from its Input
 
     def prepare(self):
@@ -90,7 +93,8 @@ class ImageNet(EnergyModel):
         return energy + self.confinement * tf.reduce_sum(tf.square(outside), axis=[1, 2, 3])
 
     def get_config(self):
-        names = ("num_filters", "attention", "image_size", "confinement", "bound", "has_noise_spectrum")
+        size = "num_filters", "attention", "image_size"
+        names = *size, "confinement", "bound", "has_noise_spectrum", "has_preconditioner"
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 

@@ -1,8 +1,8 @@
 """Where chains start (Sec. 3). Data starts are the batch itself; the bank is in sample_bank."""
 
-import numpy as np
 import tensorflow as tf
-from scipy import fft
+
+from ebm_tf.mcmc.preconditioner import cosines
 
 __all__ = ["Spectrum", "coloured", "noise", "refresh"]
 
@@ -43,9 +43,9 @@ def coloured(white: tf.Tensor, spectrum: Spectrum) -> tf.Tensor:
       float32 [B, S, S, C].
     """
     mean, factor = spectrum
-    cosines = tf.constant(fft.idct(np.eye(mean.shape[0]), axis=0, norm="ortho"), tf.float32)  # [place, frequency]
+    matrix = cosines(mean.shape[0])
     coefficients = tf.einsum("klij,bklj->bkli", factor, white)
-    return mean + tf.einsum("yk,xl,bkli->byxi", cosines, cosines, coefficients)
+    return mean + tf.einsum("yk,xl,bkli->byxi", matrix, matrix, coefficients)
 
 
 def refresh(

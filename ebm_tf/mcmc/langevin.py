@@ -3,7 +3,7 @@
     x̂_{l+1} = x̂_l − ε ∂E/∂x(x̂_l) + √(2 ε T) ẑ_l,    ẑ_l ~ N(0, I)                           (Eq. 9)
 
 ε is a number, or one number per coordinate: with a diagonal matrix ε the law of the continuous-time dynamics is still
-p(x) ∝ exp(−E(x) / T), since drift and noise are scaled together.
+p(x) ∝ exp(−E(x) / T), since drift and noise are scaled together. A preconditioner P does the same by a matrix.
 """
 
 import functools
@@ -11,6 +11,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
+
+from ebm_tf.mcmc.preconditioner import precondition
 
 __all__ = ["EnergyFn", "LangevinInfo", "compile_chain", "energy_and_grad", "langevin_chain", "langevin_step", "prepare"]
 
@@ -84,11 +86,13 @@ def langevin_step(
     return _step(energy_fn, x, step_size, temperature, _stream(seed), tf.constant(0))
 
 
-def _step(energy_fn, x, step_size, temperature, stream, step):
+def _step(energy_fn, x, step_size, temperature, stream, step, preconditioner=None):
     energy, energy_grad = energy_and_grad(energy_fn, x)
     z = _normal(tf.shape(x), stream, step)
     noise_std = tf.sqrt(2.0 * step_size * temperature)
-    return x - step_size * energy_grad + noise_std * z, energy, energy_grad
+    if preconditioner is None:
+        return x - step_size * energy_grad + noise_std * z, energy, energy_grad
+    return x + precondition(preconditioner, -step_size * energy_grad, noise_std * z), energy, energy_grad
 
 
 def langevin_chain(
@@ -98,6 +102,7 @@ def langevin_chain(
     step_size: tf.Tensor,
     temperature: tf.Tensor,
     seed: tf.Tensor,
+    preconditioner: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, LangevinInfo]:
     """L steps of Eq. 9 from x_init, all chains at once, in memory that does not grow with L.
 
@@ -111,6 +116,7 @@ def langevin_chain(
       step_size: ε, float32 [] or broadcastable to x_init.
       temperature: T, float32 [].
       seed: int32 [2]. The same seed gives the same chains.
+      preconditioner: P^{1/2} for images, see `precondition`; step_size is then the same for all. None: P = I, Eq. 9.
 
     Returns:
       (x_final float32 [B, *event], LangevinInfo).
@@ -123,7 +129,7 @@ def langevin_chain(
     energy_fn, stream = prepare(energy_fn), _stream(seed)
 
     def body(step, x, norm_sum):
-        x_next, _, energy_grad = _step(energy_fn, x, step_size, temperature, stream, step)
+        x_next, _, energy_grad = _step(energy_fn, x, step_size, temperature, stream, step, preconditioner)
         squares = tf.reduce_sum(tf.square(energy_grad), axis=list(range(1, x.shape.rank)))
         return step + 1, tf.ensure_shape(x_next, x_init.shape), norm_sum + tf.reduce_mean(tf.sqrt(squares))
 
@@ -153,7 +159,10 @@ def _repeat(body, *state):
 
 
 def compile_chain(
-    energy_fn: EnergyFn, event_shape: tuple[int, ...], jit_compile: bool | None = None
+    energy_fn: EnergyFn,
+    event_shape: tuple[int, ...],
+    jit_compile: bool | None = None,
+    preconditioner: tf.Tensor | None = None,
 ) -> tf.types.experimental.PolymorphicFunction:
     """langevin_chain as one compiled function, traced once whatever the batch, L, ε and T.
 
@@ -161,6 +170,7 @@ def compile_chain(
       energy_fn: [B, *event] -> [B].
       event_shape: shape of one x.
       jit_compile: compile with XLA. None: leave it to TensorFlow.
+      preconditioner: see langevin_chain.
 
     Returns:
       fn(x_init [B, *event], num_steps [], step_size [] or [*event], temperature [], seed int32 [2]), returning
@@ -176,6 +186,6 @@ def compile_chain(
 
     @tf.function(input_signature=signature, jit_compile=jit_compile, autograph=False)
     def traced(x_init, num_steps, step_size, temperature, seed):
-        return langevin_chain(energy_fn, x_init, num_steps, step_size, temperature, seed)
+        return langevin_chain(energy_fn, x_init, num_steps, step_size, temperature, seed, preconditioner)
 
     return traced

@@ -67,7 +67,7 @@ def endpoints(energy: EnergyModel, info: ModelInfo) -> dict[str, Endpoint]:
     made = {name: Endpoint(function, spec) for name, function in of_x.items()}
     if info.is_image:
         made |= {f"{name}_uint8": _of_uint8(function, info) for name, function in of_x.items()}
-    made["sample"] = _sample(energy_fn, energy.noise_spectrum, info)
+    made["sample"] = _sample(energy_fn, energy, info)
     return {**made, "metadata": Endpoint(lambda: {"json": info.to_json()}, [])}
 
 
@@ -76,7 +76,7 @@ def _of_uint8(function, info: ModelInfo) -> Endpoint:
     return Endpoint(lambda images: function(to_unit_range(images)), [spec])
 
 
-def _sample(energy_fn, spectrum, info: ModelInfo) -> Endpoint:
+def _sample(energy_fn, energy: EnergyModel, info: ModelInfo) -> Endpoint:
     """Ends of num_samples chains of num_steps steps from noise.
 
     Law: langevin_chain's from noise, with the run's temperature and the step size of sampling.
@@ -87,11 +87,11 @@ def _sample(energy_fn, spectrum, info: ModelInfo) -> Endpoint:
 
     def sample(num_samples, num_steps, seed):
         shape = tf.concat([num_samples[None], tf.constant(info.event_shape, tf.int32)], axis=0)
-        x_init = chain_init.noise(shape, block_seed(seed, NOISE_STARTS, 0), spectrum)
+        x_init = chain_init.noise(shape, block_seed(seed, NOISE_STARTS, 0), energy.noise_spectrum)
         x_init = tf.ensure_shape(x_init, [None, *info.event_shape])
         step_size, temperature = tf.constant(info.sample_step_size), tf.constant(info.temperature)
-        chain_seed = block_seed(seed, CHAINS, 0)
-        x_final, chain = langevin_chain(energy_fn, x_init, num_steps, step_size, temperature, chain_seed)
+        settings = step_size, temperature, block_seed(seed, CHAINS, 0), energy.preconditioner
+        x_final, chain = langevin_chain(energy_fn, x_init, num_steps, *settings)
         return {"x_final": x_final, "energy": chain.energy_final}
 
     return Endpoint(sample, list(scalar.values()))

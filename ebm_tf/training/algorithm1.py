@@ -40,6 +40,7 @@ def one_step_update(
     step_size: tf.Tensor,
     temperature: tf.Tensor,
     seed: tf.Tensor,
+    preconditioner: tf.Tensor | None = None,
 ) -> StepResult:
     """The gradient of Eq. 6 by Algorithm 1; the optimizer takes the step.
 
@@ -61,6 +62,7 @@ def one_step_update(
       step_size: ε, [] or broadcastable to x.
       temperature: T, [].
       seed: int32 [2].
+      preconditioner: see langevin_chain.
 
     Returns:
       StepResult.
@@ -68,7 +70,8 @@ def one_step_update(
     Source: Algorithm 1, Eq. 6.
     """
     # Lines 11 and 14, LangDyn for every group at once; lines 19-26 are langevin_chain.
-    x_final, info = langevin_chain(energy_fn, tf.concat(x_inits, axis=0), num_steps, step_size, temperature, seed)
+    settings = num_steps, step_size, temperature, seed, preconditioner
+    x_final, info = langevin_chain(energy_fn, tf.concat(x_inits, axis=0), *settings)
     # The generator is held fixed while the energy learns (Sec. 2): no gradient through the chains.
     x_hat = tf.split(tf.stop_gradient(x_final), len(x_inits))
 

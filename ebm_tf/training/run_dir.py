@@ -30,6 +30,7 @@ FIXED_ON_RESUME = (
     "energy_scale",
     "confinement",
     "noise_spectrum",
+    "preconditioner",
     "dtype_policy",
     "scheme",
     "bank_size",

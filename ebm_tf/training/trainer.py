@@ -11,6 +11,7 @@ from ebm_tf.config import Scheme, TrainConfig
 from ebm_tf.energies import build_energy
 from ebm_tf.mcmc import chain_init
 from ebm_tf.mcmc.langevin import compile_chain
+from ebm_tf.mcmc.preconditioner import root_of_spectrum
 from ebm_tf.mcmc.sample_bank import SampleBank
 from ebm_tf.mcmc.step_size import adaptive_step_size
 from ebm_tf.training import replicas
@@ -47,7 +48,7 @@ def step_sizes(config: TrainConfig) -> tf.Tensor:
 
 def energy_chain_fn(energy: keras.Model, config: TrainConfig) -> tf.types.experimental.PolymorphicFunction:
     """compile_chain for an energy model."""
-    return compile_chain(energy, config.event_shape, use_xla(config))
+    return compile_chain(energy, config.event_shape, use_xla(config), energy.preconditioner)
 
 
 class Trainer(keras.Model):
@@ -81,8 +82,11 @@ class Trainer(keras.Model):
             own = tf.VariableSynchronization.ON_READ
             self._energies = tf.Variable(zeros, False, name="energies", synchronization=own, aggregation=first)
         if self.energy.noise_spectrum:
-            for weight, value in zip(self.energy.noise_spectrum, data.noise_spectrum(config), strict=True):
+            mean, factor = data.noise_spectrum(config)
+            for weight, value in zip(self.energy.noise_spectrum, (mean, factor), strict=True):
                 weight.assign(value)
+            if self.energy.preconditioner is not None:
+                self.energy.preconditioner.assign(root_of_spectrum(factor))
         self.bank = self._build_bank() if config.scheme.has_bank else None
         self.built = True
         compiled = functools.partial(tf.function, jit_compile=use_xla(config), autograph=False)
@@ -171,9 +175,10 @@ class Trainer(keras.Model):
         }
 
     def _one_step_update(self, x, x_inits, weights, step_size, seed):
-        theta = self.energy.trainable_variables
+        energy, theta = self.energy, self.energy.trainable_variables
         steps, temperature = tf.constant(self.config.num_steps), tf.constant(self.config.temperature)
-        result = one_step_update(self.energy, theta, x, x_inits, weights, steps, step_size, temperature, seed)
+        settings = steps, step_size, temperature, seed, energy.preconditioner
+        result = one_step_update(energy, theta, x, x_inits, weights, *settings)
         # The chains' own energies are not logged; what is not returned is not computed.
         return result._replace(info=result.info._replace(energy_init=None, energy_final=None))
 

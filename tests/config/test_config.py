@@ -34,6 +34,7 @@ BAD_VALUES = [
     ("num_filters", 0, "--num_filters: expected a whole number, 1 or more"),
     ("energy_scale", 0.0, "--energy_scale: expected a finite number above 0"),
     ("noise_spectrum", "pink", "--noise_spectrum: expected one of white, data"),
+    ("preconditioner", "adam", "--preconditioner: expected one of none, spectrum"),
     ("confinement", -1.0, "--confinement: expected a finite number, 0 or more"),
     ("confinement", 1.0, "--confinement: expected at most 0.5, 0.5 / step_size. Received: confinement=1.0"),
     ("dtype_policy", "float16", "--dtype_policy: expected one of float32, mixed_bfloat16"),
@@ -90,6 +91,13 @@ def test_every_checked_setting_has_a_bad_value():
 def test_the_rings_have_no_spectrum():
     with pytest.raises(ConfigError, match=r"^--noise_spectrum: expected white, since the rings are no images"):
         TrainConfig(dataset="rings", noise_spectrum="data")
+
+
+def test_a_preconditioner_needs_the_fit_and_no_wall():
+    with pytest.raises(ConfigError, match=r"^--preconditioner: expected none without --noise_spectrum=data"):
+        TrainConfig(preconditioner="spectrum")
+    with pytest.raises(ConfigError, match=r"^--confinement: expected 0 with a preconditioner"):
+        TrainConfig(preconditioner="spectrum", noise_spectrum="data", confinement=0.02)
 
 
 def test_the_rings_have_no_pixels_to_confine():

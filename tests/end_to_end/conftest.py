@@ -21,6 +21,8 @@ def _make_run(folder, config):
         mean, factor = energy.noise_spectrum
         mean.assign(0.1 * tf.random.stateless_normal(mean.shape, [2, 0]))
         factor.assign(0.3 * factor)
+    if energy.preconditioner is not None:
+        energy.preconditioner.assign(1.5 * energy.preconditioner)
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(config.to_dict()))
     energy.save(folder / "model.keras")
@@ -29,9 +31,9 @@ def _make_run(folder, config):
 
 @pytest.fixture(scope="session")
 def image_run(tmp_path_factory):
-    """A finished run on images, trained under mixed_bfloat16, with all that an energy can have."""
-    settings = {"dtype_policy": "mixed_bfloat16", "energy_scale": 0.5, "temperature": 0.01, "confinement": 0.02}
-    config = TrainConfig(num_filters=4, noise_spectrum="data", **settings)
+    """A finished run on images, trained under mixed_bfloat16, with all that an energy can have but a wall."""
+    settings = {"dtype_policy": "mixed_bfloat16", "energy_scale": 0.5, "temperature": 0.01}
+    config = TrainConfig(num_filters=4, noise_spectrum="data", preconditioner="spectrum", **settings)
     return _make_run(tmp_path_factory.mktemp("runs") / "images", config)
 
 

@@ -39,6 +39,7 @@ KINDS = {
         num_filters=4,
         attention=False,
         noise_spectrum="data",
+        preconditioner="spectrum",
         step_size=1.0,
         data_noise=0.1,
         temperature=5e-5,

@@ -1,0 +1,52 @@
+"""Preconditioned Langevin steps for images: longer where images vary more.
+
+    x̂_{l+1} = x̂_l − ε P ∂E/∂x(x̂_l) + √(2 ε T) P^{1/2} ẑ_l,    ẑ_l ~ N(0, I)
+
+Drift and noise are scaled together, so the law of the continuous-time dynamics is p(x) ∝ exp(−E(x) / T) for every
+constant, positive definite P; P = I is Eq. 9. Here P is diagonal in the cosine transform but for the colours.
+"""
+
+import numpy as np
+import tensorflow as tf
+from scipy import fft
+
+__all__ = ["cosines", "precondition", "root_of_spectrum"]
+
+
+def cosines(size: int) -> tf.Tensor:
+    """The orthonormal DCT-II as a matrix, float32 [place, frequency]: x = cosines @ coefficients along an axis."""
+    return tf.constant(fft.idct(np.eye(size), axis=0, norm="ortho"), tf.float32)
+
+
+def root_of_spectrum(factor: np.ndarray) -> np.ndarray:
+    """P^{1/2} at every frequency, for P = (C / c)^{1/2}: C is the covariance of images, c its smallest eigenvalue.
+
+    A direction of variance v relaxes in about v / (ε P T) steps. Those are v / (ε T) for P = I, the same for all under
+    P = C / c, and as √(v c) under this one: half way, since an image by itself leaves less room than C has.
+
+    Args:
+      factor: [S, S, C, C], a square root A of the covariance A Aᵀ of the C channels at every frequency.
+
+    Returns:
+      float32 [S, S, C, C], symmetric: (C / c)^{1/4}, with eigenvalues of 1 and more.
+    """
+    values, vectors = np.linalg.eigh(factor.astype(np.float64) @ factor.swapaxes(-1, -2))
+    fourth_roots = (values / values.min()) ** 0.25
+    return ((vectors * fourth_roots[..., None, :]) @ vectors.swapaxes(-1, -2)).astype(np.float32)
+
+
+def precondition(root: tf.Tensor | tf.Variable, drift: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+    """P drift + P^{1/2} noise.
+
+    Args:
+      root: P^{1/2} at every frequency, [S, S, C, C], symmetric.
+      drift: [B, S, S, C].
+      noise: [B, S, S, C], N(0, v I).
+
+    Returns:
+      float32 [B, S, S, C].
+    """
+    matrix = cosines(root.shape[0])
+    coefficients = tf.einsum("yk,xl,byxi->bkli", matrix, matrix, drift)
+    coefficients = noise + tf.einsum("klij,bklj->bkli", root, coefficients)  # noise is white at frequencies as at pixels
+    return tf.einsum("yk,xl,bkli->byxi", matrix, matrix, tf.einsum("klij,bklj->bkli", root, coefficients))
