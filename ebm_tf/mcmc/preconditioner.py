@@ -48,5 +48,5 @@ def precondition(root: tf.Tensor | tf.Variable, drift: tf.Tensor, noise: tf.Tens
     """
     matrix = cosines(root.shape[0])
     coefficients = tf.einsum("yk,xl,byxi->bkli", matrix, matrix, drift)
-    coefficients = noise + tf.einsum("klij,bklj->bkli", root, coefficients)  # noise is white at frequencies as at pixels
+    coefficients = noise + tf.einsum("klij,bklj->bkli", root, coefficients)  # as white there
     return tf.einsum("yk,xl,bkli->byxi", matrix, matrix, tf.einsum("klij,bklj->bkli", root, coefficients))
