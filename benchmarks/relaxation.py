@@ -6,7 +6,9 @@ A Gaussian of the training images' mean and covariance, with data noise sigma, h
 Along a principal component of variance v a Langevin step is linear, so all is known without a network:
 
   d_noise    E of data less E of the ends of L steps from noise, under that energy: white noise, and noise with the
-             data's spectrum (--noise_spectrum=data). Eq. 7's difference of a model that is right.
+             data's spectrum (--noise_spectrum=data), the latter also with preconditioned steps
+             (--preconditioner=spectrum). Eq. 7's difference of a model that is right.
+  slowest    1 / (epsilon k) steps of the flattest direction, in which chains forget their start; preconditioned too.
   falling    directions that Eq. 6 with lambda makes curve downwards. Along each the curvature k rests where lambda
              (v - variance of ends from data) + (v - variance of ends from white noise) = 0. Where data vary more than
              noise does after L steps, k < 0 solves it, and chains leave along such a direction by a factor of e in
@@ -24,7 +26,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 TEMPERATURE = 5e-5
-SETTINGS = "0.03,1,100,25:0.03,1,500,25:0.1,10,100,10:0.1,10,100,25:0.1,10,100,50:0.1,10,100,500:0.1,10,500,25"
+SETTINGS = "0.03,1,100,25:0.03,1,500,25:0.05,2.5,200,25:0.1,10,100,10:0.1,10,100,25:0.1,10,100,50:0.1,10,100,500:0.1,10,500,25"
 
 
 def main() -> None:
@@ -33,37 +35,64 @@ def main() -> None:
     parser.add_argument("--settings", default=SETTINGS, help="sigma,epsilon,L,lambda, by colons")
     options = parser.parse_args()
     settings = [tuple(map(float, one.split(","))) for one in options.settings.split(":")]
-    covariance, starts = covariances(options.data_dir)
+    mean, factor, covariance = fit(options.data_dir)
+    starts = coloured_covariance(mean, factor)
     own, directions = np.linalg.eigh(covariance)
     own_starts = np.einsum("ai,ab,bi->i", directions, starts, directions, optimize=True)  # along the same directions
     few = f"{np.sum(own > 1)} above 1, {np.mean(own < 1e-3):.0%} below 0.001"
     print(f"variances of the {len(own)} principal components: largest {own[-1]:.0f}, {few}")
-    print("sigma epsilon     L lambda | d_noise: white  spectrum | falling  leave in (white noise)")
+    print("                           | d_noise, starts:              | slowest, steps    | white noise:")
+    print("sigma epsilon     L lambda |   white  spectrum  and with P |   plain    with P | falling  leave in")
     for sigma, step_size, num_steps, cd_weight in settings:
         variances = own + sigma**2
         white = energy_difference(variances, np.ones_like(variances), step_size, num_steps)
         coloured = energy_difference(variances, own_starts + sigma**2, step_size, num_steps)
+        widths, width_starts = preconditioned(mean, factor, covariance, starts, sigma)
+        faster = energy_difference(widths, width_starts, step_size, num_steps)
+        slowest, slowest_with = (v.max() / (step_size * TEMPERATURE) for v in (variances, widths))
         rates = resting_curvatures(variances, step_size, num_steps, cd_weight)
         falling = int(np.sum(rates < 0))
         leave = f"{-1 / (step_size * rates.min()):.0f} steps" if falling else "-"
-        values = f"{sigma:5g} {step_size:7g} {num_steps:5g} {cd_weight:6g} | {white:14.4f} {coloured:9.4f}"
-        print(f"{values} | {falling:7d}  {leave}")
+        values = f"{sigma:5g} {step_size:7g} {num_steps:5g} {cd_weight:6g} | {white:7.4f} {coloured:9.4f} {faster:11.4f}"
+        print(f"{values} | {slowest:7.0f} {slowest_with:9.0f} | {falling:7d}  {leave}")
 
 
-def covariances(data_dir):
-    """Covariance [P, P] of the training images' P pixels, and that of starts with their spectrum; no data noise."""
+def fit(data_dir):
+    """Mean and spectrum of the training images, see data.noise_spectrum, and the covariance [P, P] of their P pixels."""
     from ebm_tf import data
     from ebm_tf.config import TrainConfig
     from ebm_tf.data import images
-    from ebm_tf.mcmc.chain_init import coloured
 
     config = TrainConfig(data_dir=data_dir)
     x = images.load(config.dataset, config.train_split, data_dir, config.image_size) / 127.5 - 1
     mean, factor = data.noise_spectrum(config)
     x = (x - mean).reshape(len(x), -1)
-    units = np.eye(mean.size, dtype=np.float32).reshape(-1, *mean.shape)
-    root = coloured(units, (0 * mean, factor)).numpy().reshape(len(units), -1)  # a row per coefficient
-    return x.T @ x / len(x), root.T @ root
+    return mean, factor, x.T @ x / len(x)
+
+
+def coloured_covariance(mean, factor):
+    """Covariance [P, P] of starts with the spectrum."""
+    from ebm_tf.mcmc.chain_init import coloured
+
+    root = coloured(_units(mean), (0 * mean, factor)).numpy().reshape(mean.size, -1)  # a row per coefficient
+    return root.T @ root
+
+
+def preconditioned(mean, factor, covariance, starts, sigma):
+    """Variances of data with noise, and of starts, along directions in which preconditioned steps are plain ones."""
+    from ebm_tf.mcmc.preconditioner import precondition, root_of_spectrum
+
+    noisy = factor @ factor.swapaxes(-1, -2) + sigma**2 * np.eye(3)
+    units = _units(mean)
+    root = precondition(root_of_spectrum(np.linalg.cholesky(noisy)), 0 * units, units).numpy().reshape(mean.size, -1).T
+    inverse, white = np.linalg.inv(root.astype(np.float64)), sigma**2 * np.eye(mean.size)
+    own, directions = np.linalg.eigh(inverse @ (covariance + white) @ inverse.T)
+    back = directions.T @ inverse
+    return own, np.einsum("ia,ab,ib->i", back, starts + white, back, optimize=True)
+
+
+def _units(mean):
+    return np.eye(mean.size, dtype=np.float32).reshape(-1, *mean.shape)
 
 
 def variance_after(v_start, curvature, step_size, num_steps):

@@ -237,7 +237,6 @@ class TrainConfig:
             self._require("batch_size", self.batch_size <= self.bank_size, f"at most bank_size = {self.bank_size}")
         if self.preconditioner != "none":
             self._require("preconditioner", self.noise_spectrum == "data", "none without --noise_spectrum=data")
-            self._require("confinement", self.confinement == 0, "0 with a preconditioner, whose steps overshoot a wall")
         if self.dataset == "rings":
             self._require("confinement", self.confinement == 0, "0, since the rings have no pixels")
             self._require("noise_spectrum", self.noise_spectrum == "white", "white, since the rings are no images")

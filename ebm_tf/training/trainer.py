@@ -4,10 +4,11 @@ import functools
 from collections.abc import Callable
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from ebm_tf import data
-from ebm_tf.config import Scheme, TrainConfig
+from ebm_tf.config import ConfigError, Scheme, TrainConfig
 from ebm_tf.energies import build_energy
 from ebm_tf.mcmc import chain_init
 from ebm_tf.mcmc.langevin import compile_chain
@@ -82,11 +83,7 @@ class Trainer(keras.Model):
             own = tf.VariableSynchronization.ON_READ
             self._energies = tf.Variable(zeros, False, name="energies", synchronization=own, aggregation=first)
         if self.energy.noise_spectrum:
-            mean, factor = data.noise_spectrum(config)
-            for weight, value in zip(self.energy.noise_spectrum, (mean, factor), strict=True):
-                weight.assign(value)
-            if self.energy.preconditioner is not None:
-                self.energy.preconditioner.assign(root_of_spectrum(factor))
+            self._fit_spectrum()
         self.bank = self._build_bank() if config.scheme.has_bank else None
         self.built = True
         compiled = functools.partial(tf.function, jit_compile=use_xla(config), autograph=False)
@@ -98,6 +95,21 @@ class Trainer(keras.Model):
         self.count_not_finite = compiled(_count_not_finite)
         self.num_not_finite = 0
         self.chain_fn = energy_chain_fn(self.energy, config)
+
+    def _fit_spectrum(self) -> None:
+        """What the training images say of where chains start and how far their steps go."""
+        fitted = data.noise_spectrum(self.config)
+        for weight, value in zip(self.energy.noise_spectrum, fitted, strict=True):
+            weight.assign(value)
+        if self.energy.preconditioner is None:
+            return
+        root = root_of_spectrum(fitted[1])
+        # Along the widest direction a step turns back a distance beyond the wall by as many times more as it is longer.
+        stiffest = 0.5 / (self.config.step_size * np.linalg.norm(root, 2, axis=(-2, -1)).max() ** 2)
+        if self.config.confinement > stiffest:
+            expected = f"at most {stiffest:.2g}, 0.5 / (step_size P) with the widest direction's P"
+            raise ConfigError(f"--confinement: expected {expected}. Received: confinement={self.config.confinement}")
+        self.energy.preconditioner.assign(root)
 
     def compile(self) -> None:
         """Keras' compile, with the optimizer that config names."""

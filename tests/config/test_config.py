@@ -93,11 +93,9 @@ def test_the_rings_have_no_spectrum():
         TrainConfig(dataset="rings", noise_spectrum="data")
 
 
-def test_a_preconditioner_needs_the_fit_and_no_wall():
+def test_a_preconditioner_needs_the_fit():
     with pytest.raises(ConfigError, match=r"^--preconditioner: expected none without --noise_spectrum=data"):
         TrainConfig(preconditioner="spectrum")
-    with pytest.raises(ConfigError, match=r"^--confinement: expected 0 with a preconditioner"):
-        TrainConfig(preconditioner="spectrum", noise_spectrum="data", confinement=0.02)
 
 
 def test_the_rings_have_no_pixels_to_confine():
