@@ -26,7 +26,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 TEMPERATURE = 5e-5
-SETTINGS = "0.03,1,100,25:0.03,1,500,25:0.05,2.5,200,25:0.1,10,100,10:0.1,10,100,25:0.1,10,100,50:0.1,10,100,500:0.1,10,500,25"
+SETTINGS = (
+    "0.03,1,100,25:0.03,1,500,25:0.05,2.5,200,25:0.1,10,100,10:0.1,10,100,25:0.1,10,100,50:0.1,10,100,500:0.1,10,500,25"
+)
 
 
 def main() -> None:
@@ -53,12 +55,14 @@ def main() -> None:
         rates = resting_curvatures(variances, step_size, num_steps, cd_weight)
         falling = int(np.sum(rates < 0))
         leave = f"{-1 / (step_size * rates.min()):.0f} steps" if falling else "-"
-        values = f"{sigma:5g} {step_size:7g} {num_steps:5g} {cd_weight:6g} | {white:7.4f} {coloured:9.4f} {faster:11.4f}"
+        values = (
+            f"{sigma:5g} {step_size:7g} {num_steps:5g} {cd_weight:6g} | {white:7.4f} {coloured:9.4f} {faster:11.4f}"
+        )
         print(f"{values} | {slowest:7.0f} {slowest_with:9.0f} | {falling:7d}  {leave}")
 
 
 def fit(data_dir):
-    """Mean and spectrum of the training images, see data.noise_spectrum, and the covariance [P, P] of their P pixels."""
+    """Mean and spectrum of the training images by data.noise_spectrum, and the covariance [P, P] of their pixels."""
     from ebm_tf import data
     from ebm_tf.config import TrainConfig
     from ebm_tf.data import images
