@@ -140,6 +140,12 @@ class TrainConfig:
         "--noise_spectrum=data.",
         choices=("none", "spectrum"),
     )
+    reference: str = _setting(
+        "none",
+        "What the network's output is added to: none, as in the paper; or gaussian, the energy of the fit of "
+        "--noise_spectrum=data, which the network then tilts.",
+        choices=("none", "gaussian"),
+    )
     bank_size: int = _setting(60_000, "Chains kept by the persistent schemes.", "Sec. 3")
     refresh_prob: float = _setting(0.05, "Share restarted from noise, persistent_refresh only.", "Sec. 3")
     refresh_unit: str = _setting(
@@ -237,6 +243,8 @@ class TrainConfig:
             self._require("batch_size", self.batch_size <= self.bank_size, f"at most bank_size = {self.bank_size}")
         if self.preconditioner != "none":
             self._require("preconditioner", self.noise_spectrum == "data", "none without --noise_spectrum=data")
+        if self.reference != "none":
+            self._require("reference", self.noise_spectrum == "data", "none without --noise_spectrum=data")
         if self.dataset == "rings":
             self._require("confinement", self.confinement == 0, "0, since the rings have no pixels")
             self._require("noise_spectrum", self.noise_spectrum == "white", "white, since the rings are no images")

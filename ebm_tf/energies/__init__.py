@@ -21,6 +21,7 @@ def build_energy(config: TrainConfig) -> EnergyModel:
         size = config.num_filters, config.attention, config.image_size
         bound = 1 + 3 * config.data_noise  # the wall spares all but 0.1 % of the noise on a white or a black pixel
         kept = config.noise_spectrum == "data", config.preconditioner == "spectrum"
-        return ImageNet(*size, config.energy_scale, config.confinement, bound, *kept)
+        reference = config.temperature if config.reference == "gaussian" else 0.0
+        return ImageNet(*size, config.energy_scale, config.confinement, bound, reference, *kept)
     finally:
         keras.config.set_dtype_policy(previous)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
+from ebm_tf.cosines import cosine_transform
 from ebm_tf.energies import image_energy
 from ebm_tf.energies.attention import NonLocalBlock
 from ebm_tf.energies.base import EnergyModel
@@ -29,6 +30,9 @@ class ImageNet(EnergyModel):
         wall at b: exp(-E/T) falls off behind it like a Gaussian of standard deviation sqrt(T / (2 c)). 0, as in the
         paper: none.
       bound: b >= 1, as far out as noisy data reach.
+      reference: t >= 0. t / 2 times the squared Mahalanobis distance of x from the law of `noise_spectrum` is added to
+        the energy: with t = T the network tilts that Gaussian, as it does N(0, s² I) in Xie et al. (2016). 0, as in
+        the paper: none.
       has_noise_spectrum: whether two weights that do not train hold `noise_spectrum`: N(0, I) until they are assigned.
       has_preconditioner: whether one holds `preconditioner`: I until it is assigned.
 
@@ -43,6 +47,7 @@ class ImageNet(EnergyModel):
         energy_scale: float = 1.0,
         confinement: float = 0.0,
         bound: float = 1.0,
+        reference: float = 0.0,
         has_noise_spectrum: bool = False,
         has_preconditioner: bool = False,
         **kwargs,
@@ -51,7 +56,7 @@ class ImageNet(EnergyModel):
         if image_size < 32 or image_size % 16:
             raise ValueError(f"expected an image_size that is a multiple of 16, 32 or more. Received: {image_size}")
         self.num_filters, self.attention, self.image_size = num_filters, attention, image_size
-        self.confinement, self.bound = confinement, bound
+        self.confinement, self.bound, self.reference = confinement, bound, reference
         self.event_shape = (image_size, image_size, 3)
         dtype = {"dtype": self.dtype_policy}  # of the layers too, so that a model loaded from a file keeps it
         first = keras.layers.Conv2D(num_filters, 3, padding="same", **dtype)
@@ -64,7 +69,7 @@ class ImageNet(EnergyModel):
         layers += [keras.layers.Conv2D(1, image_size // 8, **dtype), keras.layers.Flatten(**dtype)]
         self.network = keras.Sequential(layers, name="network")
         self.has_noise_spectrum, self.has_preconditioner = has_noise_spectrum, has_preconditioner
-        settings = {"dtype": "float32", "trainable": False}
+        settings = {"dtype": "float32", "trainable": False, "autocast": False}
         matrices = {"shape": (*self.event_shape, 3), "initializer": _identities, **settings}
         if has_noise_spectrum:
             mean = self.add_weight(shape=self.event_shape, initializer="zeros", name="noise_mean", **settings)
@@ -75,7 +80,11 @@ class ImageNet(EnergyModel):
 
     def prepare(self):
         # On a CPU the layers themselves are faster.
-        return self.prepare_for_gpu() if tf.config.list_physical_devices("GPU") else super().prepare()
+        energy = self.prepare_for_gpu() if tf.config.list_physical_devices("GPU") else super().prepare()
+        if not (self.reference and self.noise_spectrum):
+            return energy
+        distance = mahalanobis(*self.noise_spectrum)
+        return lambda x: energy(x) + 0.5 * self.reference * distance(x)
 
     def prepare_for_gpu(self) -> Callable[[tf.Tensor], tf.Tensor]:
         """As prepare, by image_energy.py."""
@@ -94,12 +103,23 @@ class ImageNet(EnergyModel):
 
     def get_config(self):
         size = "num_filters", "attention", "image_size"
-        names = *size, "confinement", "bound", "has_noise_spectrum", "has_preconditioner"
+        names = *size, "confinement", "bound", "reference", "has_noise_spectrum", "has_preconditioner"
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
+def mahalanobis(mean: tf.Tensor, factor: tf.Tensor) -> Callable[[tf.Tensor], tf.Tensor]:
+    """x [B, S, S, C] -> [B], its squared Mahalanobis distance from the Gaussian of chain_init.coloured."""
+    inverse = tf.linalg.triangular_solve(tf.convert_to_tensor(factor), _identities(factor.shape))
+
+    def distance(x):
+        white = tf.einsum("klij,bklj->bkli", inverse, cosine_transform(tf.cast(x, tf.float32) - mean))
+        return tf.reduce_sum(tf.square(white), axis=[1, 2, 3])
+
+    return distance
+
+
 def _identities(shape, dtype=None):
-    return tf.eye(shape[-1], batch_shape=shape[:-2], dtype=dtype)
+    return tf.eye(shape[-1], batch_shape=shape[:-2], dtype=dtype or tf.float32)
 
 
 def _activation(**kwargs) -> keras.layers.Layer:

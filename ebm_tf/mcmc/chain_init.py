@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from ebm_tf.mcmc.preconditioner import cosines
+from ebm_tf.cosines import inverse_cosine_transform
 
 __all__ = ["Spectrum", "coloured", "noise", "refresh"]
 
@@ -43,9 +43,8 @@ def coloured(white: tf.Tensor, spectrum: Spectrum) -> tf.Tensor:
       float32 [B, S, S, C].
     """
     mean, factor = spectrum
-    matrix = cosines(mean.shape[0])
-    coefficients = tf.einsum("klij,bklj->bkli", factor, white)
-    return mean + tf.einsum("yk,xl,bkli->byxi", matrix, matrix, coefficients)
+    white = tf.ensure_shape(white, [None, *mean.shape])
+    return mean + inverse_cosine_transform(tf.einsum("klij,bklj->bkli", factor, white))
 
 
 def refresh(

@@ -8,14 +8,10 @@ constant, positive definite P; P = I is Eq. 9. Here P is diagonal in the cosine 
 
 import numpy as np
 import tensorflow as tf
-from scipy import fft
 
-__all__ = ["cosines", "precondition", "root_of_spectrum"]
+from ebm_tf.cosines import cosine_transform, inverse_cosine_transform
 
-
-def cosines(size: int) -> tf.Tensor:
-    """The orthonormal DCT-II as a matrix, float32 [place, frequency]: x = cosines @ coefficients along an axis."""
-    return tf.constant(fft.idct(np.eye(size), axis=0, norm="ortho"), tf.float32)
+__all__ = ["precondition", "root_of_spectrum"]
 
 
 def root_of_spectrum(factor: np.ndarray) -> np.ndarray:
@@ -46,7 +42,6 @@ def precondition(root: tf.Tensor | tf.Variable, drift: tf.Tensor, noise: tf.Tens
     Returns:
       float32 [B, S, S, C].
     """
-    matrix = cosines(root.shape[0])
-    coefficients = tf.einsum("yk,xl,byxi->bkli", matrix, matrix, drift)
-    coefficients = noise + tf.einsum("klij,bklj->bkli", root, coefficients)  # as white there
-    return tf.einsum("yk,xl,bkli->byxi", matrix, matrix, tf.einsum("klij,bklj->bkli", root, coefficients))
+    drift = tf.ensure_shape(drift, [None, *root.shape[:-1]])
+    coefficients = noise + tf.einsum("klij,bklj->bkli", root, cosine_transform(drift))  # the noise is as white there
+    return inverse_cosine_transform(tf.einsum("klij,bklj->bkli", root, coefficients))

@@ -31,6 +31,7 @@ FIXED_ON_RESUME = (
     "confinement",
     "noise_spectrum",
     "preconditioner",
+    "reference",
     "dtype_policy",
     "scheme",
     "bank_size",

@@ -98,12 +98,13 @@ class Trainer(keras.Model):
 
     def _fit_spectrum(self) -> None:
         """What the training images say of where chains start and how far their steps go."""
-        fitted = data.noise_spectrum(self.config)
-        for weight, value in zip(self.energy.noise_spectrum, fitted, strict=True):
+        assert self.energy.noise_spectrum
+        mean, factor = data.noise_spectrum(self.config)
+        for weight, value in zip(self.energy.noise_spectrum, (mean, factor), strict=True):
             weight.assign(value)
         if self.energy.preconditioner is None:
             return
-        root = root_of_spectrum(fitted[1])
+        root = root_of_spectrum(factor)
         # Along the widest direction a step turns back a distance beyond the wall by as many times more as it is longer.
         stiffest = 0.5 / (self.config.step_size * np.linalg.norm(root, 2, axis=(-2, -1)).max() ** 2)
         if self.config.confinement > stiffest:

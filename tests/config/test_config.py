@@ -35,6 +35,7 @@ BAD_VALUES = [
     ("energy_scale", 0.0, "--energy_scale: expected a finite number above 0"),
     ("noise_spectrum", "pink", "--noise_spectrum: expected one of white, data"),
     ("preconditioner", "adam", "--preconditioner: expected one of none, spectrum"),
+    ("reference", "flat", "--reference: expected one of none, gaussian"),
     ("confinement", -1.0, "--confinement: expected a finite number, 0 or more"),
     ("confinement", 1.0, "--confinement: expected at most 0.5, 0.5 / step_size. Received: confinement=1.0"),
     ("dtype_policy", "float16", "--dtype_policy: expected one of float32, mixed_bfloat16"),
@@ -96,6 +97,11 @@ def test_the_rings_have_no_spectrum():
 def test_a_preconditioner_needs_the_fit():
     with pytest.raises(ConfigError, match=r"^--preconditioner: expected none without --noise_spectrum=data"):
         TrainConfig(preconditioner="spectrum")
+
+
+def test_a_reference_needs_the_fit():
+    with pytest.raises(ConfigError, match=r"^--reference: expected none without --noise_spectrum=data"):
+        TrainConfig(reference="gaussian")
 
 
 def test_the_rings_have_no_pixels_to_confine():

@@ -9,7 +9,7 @@ from scipy import fft, stats
 from ebm_tf import data
 from ebm_tf.config import TrainConfig
 from ebm_tf.data import images
-from ebm_tf.energies import build_energy
+from ebm_tf.energies import ImageNet, build_energy
 from ebm_tf.mcmc import chain_init
 from ebm_tf.mcmc.sample_bank import SampleBank
 from ebm_tf.training.trainer import Trainer
@@ -115,3 +115,28 @@ def test_trainer_starts_chains_by_the_fit_and_the_file_keeps_it(drawn_images, tm
 def test_white_noise_keeps_no_weights():
     energy = build_energy(TrainConfig(num_filters=4))
     assert energy.noise_spectrum is None and not energy.non_trainable_variables
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_reference_adds_half_t_times_the_squared_mahalanobis_distance(spectrum, policy, tmp_path):
+    """Energy and gradient, against SciPy's transform and solver in float64, and from the model's file."""
+    plain, tilted = (ImageNet(num_filters=4, reference=t, has_noise_spectrum=True, dtype=policy) for t in (0.0, 0.01))
+    tilted.network.set_weights(plain.network.get_weights())
+    for weight, value in zip(tilted.noise_spectrum, spectrum, strict=True):
+        weight.assign(value)
+    x = tf.random.stateless_normal((3, SIZE, SIZE, 3), SEED)
+    (energy, grad), (energy_plain, grad_plain) = tilted.energy_and_grad(x), plain.energy_and_grad(x)
+    white = white_coefficients(x, spectrum)
+    np.testing.assert_allclose(energy - energy_plain, 0.005 * np.sum(white**2, axis=(1, 2, 3)), rtol=1e-4)
+    back = np.linalg.solve(spectrum[1].swapaxes(-1, -2)[None].astype(np.float64), white[..., None])[..., 0]
+    expected = 0.01 * fft.idctn(back, axes=(1, 2), norm="ortho")
+    np.testing.assert_allclose(grad - grad_plain, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+    tilted.save(tmp_path / "model.keras")
+    np.testing.assert_array_equal(keras.models.load_model(tmp_path / "model.keras")(x), tilted(x))
+
+
+def test_reference_of_a_run_is_its_temperatures():
+    """So that without a network exp(-E/T) is the Gaussian."""
+    config = TrainConfig(num_filters=4, noise_spectrum="data", reference="gaussian", temperature=0.3)
+    assert build_energy(config).reference == 0.3
+    assert build_energy(TrainConfig(num_filters=4)).reference == 0.0
