@@ -31,8 +31,8 @@ class ImageNet(EnergyModel):
         paper: none.
       bound: b >= 1, as far out as noisy data reach.
       reference: t >= 0. t / 2 times the squared Mahalanobis distance of x from the law of `noise_spectrum` is added to
-        the energy: with t = T the network tilts that Gaussian, as it does N(0, s² I) in Xie et al. (2016). 0, as in
-        the paper: none.
+        the energy, and the network sees x clipped to [-b, b]: with t = T it tilts that Gaussian, as it does N(0, s² I)
+        in Xie et al. (2016), and beyond the bound the Gaussian is alone. 0, as in the paper: none.
       has_noise_spectrum: whether two weights that do not train hold `noise_spectrum`: N(0, I) until they are assigned.
       has_preconditioner: whether one holds `preconditioner`: I until it is assigned.
 
@@ -84,7 +84,8 @@ class ImageNet(EnergyModel):
         if not (self.reference and self.noise_spectrum):
             return energy
         distance = mahalanobis(*self.noise_spectrum)
-        return lambda x: energy(x) + 0.5 * self.reference * distance(x)
+        bound = self.bound
+        return lambda x: energy(tf.clip_by_value(x, -bound, bound)) + 0.5 * self.reference * distance(x)
 
     def prepare_for_gpu(self) -> Callable[[tf.Tensor], tf.Tensor]:
         """As prepare, by image_energy.py."""

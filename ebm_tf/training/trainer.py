@@ -4,11 +4,10 @@ import functools
 from collections.abc import Callable
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from ebm_tf import data
-from ebm_tf.config import ConfigError, Scheme, TrainConfig
+from ebm_tf.config import Scheme, TrainConfig
 from ebm_tf.energies import build_energy
 from ebm_tf.mcmc import chain_init
 from ebm_tf.mcmc.langevin import compile_chain
@@ -102,15 +101,8 @@ class Trainer(keras.Model):
         mean, factor = data.noise_spectrum(self.config)
         for weight, value in zip(self.energy.noise_spectrum, (mean, factor), strict=True):
             weight.assign(value)
-        if self.energy.preconditioner is None:
-            return
-        root = root_of_spectrum(factor)
-        # Along the widest direction a step turns back a distance beyond the wall by as many times more as it is longer.
-        stiffest = 0.5 / (self.config.step_size * np.linalg.norm(root, 2, axis=(-2, -1)).max() ** 2)
-        if self.config.confinement > stiffest:
-            expected = f"at most {stiffest:.2g}, 0.5 / (step_size P) with the widest direction's P"
-            raise ConfigError(f"--confinement: expected {expected}. Received: confinement={self.config.confinement}")
-        self.energy.preconditioner.assign(root)
+        if self.energy.preconditioner is not None:
+            self.energy.preconditioner.assign(root_of_spectrum(factor))
 
     def compile(self) -> None:
         """Keras' compile, with the optimizer that config names."""
@@ -189,11 +181,19 @@ class Trainer(keras.Model):
 
     def _one_step_update(self, x, x_inits, weights, step_size, seed):
         energy, theta = self.energy, self.energy.trainable_variables
-        steps, temperature = tf.constant(self.config.num_steps), tf.constant(self.config.temperature)
+        steps, temperature = self._num_steps(), tf.constant(self.config.temperature)
         settings = steps, step_size, temperature, seed, energy.preconditioner
         result = one_step_update(energy, theta, x, x_inits, weights, *settings)
         # The chains' own energies are not logged; what is not returned is not computed.
         return result._replace(info=result.info._replace(energy_init=None, energy_final=None))
+
+    def _num_steps(self):
+        """L of this update, int32 []: constant, or growing from num_steps_start to num_steps by one factor an update."""
+        first, last = self.config.num_steps_start, self.config.num_steps
+        if first is None:
+            return tf.constant(last)
+        done = tf.cast(self.update_count, tf.float32) / max(self.config.train_steps - 1, 1)
+        return tf.cast(tf.round(first * (last / first) ** tf.minimum(done, 1.0)), tf.int32)
 
     def _apply_gradient(self, gradient):
         """The optimizer's step, and update_count, on one device."""

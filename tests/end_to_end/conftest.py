@@ -31,9 +31,10 @@ def _make_run(folder, config):
 
 @pytest.fixture(scope="session")
 def image_run(tmp_path_factory):
-    """A finished run on images, trained under mixed_bfloat16, with all that an energy can have."""
-    settings = {"dtype_policy": "mixed_bfloat16", "energy_scale": 0.5, "temperature": 0.01, "confinement": 0.02}
-    config = TrainConfig(num_filters=4, noise_spectrum="data", preconditioner="spectrum", **settings)
+    """A finished run on images, trained under mixed_bfloat16, with all that an energy can have but a wall."""
+    settings = {"dtype_policy": "mixed_bfloat16", "energy_scale": 0.5, "temperature": 0.01}
+    spectrum = {"noise_spectrum": "data", "preconditioner": "spectrum", "reference": "gaussian"}
+    config = TrainConfig(num_filters=4, **spectrum, **settings)
     return _make_run(tmp_path_factory.mktemp("runs") / "images", config)
 
 

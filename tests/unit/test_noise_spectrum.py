@@ -121,6 +121,7 @@ def test_white_noise_keeps_no_weights():
 def test_reference_adds_half_t_times_the_squared_mahalanobis_distance(spectrum, policy, tmp_path):
     """Energy and gradient, against SciPy's transform and solver in float64, and from the model's file."""
     plain, tilted = (ImageNet(num_filters=4, reference=t, has_noise_spectrum=True, dtype=policy) for t in (0.0, 0.01))
+    plain.bound = tilted.bound = 10.0
     tilted.network.set_weights(plain.network.get_weights())
     for weight, value in zip(tilted.noise_spectrum, spectrum, strict=True):
         weight.assign(value)
@@ -140,3 +141,14 @@ def test_reference_of_a_run_is_its_temperatures():
     config = TrainConfig(num_filters=4, noise_spectrum="data", reference="gaussian", temperature=0.3)
     assert build_energy(config).reference == 0.3
     assert build_energy(TrainConfig(num_filters=4)).reference == 0.0
+
+
+def test_beyond_the_bound_the_reference_is_alone(spectrum):
+    model = ImageNet(num_filters=4, reference=0.01, bound=1.15, has_noise_spectrum=True)
+    for weight, value in zip(model.noise_spectrum, spectrum, strict=True):
+        weight.assign(value)
+    x = tf.random.stateless_uniform((2, SIZE, SIZE, 3), SEED, 1.2, 3.0)
+    white = white_coefficients(x, spectrum)
+    network = model(x) - 0.005 * np.sum(white**2, axis=(1, 2, 3))
+    edge = model.network(tf.fill(x.shape, 1.15))[:, 0]
+    np.testing.assert_allclose(network, edge, atol=1e-4 * 0.005 * np.sum(white**2, axis=(1, 2, 3)).max())

@@ -7,7 +7,7 @@ import tensorflow as tf
 from scipy import fft, stats
 
 from ebm_tf import data
-from ebm_tf.config import ConfigError, TrainConfig
+from ebm_tf.config import TrainConfig
 from ebm_tf.data import images
 from ebm_tf.energies import build_energy
 from ebm_tf.mcmc.langevin import compile_chain, langevin_chain
@@ -136,16 +136,3 @@ def test_trainer_fits_it_and_the_file_keeps_it(monkeypatch, tmp_path):
 def test_none_keeps_no_weight():
     energy = build_energy(TrainConfig(num_filters=4, noise_spectrum="data"))
     assert energy.preconditioner is None and len(energy.non_trainable_variables) == 2
-
-
-def test_a_wall_that_steps_overshoot_is_refused(monkeypatch):
-    """The widest direction's step is longest; a wall as stiff as it can turn back is taken."""
-    rng = np.random.default_rng(66)
-    smooth = rng.normal(size=(200, 2, 2, 3)).repeat(16, axis=1).repeat(16, axis=2)
-    monkeypatch.setattr(images, "load", lambda *args: images.to_uint8(0.3 * smooth))
-    settings = {"num_filters": 4, "noise_spectrum": "data", "preconditioner": "spectrum", "data_noise": 0.1}
-    root = root_of_spectrum(data.noise_spectrum(TrainConfig(**settings))[1])
-    stiffest = 0.5 / np.linalg.eigvalsh(root).max() ** 2
-    Trainer(TrainConfig(**settings, confinement=0.99 * stiffest))
-    with pytest.raises(ConfigError, match=rf"^--confinement: expected at most {stiffest:.2g}, 0.5 / \(step_size P\)"):
-        Trainer(TrainConfig(**settings, confinement=1.01 * stiffest))
