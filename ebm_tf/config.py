@@ -327,6 +327,7 @@ _JSON_TYPES: dict[Any, tuple[type, ...]] = {
     str | None: (str, type(None)),
     bool: (bool,),
     int: (int,),
+    int | None: (int, type(None)),
     float: (int, float),
     float | None: (int, float, type(None)),
 }

@@ -188,7 +188,7 @@ class Trainer(keras.Model):
         return result._replace(info=result.info._replace(energy_init=None, energy_final=None))
 
     def _num_steps(self):
-        """L of this update, int32 []: constant, or growing from num_steps_start to num_steps by one factor an update."""
+        """L of this update, int32 []: constant, or grown from num_steps_start to num_steps by one factor an update."""
         first, last = self.config.num_steps_start, self.config.num_steps
         if first is None:
             return tf.constant(last)
