@@ -117,9 +117,6 @@ class TrainConfig:
     scheme: Scheme = _setting(Scheme.HYBRID, "Where chains start.", "Sec. 3", choices=tuple(s.value for s in Scheme))
     cd_weight: float | None = _setting(None, "lambda of Eq. 6, hybrid only. None: 25.", "Eq. 6, Sec. 3")
     num_steps: int = _setting(500, "L: Langevin steps per update.", "Sec. 3")
-    num_steps_start: int | None = _setting(
-        None, "L of the first update, from which L grows to num_steps by one factor an update. None: num_steps."
-    )
     step_size: float = _setting(1.0, "epsilon; the largest step under the adaptive rule.", "Eq. 9", unit="x^2/energy")
     step_ratio: float = _setting(
         1.0, "Steps of the rings' three wide coordinates over those of the seven narrow ones. 1: Eq. 9 as printed."
@@ -239,9 +236,6 @@ class TrainConfig:
         self._require("seed", 0 <= self.seed < 2**31, "a whole number in [0, 2^31)")
         self._require("refresh_prob", 0 <= self.refresh_prob <= 1, "a probability in [0, 1]")
         self._require("ema_momentum", 0 <= self.ema_momentum < 1, "a number in [0, 1)")
-        if self.num_steps_start is not None:
-            expected = f"a whole number from 1 to num_steps = {self.num_steps}"
-            self._require("num_steps_start", 1 <= self.num_steps_start <= self.num_steps, expected)
         if self.cd_weight is not None:
             self._require("cd_weight", self.scheme is Scheme.HYBRID, f"None, since scheme {self.scheme} has no lambda")
             self._require("cd_weight", 0 <= self.cd_weight < math.inf, "a finite number, 0 or more")
@@ -327,7 +321,6 @@ _JSON_TYPES: dict[Any, tuple[type, ...]] = {
     str | None: (str, type(None)),
     bool: (bool,),
     int: (int,),
-    int | None: (int, type(None)),
     float: (int, float),
     float | None: (int, float, type(None)),
 }

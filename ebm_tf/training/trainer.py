@@ -181,19 +181,11 @@ class Trainer(keras.Model):
 
     def _one_step_update(self, x, x_inits, weights, step_size, seed):
         energy, theta = self.energy, self.energy.trainable_variables
-        steps, temperature = self._num_steps(), tf.constant(self.config.temperature)
+        steps, temperature = tf.constant(self.config.num_steps), tf.constant(self.config.temperature)
         settings = steps, step_size, temperature, seed, energy.preconditioner
         result = one_step_update(energy, theta, x, x_inits, weights, *settings)
         # The chains' own energies are not logged; what is not returned is not computed.
         return result._replace(info=result.info._replace(energy_init=None, energy_final=None))
-
-    def _num_steps(self):
-        """L of this update, int32 []: constant, or grown from num_steps_start to num_steps by one factor an update."""
-        first, last = self.config.num_steps_start, self.config.num_steps
-        if first is None:
-            return tf.constant(last)
-        done = tf.cast(self.update_count, tf.float32) / max(self.config.train_steps - 1, 1)
-        return tf.cast(tf.round(first * (last / first) ** tf.minimum(done, 1.0)), tf.int32)
 
     def _apply_gradient(self, gradient):
         """The optimizer's step, and update_count, on one device."""

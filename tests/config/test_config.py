@@ -42,7 +42,6 @@ BAD_VALUES = [
     ("scheme", "pcd", "--scheme: expected one of data, noise, persistent, persistent_refresh, hybrid (Sec. 3)"),
     ("cd_weight", -1.0, "--cd_weight: expected a finite number, 0 or more (Eq. 6, Sec. 3)"),
     ("num_steps", 0, "--num_steps: expected a whole number, 1 or more"),
-    ("num_steps_start", 501, "--num_steps_start: expected a whole number from 1 to num_steps = 500"),
     ("step_size", float("nan"), "--step_size: expected a finite number above 0 (Eq. 9). Received: step_size=nan"),
     ("step_ratio", -36.0, "--step_ratio: expected a finite number above 0"),
     ("temperature", -5e-5, "--temperature: expected a finite number, 0 or more (Eq. 9, Sec. 3)"),
