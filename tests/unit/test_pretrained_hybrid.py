@@ -1,4 +1,4 @@
-"""pretrained/cifar_hybrid.keras: its energies stay what they are, and the commands take it."""
+"""The energies in pretrained/: they stay what they are, and the commands take them."""
 
 import hashlib
 import os
@@ -14,32 +14,40 @@ from ebm_tf.evaluation.precision import with_policy
 from ebm_tf.evaluation.runs import load_model
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-FILE = ROOT / "pretrained" / "cifar_hybrid.keras"
+FILES = [ROOT / "pretrained" / f"{name}.keras" for name in ("cifar_hybrid", "cifar_hybrid_preconditioned")]
 DATA = pathlib.Path(os.environ.get("EBM_TF_DATA", ROOT.parent / "shared" / "tfds"))
 
 # Of the first ten test images, in float32.
-ENERGIES = [
-    *(-0.011656, -0.016360, 0.009170, -0.017890, -0.007090),
-    *(0.010614, 0.009997, -0.024392, -0.010369, 0.000339),
-]
+ENERGIES = {
+    "cifar_hybrid": [
+        *(-0.011656, -0.016360, 0.009170, -0.017890, -0.007090),
+        *(0.010614, 0.009997, -0.024392, -0.010369, 0.000339),
+    ],
+    "cifar_hybrid_preconditioned": [
+        *(-0.004820, -0.027099, 0.013553, -0.029000, -0.006244),
+        *(0.021269, 0.024324, -0.034431, -0.011584, 0.008071),
+    ],
+}
+
+pytestmark = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 
 
-def test_the_card_is_of_this_file():
-    content = FILE.read_bytes()
+def test_the_card_is_of_this_file(file):
+    content = file.read_bytes()
     assert hashlib.sha256(content).hexdigest() in (ROOT / "pretrained" / "README.md").read_text(encoding="utf-8")
     assert len(content) < 12_000_000
 
 
 @pytest.mark.skipif(not (DATA / "cifar10").is_dir(), reason=f"no CIFAR-10 in {DATA}; set EBM_TF_DATA")
-def test_energies_of_ten_images():
+def test_energies_of_ten_images(file):
     """To 1e-5, a fifth of T: float32 differs from machine to machine by about 1e-7 of terms of size 1."""
     x = images.to_unit_range(images.load("cifar10", "test", str(DATA), 32)[:10])
-    energy = with_policy(load_model(str(FILE)), "float32")
-    np.testing.assert_allclose(energy(x), ENERGIES, rtol=0, atol=1e-5)
+    energy = with_policy(load_model(str(file)), "float32")
+    np.testing.assert_allclose(energy(x), ENERGIES[file.stem], rtol=0, atol=1e-5)
 
 
-def test_bin_sample_takes_it(tmp_path):
-    command = [sys.executable, "bin/sample.py", f"--model={FILE}", "--num_samples=4", "--num_steps=2", "--step_size=10"]
+def test_bin_sample_takes_it(file, tmp_path):
+    command = [sys.executable, "bin/sample.py", f"--model={file}", "--num_samples=4", "--num_steps=2", "--step_size=2.5"]
     done = subprocess.run(
         [*command, f"--output={tmp_path}"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=300
     )
