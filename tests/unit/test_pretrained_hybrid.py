@@ -47,9 +47,14 @@ def test_energies_of_ten_images(file):
 
 
 def test_bin_sample_takes_it(file, tmp_path):
-    command = [sys.executable, "bin/sample.py", f"--model={file}", "--num_samples=4", "--num_steps=2", "--step_size=2.5"]
+    settings = "--num_samples=4", "--num_steps=2", "--step_size=2.5"
     done = subprocess.run(
-        [*command, f"--output={tmp_path}"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=300
+        [sys.executable, "bin/sample.py", f"--model={file}", *settings, f"--output={tmp_path}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     with np.load(tmp_path / "samples.npz") as arrays:
