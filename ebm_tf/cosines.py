@@ -8,17 +8,17 @@ __all__ = ["cosine_transform", "inverse_cosine_transform"]
 
 
 def cosine_transform(x: tf.Tensor) -> tf.Tensor:
-    """Coefficients [B, S, S, C] of the orthonormal DCT-II of images [B, S, S, C], whose S is known; float32."""
-    matrix = _cosines(x.shape[1])
+    """Coefficients [B, S, S, C] of the orthonormal DCT-II of images [B, S, S, C], whose S is known."""
+    matrix = _cosines(x)
     return tf.einsum("yk,xl,byxi->bkli", matrix, matrix, x)
 
 
 def inverse_cosine_transform(coefficients: tf.Tensor) -> tf.Tensor:
     """Images from their coefficients, the inverse of cosine_transform."""
-    matrix = _cosines(coefficients.shape[1])
+    matrix = _cosines(coefficients)
     return tf.einsum("yk,xl,bkli->byxi", matrix, matrix, coefficients)
 
 
-def _cosines(size):
+def _cosines(x):
     """[place, frequency]."""
-    return tf.constant(fft.idct(np.eye(size), axis=0, norm="ortho"), tf.float32)
+    return tf.constant(fft.idct(np.eye(x.shape[1]), axis=0, norm="ortho"), x.dtype)

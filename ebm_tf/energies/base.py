@@ -49,7 +49,16 @@ class EnergyModel(keras.Model):
         What does not depend on x is done here, once: call it outside the loop over a chain's steps. Nothing in the
         network depends on Keras' training flag.
         """
-        return lambda x: self.from_output(tf.cast(tf.squeeze(self.network(x, training=False), axis=-1), tf.float32), x)
+
+        def energy(x):
+            output = tf.squeeze(self.network(self.to_input(x), training=False), axis=-1)
+            return self.from_output(tf.cast(output, tf.float32), x)
+
+        return energy
+
+    def to_input(self, x: tf.Tensor) -> tf.Tensor:
+        """What the network sees of x [B, *event]."""
+        return x
 
     def from_output(self, output: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         """The energy [B] from the network's output [B] at x [B, *event], in their dtype."""

@@ -80,12 +80,7 @@ class ImageNet(EnergyModel):
 
     def prepare(self):
         # On a CPU the layers themselves are faster.
-        energy = self.prepare_for_gpu() if tf.config.list_physical_devices("GPU") else super().prepare()
-        if not (self.reference and self.noise_spectrum):
-            return energy
-        distance = mahalanobis(*self.noise_spectrum)
-        bound = self.bound
-        return lambda x: energy(tf.clip_by_value(x, -bound, bound)) + 0.5 * self.reference * distance(x)
+        return self.prepare_for_gpu() if tf.config.list_physical_devices("GPU") else super().prepare()
 
     def prepare_for_gpu(self) -> Callable[[tf.Tensor], tf.Tensor]:
         """As prepare, by image_energy.py."""
@@ -93,10 +88,15 @@ class ImageNet(EnergyModel):
         convolutions = [layer for layer in layers if isinstance(layer, keras.layers.Conv2D)]
         blocks = [layer for layer in layers if isinstance(layer, NonLocalBlock)]
         weights = image_energy.prepare(convolutions, blocks, self.compute_dtype)
-        return lambda x: self.from_output(image_energy.energy(weights, x), x)
+        return lambda x: self.from_output(image_energy.energy(weights, self.to_input(x)), x)
+
+    def to_input(self, x):
+        return tf.clip_by_value(x, -self.bound, self.bound) if self.reference else x
 
     def from_output(self, output, x):
         energy = super().from_output(output, x)
+        if self.reference and self.noise_spectrum:
+            energy += 0.5 * self.reference * _squared_mahalanobis(x, *self.noise_spectrum)
         if not self.confinement:
             return energy
         outside = tf.nn.relu(tf.abs(x) - self.bound)
@@ -108,19 +108,19 @@ class ImageNet(EnergyModel):
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
-def mahalanobis(mean: tf.Tensor, factor: tf.Tensor) -> Callable[[tf.Tensor], tf.Tensor]:
-    """x [B, S, S, C] -> [B], its squared Mahalanobis distance from the Gaussian of chain_init.coloured."""
-    inverse = tf.linalg.triangular_solve(tf.convert_to_tensor(factor), _identities(factor.shape))
-
-    def distance(x):
-        white = tf.einsum("klij,bklj->bkli", inverse, cosine_transform(tf.cast(x, tf.float32) - mean))
-        return tf.reduce_sum(tf.square(white), axis=[1, 2, 3])
-
-    return distance
+def _squared_mahalanobis(x, mean, factor):
+    """[B], the squared Mahalanobis distance of x [B, S, S, C] from the Gaussian of chain_init.coloured."""
+    mean, factor = tf.cast(mean, x.dtype), tf.cast(factor, x.dtype)
+    coefficients = tf.unstack(cosine_transform(x - mean), axis=-1)
+    white: list[tf.Tensor] = []  # forward substitution, since the factor is lower triangular
+    for i, rest in enumerate(coefficients):
+        known = [factor[:, :, i, j] * value for j, value in enumerate(white)]
+        white.append((rest - tf.add_n(known) if known else rest) / factor[:, :, i, i])
+    return tf.add_n([tf.reduce_sum(tf.square(value), axis=[1, 2]) for value in white])
 
 
 def _identities(shape, dtype=None):
-    return tf.eye(shape[-1], batch_shape=shape[:-2], dtype=dtype or tf.float32)
+    return tf.eye(shape[-1], batch_shape=shape[:-2], dtype=dtype)
 
 
 def _activation(**kwargs) -> keras.layers.Layer:
