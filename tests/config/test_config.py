@@ -109,6 +109,8 @@ def test_a_wall_goes_with_neither_preconditioner_nor_reference():
 def test_a_reference_needs_the_fit():
     with pytest.raises(ConfigError, match=r"^--reference: expected none without --noise_spectrum=data"):
         TrainConfig(reference="gaussian")
+    with pytest.raises(ConfigError, match=r"^--reference: expected none with temperature=0"):
+        TrainConfig(reference="gaussian", noise_spectrum="data", temperature=0.0)
 
 
 def test_the_rings_have_no_pixels_to_confine():
