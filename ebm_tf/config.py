@@ -246,7 +246,7 @@ class TrainConfig:
             self._require("confinement", self.confinement == 0, "0 with a preconditioner, whose steps overshoot a wall")
         if self.reference != "none":
             self._require("reference", self.noise_spectrum == "data", "none without --noise_spectrum=data")
-            self._require("reference", self.temperature > 0, "none with temperature=0, at which a Gaussian has no energy")
+            self._require("reference", self.temperature > 0, "none with temperature=0")
             self._require("confinement", self.confinement == 0, "0 with a reference, which confines already")
         if self.dataset == "rings":
             self._require("confinement", self.confinement == 0, "0, since the rings have no pixels")
