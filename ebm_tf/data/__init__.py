@@ -53,7 +53,7 @@ def noise_spectrum(config: TrainConfig) -> tuple[np.ndarray, np.ndarray]:
       config: settings of a run on images.
 
     Returns:
-      (mean [S, S, 3], factor [S, S, 3, 3]), float32: `chain_init.noise` takes them.
+      (mean [S, S, 3], factor [S, S, 3, 3], lower triangular), float32: `chain_init.noise` takes them.
 
     Raises:
       ConfigError: the data are not there.

@@ -49,12 +49,12 @@ class EnergyModel(keras.Model):
         What does not depend on x is done here, once: call it outside the loop over a chain's steps. Nothing in the
         network depends on Keras' training flag.
         """
+        return self.by_layers
 
-        def energy(x):
-            output = tf.squeeze(self.network(self.to_input(x), training=False), axis=-1)
-            return self.from_output(tf.cast(output, tf.float32), x)
-
-        return energy
+    def by_layers(self, x: tf.Tensor) -> tf.Tensor:
+        """The energy, float32 [B], of x [B, *event] by the layers themselves, wherever it runs: what exports hold."""
+        output = tf.squeeze(self.network(self.to_input(x), training=False), axis=-1)
+        return self.from_output(tf.cast(output, tf.float32), x)
 
     def to_input(self, x: tf.Tensor) -> tf.Tensor:
         """What the network sees of x [B, *event]."""

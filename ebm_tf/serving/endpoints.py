@@ -49,8 +49,7 @@ def endpoints(energy: EnergyModel, info: ModelInfo) -> dict[str, Endpoint]:
     """
     spec = [tf.TensorSpec([None, *info.event_shape], tf.float32, name="x")]
 
-    def energy_fn(x):
-        return energy.from_output(tf.squeeze(energy.network(energy.to_input(x), training=False), axis=-1), x)
+    energy_fn = energy.by_layers
 
     def energy_grad_fn(x):
         with tf.GradientTape(watch_accessed_variables=False) as tape:

@@ -83,10 +83,9 @@ def test_identity_is_plain_langevin():
 
 
 def test_leaves_the_law_unchanged_and_relaxes_faster(factor):
-    """A Gaussian with the covariance that P was made of, T = 1. In coordinates in which it is white, with
-    c the smallest variance, a step shrinks direction i by 1 - ε √(c / v_i): all is known. Chains that start at the law
-    keep it, but for ULA's bias, 1 / (1 - ε √(c / v_i) / (2 c)) in variance; chains that start at 0 relax in the widest
-    direction as √(v c), not as v.
+    """A Gaussian with the covariance that P was made of, T = 1, c its smallest variance. A step shrinks one of
+    variance v by 1 - r, r = ε / √(v c), so the variance of chains that start at 0 is known, ULA's bias 1 / (1 - r / 2)
+    included; plain steps have r = ε / v.
     """
     covariance = factor.astype(np.float64) @ factor.swapaxes(-1, -2)
     precision = np.linalg.inv(covariance)
