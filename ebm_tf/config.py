@@ -117,6 +117,11 @@ class TrainConfig:
     scheme: Scheme = _setting(Scheme.HYBRID, "Where chains start.", "Sec. 3", choices=tuple(s.value for s in Scheme))
     cd_weight: float | None = _setting(None, "lambda of Eq. 6, hybrid only. None: 25.", "Eq. 6, Sec. 3")
     num_steps: int = _setting(500, "L: Langevin steps per update.", "Sec. 3")
+    num_steps_start: int | None = _setting(
+        None,
+        "L of the first update; from there 1/L falls in equal parts to 1/num_steps at the last, so that every doubling "
+        "of L takes as many steps in all. None: num_steps throughout, as in the paper.",
+    )
     step_size: float = _setting(1.0, "epsilon; the largest step under the adaptive rule.", "Eq. 9", unit="x^2/energy")
     step_ratio: float = _setting(
         1.0, "Steps of the rings' three wide coordinates over those of the seven narrow ones. 1: Eq. 9 as printed."
@@ -160,8 +165,11 @@ class TrainConfig:
     optimizer: str = _setting("adam", "Optimizer.", choices=("adam", "sgd"))
     learning_rate: float = _setting(1e-4, "eta: learning rate at the start.", "Alg. 1")
     learning_rate_schedule: str = _setting(
-        "constant", "constant, or cosine: half a cosine down to 0 at train_steps.", choices=("constant", "cosine")
+        "constant",
+        "constant, or cosine: half a cosine down to learning_rate_end at train_steps.",
+        choices=("constant", "cosine"),
     )
+    learning_rate_end: float = _setting(0.0, "Learning rate that half a cosine ends at, at train_steps.")
     ema_momentum: float = _setting(0.0, "Momentum of the weight average that is saved in the end. 0: no average.")
     seed: int = _setting(0, "Seed of weights, data order and chains.")
 
@@ -236,6 +244,12 @@ class TrainConfig:
         self._require("seed", 0 <= self.seed < 2**31, "a whole number in [0, 2^31)")
         self._require("refresh_prob", 0 <= self.refresh_prob <= 1, "a probability in [0, 1]")
         self._require("ema_momentum", 0 <= self.ema_momentum < 1, "a number in [0, 1)")
+        if self.num_steps_start is not None:
+            expected = f"a whole number from 1 to num_steps = {self.num_steps}"
+            self._require("num_steps_start", 1 <= self.num_steps_start <= self.num_steps, expected)
+        highest = self.learning_rate if self.learning_rate_schedule == "cosine" else 0.0
+        expected = f"a number from 0 to {highest:g} with --learning_rate_schedule={self.learning_rate_schedule}"
+        self._require("learning_rate_end", 0 <= self.learning_rate_end <= highest, expected)
         if self.cd_weight is not None:
             self._require("cd_weight", self.scheme is Scheme.HYBRID, f"None, since scheme {self.scheme} has no lambda")
             self._require("cd_weight", 0 <= self.cd_weight < math.inf, "a finite number, 0 or more")
@@ -273,6 +287,12 @@ class TrainConfig:
     def first_learning_rate(self) -> float:
         """The learning rate at the start, made smaller by rollbacks."""
         return self.learning_rate * self.rollback_rate**self.rollbacks
+
+    @property
+    def mean_num_steps(self) -> float:
+        """L averaged over all updates."""
+        first, last = self.num_steps_start or self.num_steps, self.num_steps
+        return math.log(last / first) / (1 / first - 1 / last) if first < last else last
 
     @property
     def chain_seed(self) -> tuple[int, int]:
@@ -322,6 +342,7 @@ _JSON_TYPES: dict[Any, tuple[type, ...]] = {
     str | None: (str, type(None)),
     bool: (bool,),
     int: (int,),
+    int | None: (int, type(None)),
     float: (int, float),
     float | None: (int, float, type(None)),
 }

@@ -117,7 +117,7 @@ def _trial(config: TrainConfig, seconds: float) -> tuple[bool, str]:
         history = trainer.fit(data.make_dataset(config), steps_per_epoch=1, epochs=1, verbose=0)
         compiled = time.monotonic() - begun
         step_seconds = _seconds_per_step(trainer, config, seconds)
-    update = step_seconds * (config.num_steps + 2)  # the gradient takes about two steps' time
+    update = step_seconds * (config.mean_num_steps + 2)  # the gradient takes about two steps' time
     loss, hours = history.history["loss"][-1], update * config.train_steps / 3600
     return bool(np.isfinite(loss)), (
         f"first update {compiled:.1f} s; {1000 * step_seconds:.3g} ms per Langevin step, about {update:.3g} s per "

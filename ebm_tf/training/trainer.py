@@ -166,6 +166,7 @@ class Trainer(keras.Model):
         init_seed, chain_seed = tf.unstack(tf.random.split(replicas.replica_seed(step_seed), 2))
         names, x_inits, weights, indices = self._chain_starts(x, init_seed)
         step_size = self._step_size(x)
+        num_steps = self._num_steps()
         result = self.one_step_update(x, x_inits, weights, step_size, chain_seed)
         if self.bank:
             self.bank.write(indices, result.x_final[0])
@@ -175,17 +176,26 @@ class Trainer(keras.Model):
         replicas.on_every_device(self.strategy, self.update_count, self.apply_gradient, result.gradient)
         return {
             **_scalars(names, weights, result),
+            "num_steps": tf.cast(num_steps, tf.float32),
             "step_size": tf.reduce_min(step_size),
             "learning_rate": learning_rate,
         }
 
     def _one_step_update(self, x, x_inits, weights, step_size, seed):
         energy, theta = self.energy, self.energy.trainable_variables
-        steps, temperature = tf.constant(self.config.num_steps), tf.constant(self.config.temperature)
+        steps, temperature = self._num_steps(), tf.constant(self.config.temperature)
         settings = steps, step_size, temperature, seed, energy.preconditioner
         result = one_step_update(energy, theta, x, x_inits, weights, *settings)
         # The chains' own energies are not logged; what is not returned is not computed.
         return result._replace(info=result.info._replace(energy_init=None, energy_final=None))
+
+    def _num_steps(self):
+        """L of this update, int32 []."""
+        first, last = self.config.num_steps_start, self.config.num_steps
+        if first is None:
+            return tf.constant(last)
+        done = tf.minimum(tf.cast(self.update_count, tf.float32) / max(self.config.train_steps - 1, 1), 1.0)
+        return tf.cast(tf.round(1 / ((1 - done) / first + done / last)), tf.int32)
 
     def _apply_gradient(self, gradient):
         """The optimizer's step, and update_count, on one device."""
@@ -250,7 +260,8 @@ class Trainer(keras.Model):
 def _build_optimizer(config: TrainConfig) -> keras.optimizers.Optimizer:
     rate = config.first_learning_rate
     if config.learning_rate_schedule == "cosine":
-        rate = keras.optimizers.schedules.CosineDecay(rate, config.train_steps)
+        part_left = config.learning_rate_end / config.learning_rate
+        rate = keras.optimizers.schedules.CosineDecay(rate, config.train_steps, alpha=part_left)
     average = {"use_ema": True, "ema_momentum": config.ema_momentum} if config.ema_momentum else {}
     kinds = {"adam": keras.optimizers.Adam, "sgd": keras.optimizers.SGD}
     return kinds[config.optimizer](rate, **average)

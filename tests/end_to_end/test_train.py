@@ -133,6 +133,28 @@ def test_the_saved_average_is_not_the_checkpoint(tmp_path):
     assert bytes_of(trainer.energy.get_weights()) != bytes_of(average)
 
 
+def test_chains_grow_and_the_rate_ends_where_asked(tmp_path):
+    """1/L goes from 1/2 to 1/8 in equal parts, to the nearest whole L; the rate by half a cosine from 4e-4 to 1e-4."""
+    grown = dict(num_steps_start=2, num_steps=8, log_every=1, train_steps=7)
+    rates = dict(learning_rate=4e-4, learning_rate_schedule="cosine", learning_rate_end=1e-4)
+    trainer = run.train(smoke_config(tmp_path, **grown, **rates))
+    rows = RunDir(tmp_path).read_metrics()
+    parts = np.arange(7) / 6
+    np.testing.assert_array_equal([row["num_steps"] for row in rows], np.round(1 / ((1 - parts) / 2 + parts / 8)))
+    cosine = 1e-4 + 3e-4 * (1 + np.cos(np.pi * np.arange(7) / 7)) / 2
+    np.testing.assert_allclose([row["learning_rate"] for row in rows], cosine, rtol=1e-5)
+    assert float(trainer.optimizer.learning_rate) == pytest.approx(1e-4)
+
+
+def test_the_first_update_of_growing_chains_is_that_of_its_length(tmp_path):
+    lengths = {"grown": dict(num_steps_start=3, num_steps=20), "short": dict(num_steps=3), "long": dict(num_steps=20)}
+    configs = {name: smoke_config(tmp_path / name, train_steps=1, **length) for name, length in lengths.items()}
+    grown, short, long = (run.train(config).energy.get_weights() for config in configs.values())
+    for ours, expected in zip(grown, short, strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-6, atol=1e-8)
+    assert bytes_of(long) != bytes_of(short)
+
+
 def test_resuming_takes_a_new_learning_rate(tmp_path):
     run.train(smoke_config(tmp_path, train_steps=4))
     trainer = run.train(smoke_config(tmp_path, resume=True, learning_rate=3e-5))
