@@ -14,7 +14,6 @@ from ebm_tf.evaluation.precision import with_policy
 from ebm_tf.evaluation.runs import load_model
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-FILES = [ROOT / "pretrained" / f"{name}.keras" for name in ("cifar_hybrid", "cifar_hybrid_preconditioned")]
 DATA = pathlib.Path(os.environ.get("EBM_TF_DATA", ROOT.parent / "shared" / "tfds"))
 
 # Of the first ten test images, in float32.
@@ -27,7 +26,12 @@ ENERGIES = {
         *(-0.004820, -0.027099, 0.013553, -0.029000, -0.006244),
         *(0.021269, 0.024324, -0.034431, -0.011584, 0.008071),
     ],
+    "cifar_noise_growing": [
+        *(-0.048876, -0.056167, -0.034271, -0.051996, -0.043360),
+        *(-0.022570, -0.018316, -0.031468, -0.048590, -0.036757),
+    ],
 }
+FILES = [ROOT / "pretrained" / f"{name}.keras" for name in ENERGIES]
 
 pytestmark = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 
