@@ -54,7 +54,7 @@ def steps(values):
 def test_scalars_stand_in_groups_and_metrics_keep_their_names(finished, shown):
     pairs = itertools.product(("loss", "std", "snr"), ("noise_init", "data_init", "total"))
     tags = [f"{group}/{name}" for group, name in pairs] + [f"energy/{name}" for name in GROUPS]
-    tags += ["chain/energy_grad_norm", "chain/max_abs", "chain/step_size"]
+    tags += ["chain/energy_grad_norm", "chain/max_abs", "chain/num_steps", "chain/step_size"]
     tags += ["optimizer/learning_rate", "optimizer/gradient_norm"]
     tags += ["run/updates_per_second", "run/rollbacks", "run/traces"]
     assert steps(shown["scalars"]) == {tag: [2, 4, 6] for tag in tags}
