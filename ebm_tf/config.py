@@ -247,9 +247,10 @@ class TrainConfig:
         if self.num_steps_start is not None:
             expected = f"a whole number from 1 to num_steps = {self.num_steps}"
             self._require("num_steps_start", 1 <= self.num_steps_start <= self.num_steps, expected)
-        highest = self.learning_rate if self.learning_rate_schedule == "cosine" else 0.0
-        expected = f"a number from 0 to {highest:g} with --learning_rate_schedule={self.learning_rate_schedule}"
-        self._require("learning_rate_end", 0 <= self.learning_rate_end <= highest, expected)
+        can_end = self.learning_rate_schedule == "cosine" or self.learning_rate_end == 0
+        self._require("learning_rate_end", can_end, "0 without --learning_rate_schedule=cosine")
+        expected = f"a number from 0 to learning_rate = {self.learning_rate:g}"
+        self._require("learning_rate_end", 0 <= self.learning_rate_end <= self.learning_rate, expected)
         if self.cd_weight is not None:
             self._require("cd_weight", self.scheme is Scheme.HYBRID, f"None, since scheme {self.scheme} has no lambda")
             self._require("cd_weight", 0 <= self.cd_weight < math.inf, "a finite number, 0 or more")

@@ -166,7 +166,6 @@ class Trainer(keras.Model):
         init_seed, chain_seed = tf.unstack(tf.random.split(replicas.replica_seed(step_seed), 2))
         names, x_inits, weights, indices = self._chain_starts(x, init_seed)
         step_size = self._step_size(x)
-        num_steps = self._num_steps()
         result = self.one_step_update(x, x_inits, weights, step_size, chain_seed)
         if self.bank:
             self.bank.write(indices, result.x_final[0])
@@ -176,7 +175,7 @@ class Trainer(keras.Model):
         replicas.on_every_device(self.strategy, self.update_count, self.apply_gradient, result.gradient)
         return {
             **_scalars(names, weights, result),
-            "num_steps": tf.cast(num_steps, tf.float32),
+            "num_steps": tf.cast(self._num_steps(), tf.float32),
             "step_size": tf.reduce_min(step_size),
             "learning_rate": learning_rate,
         }

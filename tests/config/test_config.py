@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from absl import flags as absl_flags
+from scipy import integrate
 
 from ebm_tf.config import ConfigError, Scheme, TrainConfig
 from ebm_tf.training.run_dir import RunDir
@@ -54,7 +55,7 @@ BAD_VALUES = [
     ("optimizer", "lion", "--optimizer: expected one of adam, sgd"),
     ("learning_rate", float("inf"), "--learning_rate: expected a finite number above 0 (Alg. 1)"),
     ("learning_rate_schedule", "step", "--learning_rate_schedule: expected one of constant, cosine"),
-    ("learning_rate_end", 1e-5, "--learning_rate_end: expected a number from 0 to 0 with --learning_rate_schedule="),
+    ("learning_rate_end", 1e-5, "--learning_rate_end: expected 0 without --learning_rate_schedule=cosine"),
     ("ema_momentum", 1.0, "--ema_momentum: expected a number in [0, 1)"),
     ("seed", -1, "--seed: expected a whole number in [0, 2^31)"),
     ("log_every", 0, "--log_every: expected a whole number, 1 or more"),
@@ -89,6 +90,19 @@ def test_a_bad_value_says_why(name, value, message):
 def test_every_checked_setting_has_a_bad_value():
     free = {"data_dir", "attention", "workdir", "resume", "watch"}
     assert {name for name, _, _ in BAD_VALUES} == set(TrainConfig.__dataclass_fields__) - free
+
+
+def test_a_rate_does_not_end_above_its_start():
+    with pytest.raises(ConfigError, match=r"^--learning_rate_end: expected a number from 0 to learning_rate = 0\.0001"):
+        TrainConfig(learning_rate_schedule="cosine", learning_rate_end=2e-4)
+
+
+def test_growing_chains_have_a_mean_length():
+    """Of L = 1 / (1/25 + t (1/8000 - 1/25)) over t in [0, 1], by SciPy's quadrature; and of chains that do not grow."""
+    config = TrainConfig(num_steps_start=25, num_steps=8000)
+    mean, _ = integrate.quad(lambda part: 1 / ((1 - part) / 25 + part / 8000), 0, 1)
+    assert config.mean_num_steps == pytest.approx(mean, rel=1e-6)
+    assert TrainConfig(num_steps=40).mean_num_steps == TrainConfig(num_steps=40, num_steps_start=40).mean_num_steps == 40
 
 
 def test_the_rings_have_no_spectrum():
