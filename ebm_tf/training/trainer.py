@@ -171,11 +171,12 @@ class Trainer(keras.Model):
             self.bank.write(indices, result.x_final[0])
         result = replicas.over_replicas(result)
         self._energies.assign(tf.stack([result.energy_data, *result.energy_final]))
-        learning_rate = tf.convert_to_tensor(self.optimizer.learning_rate)
+        # Of this update: apply_gradient counts on.
+        num_steps, learning_rate = self._num_steps(), tf.convert_to_tensor(self.optimizer.learning_rate)
         replicas.on_every_device(self.strategy, self.update_count, self.apply_gradient, result.gradient)
         return {
             **_scalars(names, weights, result),
-            "num_steps": tf.cast(self._num_steps(), tf.float32),
+            "num_steps": tf.cast(num_steps, tf.float32),
             "step_size": tf.reduce_min(step_size),
             "learning_rate": learning_rate,
         }
