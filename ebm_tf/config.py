@@ -175,6 +175,11 @@ class TrainConfig:
 
     # The run.
     workdir: str | None = _setting(None, "Folder of this run, new or empty.")
+    init_model: str | None = _setting(
+        None,
+        "A .keras file of an energy with the same network, e.g. RUN/model.keras, whose weights the run starts from. "
+        "Optimizer, data order and chains start anew. None: new weights.",
+    )
     resume: bool = _setting(False, "Continue the run in workdir from its newest checkpoint.")
     log_every: int = _setting(50, "Updates between rows of metrics.jsonl and TensorBoard.")
     figure_every: int = _setting(1_000, "Updates between pictures of chain ends, and TensorBoard's histograms.")

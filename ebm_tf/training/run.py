@@ -8,7 +8,9 @@ import tensorflow as tf
 
 from ebm_tf import data
 from ebm_tf.config import ConfigError, TrainConfig, one_line
+from ebm_tf.energies import EnergyModel
 from ebm_tf.evaluation import watch
+from ebm_tf.evaluation.runs import load_model
 from ebm_tf.training import callbacks, device, lock, replicas, signals
 from ebm_tf.training.checkpoints import Checkpoints, Saved, newest_intact
 from ebm_tf.training.cluster import WorkerLostError
@@ -162,12 +164,15 @@ def build_trainer(config: TrainConfig, strategy: tf.distribute.Strategy | None =
 
 
 def restore(trainer: Trainer, saved: Saved | None) -> None:
-    """Puts a checkpoint, if there is one, into the trainer. The learning rate stays that of the config.
+    """Puts a checkpoint into the trainer; where there is none, the weights of config.init_model if it names a file.
+    The learning rate stays that of the config.
 
     Raises:
       ConfigError: it is of another network, optimizer or bank.
     """
     if saved is None:
+        if trainer.config.init_model:
+            _copy_weights(trainer.config.init_model, trainer.energy)
         return
     try:
         trainer.checkpoint.restore(saved.prefix).assert_existing_objects_matched()
@@ -179,6 +184,17 @@ def restore(trainer: Trainer, saved: Saved | None) -> None:
         trainer.bank.share_out()
     if trainer.config.learning_rate_schedule == "constant":
         trainer.optimizer.learning_rate = trainer.config.first_learning_rate
+
+
+def _copy_weights(path: str, energy: EnergyModel) -> None:
+    given = load_model(path, "init_model")
+    for name in ("num_filters", "attention", "image_size", "energy_scale", "reference"):
+        theirs, ours = getattr(given, name, None), getattr(energy, name, None)
+        if theirs != ours:
+            expected = f"--init_model: expected {name}={ours}, as in this run"
+            raise ConfigError(f"{expected}. Received: {path}, {name}={theirs}")
+    for weight, value in zip(energy.trainable_variables, given.trainable_variables, strict=True):
+        weight.assign(value)
 
 
 def _fit(trainer, dataset, run_dir, files) -> DivergenceError | None:

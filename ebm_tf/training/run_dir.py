@@ -38,6 +38,7 @@ FIXED_ON_RESUME = (
     "bank_dtype",
     "optimizer",
     "ema_momentum",
+    "init_model",
     "seed",
 )
 

@@ -45,6 +45,16 @@ def test_a_training_that_would_work(tmp_path):
     assert tf.__version__ in found["versions"].text and "ms per Langevin step" in found["training"].text
 
 
+def test_a_training_whose_chains_grow(tmp_path):
+    assert bad(findings(tmp_path, num_steps=4, num_steps_start=2)) == []
+
+
+def test_a_model_to_start_from_that_is_not_there(tmp_path):
+    found = findings(tmp_path, init_model="/nowhere.keras")
+    assert bad(found) == ["training"]
+    assert "--init_model: expected a .keras file" in found["training"].text
+
+
 def test_data_that_are_not_there(tmp_path):
     found = findings(tmp_path, dataset="cifar10", data_dir="/nowhere", num_filters=1, num_steps=1)
     assert bad(found) == ["data", "training"]

@@ -155,6 +155,40 @@ def test_the_first_update_of_growing_chains_is_that_of_its_length(tmp_path):
     assert bytes_of(long) != bytes_of(short)
 
 
+def test_a_run_starts_from_the_weights_of_another(tmp_path):
+    first = run.train(smoke_config(tmp_path / "first", ema_momentum=0.9)).energy.get_weights()
+    model = tmp_path / "first" / "model.keras"
+    second = dict(workdir=tmp_path / "second", init_model=str(model), seed=1, ema_momentum=0.5, train_steps=2)
+    # A rate too small to change a weight: what the run saves is what it started from.
+    trainer = run.train(smoke_config(**second, learning_rate=1e-30))
+    assert bytes_of(trainer.energy.get_weights()) == bytes_of(first)
+    assert int(trainer.update_count) == 2
+    # A run that goes on has its own checkpoint.
+    model.unlink()
+    resumed = run.train(smoke_config(**{**second, "train_steps": 4}, resume=True))
+    assert bytes_of(resumed.energy.get_weights()) != bytes_of(first)
+    with pytest.raises(ConfigError, match=r"^--init_model: expected .*model\.keras, as the run in .*init_model=None"):
+        run.train(smoke_config(**{**second, "train_steps": 4, "init_model": None}, resume=True))
+
+
+@pytest.mark.parametrize(
+    "changes, text",
+    [
+        (dict(num_filters=4), "--init_model: expected num_filters=4, as in this run"),
+        (dict(energy_scale=1.0), "--init_model: expected energy_scale=1.0, as in this run"),
+        (dict(init_model="/nowhere.keras"), "--init_model: expected a .keras file that Keras can read"),
+    ],
+    ids=["width", "scale", "no file"],
+)
+def test_starting_from_another_network_is_refused(tmp_path, changes, text):
+    model = tmp_path / "model.keras"
+    run.build_trainer(smoke_config(None)).energy.save(model)
+    with pytest.raises(ConfigError, match=text) as error:
+        run.train(smoke_config(**{"workdir": tmp_path / "run", "init_model": str(model), **changes}))
+    assert "\n" not in str(error.value)
+    assert list(tmp_path.iterdir()) == [model]
+
+
 def test_resuming_takes_a_new_learning_rate(tmp_path):
     run.train(smoke_config(tmp_path, train_steps=4))
     trainer = run.train(smoke_config(tmp_path, resume=True, learning_rate=3e-5))
