@@ -1,7 +1,7 @@
 """Evaluates a finished run.
 
   bin/evaluate.py --workdir=RUN --tasks=short_run,long_run,energies,ood
-  bin/evaluate.py --model=FILE.keras --output=DIR --tasks=energies,ood
+  bin/evaluate.py --model=FILE.keras --output=DIR --tasks=short_run,energies,ood
 
 Writes RUN/results.json, a key per task with its settings, RUN/figures/*.png and the arrays as RUN/*.npz. A task that
 was done before with the same model and settings is skipped; one that was killed goes on from RUN/partial/. SIGTERM and

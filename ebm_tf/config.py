@@ -377,7 +377,11 @@ class EvaluateConfig:
     """Settings of bin/evaluate.py."""
 
     workdir: str | None = _setting(None, "Folder of a finished run.")
-    model: str | None = _setting(None, "A .keras file of an image energy, in place of workdir: tasks energies and ood.")
+    model: str | None = _setting(
+        None,
+        "A .keras file of an image energy, in place of workdir: tasks short_run, long_run, data_init, energies, ood, "
+        "neighbours and fid, with T = 5e-5.",
+    )
     output: str | None = _setting(None, "Folder for the results of model.")
     tasks: str = _setting("short_run", f"Comma-separated, of {', '.join(TASKS)}.", "Sec. 4")
     data_dir: str | None = _setting(None, "Folder of prepared TFDS data sets. None: the run's.")
@@ -390,11 +394,15 @@ class EvaluateConfig:
     num_chains: int = _setting(100, "Chains of long_run, data_init, mala, diagnostics and likelihood.")
     batch_size: int = _setting(1_000, "Chains or images at once; chains' random numbers depend on it.")
     num_steps: int | None = _setting(
-        None, "L_test: steps of short_run and bank. None: as in training, but 1,000 for the hybrid on images.", "Sec. 3"
+        None,
+        "L_test: steps of short_run and bank. None: as in training, but 1,000 for the hybrid on images; 500 with "
+        "--model.",
+        "Sec. 3",
     )
     step_size: float | None = _setting(
         None,
-        "epsilon of short_run, long_run, data_init and bank. None: as in training, but 2 for the hybrid on images.",
+        "epsilon of short_run, long_run, data_init and bank. None: as in training, but 2 for the hybrid on images; "
+        "1 with --model.",
         "Sec. 3",
         unit="x^2/energy",
     )

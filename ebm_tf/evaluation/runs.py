@@ -28,6 +28,7 @@ __all__ = [
     "FinishedRun",
     "PartialArrays",
     "TaskResult",
+    "bare_run",
     "block_seed",
     "blocks",
     "energies",
@@ -157,6 +158,19 @@ def load_run(workdir: str | os.PathLike) -> FinishedRun:
     if not run_dir.model.exists():
         raise ConfigError(f"--workdir: expected a finished run, with model.keras. Received: {run_dir.path}")
     return FinishedRun(run_dir, config, run_dir.model)
+
+
+def bare_run(model: str, output: str, data_dir: str | None) -> FinishedRun:
+    """A run made up around a .keras file: images are CIFAR-10's, chains those of the paper's scheme noise (Sec. 3).
+
+    Raises:
+      ConfigError: the file holds no energy.
+    """
+    energy = load_model(model)
+    config = TrainConfig(scheme=Scheme.NOISE, data_dir=data_dir)
+    is_image = len(energy.event_shape) == 3
+    changed = {"image_size": energy.event_shape[0]} if is_image else {"dataset": "rings"}
+    return FinishedRun(RunDir(output), dataclasses.replace(config, **changed), pathlib.Path(model), energy)
 
 
 def load_model(path: str | os.PathLike, flag: str = "model") -> EnergyModel:

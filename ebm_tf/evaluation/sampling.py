@@ -5,22 +5,22 @@ import pathlib
 
 import numpy as np
 
-from ebm_tf.config import ConfigError, SampleConfig, Scheme, TrainConfig
+from ebm_tf.config import ConfigError, SampleConfig
 from ebm_tf.evaluation import density, figures
 from ebm_tf.evaluation.chains import data_starts
 from ebm_tf.evaluation.runs import (
     CHAINS,
     FinishedRun,
+    bare_run,
     block_seed,
     blocks,
-    load_model,
     load_run,
     noise_starts,
     resolve,
     run_chains,
 )
 from ebm_tf.training import signals
-from ebm_tf.training.run_dir import RunDir, draft_of, make_folder
+from ebm_tf.training.run_dir import draft_of, make_folder
 
 __all__ = ["sample"]
 
@@ -70,17 +70,12 @@ def sample(settings: SampleConfig) -> pathlib.Path:
 
 
 def _bare(settings: SampleConfig) -> FinishedRun:
-    """A run made up around a .keras file: its chains are those of noise-initialised training in the paper (Sec. 3)."""
-    energy = load_model(settings.model or "")
-    config = TrainConfig(scheme=Scheme.NOISE, data_dir=settings.data_dir)
-    if len(energy.event_shape) == 3:
-        config = dataclasses.replace(config, image_size=energy.event_shape[0])
-    else:
-        config = dataclasses.replace(config, dataset="rings")
-        if None in (settings.num_steps, settings.step_size, settings.temperature):
-            expected = "--num_steps, --step_size and --temperature beside a model of the rings"
-            raise ConfigError(f"--model: expected {expected}. Received: model={settings.model}")
-    return FinishedRun(RunDir(settings.output), config, pathlib.Path(settings.model or ""), energy)
+    run = bare_run(settings.model or "", settings.output, settings.data_dir)
+    missing = None in (settings.num_steps, settings.step_size, settings.temperature)
+    if run.config.dataset == "rings" and missing:
+        expected = "--num_steps, --step_size and --temperature beside a model of the rings"
+        raise ConfigError(f"--model: expected {expected}. Received: model={settings.model}")
+    return run
 
 
 def _draw(run: FinishedRun, x_init: np.ndarray, x_final: np.ndarray, path: pathlib.Path) -> None:

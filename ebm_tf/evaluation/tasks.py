@@ -17,17 +17,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ebm_tf.config import ConfigError, EvaluateConfig, TrainConfig
+from ebm_tf.config import ConfigError, EvaluateConfig
 from ebm_tf.evaluation import chains, density, diagnostics, fid, figures, likelihood, mala, neighbours, ood, ood_curve
-from ebm_tf.evaluation.runs import FinishedRun, PartialArrays, TaskResult, load_model, load_run, resolve
+from ebm_tf.evaluation.runs import FinishedRun, PartialArrays, TaskResult, bare_run, load_run, resolve
 from ebm_tf.evaluation.saved import digest, file_digest
 from ebm_tf.training import signals
-from ebm_tf.training.run_dir import RunDir, draft_of, make_folder, replace_file
+from ebm_tf.training.run_dir import draft_of, make_folder, replace_file
 from ebm_tf.training.signals import StopRequest
 
 __all__ = ["TASKS", "Task", "evaluate"]
 
-BARE_TASKS = ("energies", "ood")  # run no chains: all they need is an energy
+# Those for which a bare model will do: they read no other file of a run, and of its settings T alone.
+BARE_TASKS = ("short_run", "long_run", "data_init", "energies", "ood", "neighbours", "fid")
 
 
 def _nothing(run: FinishedRun, settings: EvaluateConfig) -> list[str]:
@@ -151,20 +152,19 @@ def evaluate(settings: EvaluateConfig) -> FinishedRun:
 
 
 def _open(settings: EvaluateConfig) -> FinishedRun:
-    """The run, or one made up around a bare model: images of CIFAR-10, and results that go to settings.output."""
+    """The run, or one made up around a bare model, whose results go to settings.output."""
     if settings.workdir:
         return load_run(settings.workdir)
     assert settings.model and settings.output  # EvaluateConfig sees to it
     if others := sorted(set(settings.task_names) - set(BARE_TASKS)):
-        expected = f"{' and '.join(BARE_TASKS)} with --model, since chains need a run's settings"
+        expected = f"some of {', '.join(BARE_TASKS)} with --model"
         raise ConfigError(f"--tasks: expected {expected}. Received: {', '.join(others)}")
     if (pathlib.Path(settings.output) / "config.json").exists():
         raise ConfigError(f"--output: expected a folder that is not a run's. Received: {settings.output}")
-    energy = load_model(settings.model)
-    if len(energy.event_shape) != 3:
-        raise ConfigError(f"--model: expected an energy of images. Received: one of shape {energy.event_shape}")
-    config = TrainConfig(dataset="cifar10", image_size=energy.event_shape[0], data_dir=settings.data_dir)
-    return FinishedRun(RunDir(settings.output), config, pathlib.Path(settings.model), energy)
+    run = bare_run(settings.model, settings.output, settings.data_dir)
+    if run.config.dataset == "rings":
+        raise ConfigError(f"--model: expected an energy of images. Received: one of shape {run.energy.event_shape}")
+    return run
 
 
 def _plan(run: FinishedRun, settings: EvaluateConfig) -> list[str]:

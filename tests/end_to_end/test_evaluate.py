@@ -408,6 +408,20 @@ def test_cifar_a_killed_ood_goes_on(cifar, tmp_path, monkeypatch):
 
 
 @needs_data
+def test_cifar_a_bare_model_has_its_runs_chains(cifar, tmp_path):
+    chains = {"num_samples": 5, "num_chains": 5, "num_steps": 2, "long_run_steps": 2, "data_init_steps": 2}
+    names = "short_run,long_run,data_init"
+    shared = {**chains, "step_size": 0.5, "batch_size": 5, "tasks": names, "data_dir": str(DATA)}
+    folder = copy(cifar, tmp_path)
+    bare = tasks.evaluate(EvaluateConfig(model=str(folder / "model.keras"), output=str(tmp_path / "out"), **shared))
+    run = tasks.evaluate(EvaluateConfig(workdir=str(folder), **shared))
+    for name in names.split(","):
+        for array, values in run.arrays(name).items():
+            np.testing.assert_array_equal(bare.arrays(name)[array], values)
+    assert bare.read_results()["short_run"]["temperature"] == run.config.temperature == 5e-5
+
+
+@needs_data
 def test_cifar_a_bare_model_has_its_runs_ood(cifar, tmp_path):
     """And a folder of images is a set as any other."""
     shutil.copy(cifar / "model.keras", tmp_path / "bare.keras")
@@ -427,8 +441,8 @@ def test_cifar_a_bare_model_has_its_runs_ood(cifar, tmp_path):
     found, expected = run.arrays("ood"), load_run(cifar).arrays("ood")
     np.testing.assert_allclose(found["energy_in"], expected["energy_in"], rtol=1e-5)
     np.testing.assert_allclose(found["energy_some images"], found["energy_svhn_cropped"][:6], rtol=1e-5)
-    with pytest.raises(ConfigError, match="--tasks: expected energies and ood with --model"):
-        tasks.evaluate(dataclasses.replace(bare, tasks="short_run"))
+    with pytest.raises(ConfigError, match=r"--tasks: expected some of .*, fid with --model\. Received: bank"):
+        tasks.evaluate(dataclasses.replace(bare, tasks="bank,ood"))
     with pytest.raises(ConfigError, match="--output: expected a folder that is not a run's"):
         tasks.evaluate(dataclasses.replace(bare, output=str(cifar)))
 
