@@ -26,10 +26,10 @@ def main() -> None:
     parser.add_argument("--num_images", type=int, default=2_000, help="of each set, the first")
     options = parser.parse_args()
     from ebm_tf.data import images
+    from ebm_tf.energies import load_energy
     from ebm_tf.evaluation.ood import detection
-    from ebm_tf.evaluation.runs import load_model
 
-    energy = load_model(options.model)
+    energy = load_energy(options.model)
     x = [images.to_unit_range(images.load(s, "test", options.data_dir, 32)[: options.num_images]) for s in SETS]
     roughness = [sum(np.abs(np.diff(some, axis=axis)).mean(axis=(1, 2, 3)) for axis in (1, 2)) for some in x]
     energies = [energy.predict(some, batch_size=250, verbose=0) for some in x]

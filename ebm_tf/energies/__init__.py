@@ -1,13 +1,15 @@
-"""Energy models. build_energy chooses the one that fits the data."""
+"""Energy models. build_energy chooses the one that fits the data, load_energy reads a trained one."""
+
+import os
 
 import keras
 
-from ebm_tf.config import TrainConfig
+from ebm_tf.config import ConfigError, TrainConfig, one_line
 from ebm_tf.energies.base import EnergyModel
 from ebm_tf.energies.image_net import ImageNet
 from ebm_tf.energies.rings_net import RingsNet
 
-__all__ = ["EnergyModel", "ImageNet", "RingsNet", "build_energy"]
+__all__ = ["EnergyModel", "ImageNet", "RingsNet", "build_energy", "load_energy"]
 
 
 def build_energy(config: TrainConfig) -> EnergyModel:
@@ -25,3 +27,20 @@ def build_energy(config: TrainConfig) -> EnergyModel:
         return ImageNet(*size, config.energy_scale, config.confinement, bound, reference, *kept)
     finally:
         keras.config.set_dtype_policy(previous)
+
+
+def load_energy(path: str | os.PathLike, flag: str = "model") -> EnergyModel:
+    """The energy in a .keras file, which a flag named.
+
+    Raises:
+      ConfigError: Keras cannot read it, or it is no energy of this package.
+    """
+    try:
+        energy = keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras, h5py and zipfile raise a dozen kinds on a foreign or damaged file
+        line = one_line(error)
+        raise ConfigError(f"--{flag}: expected a .keras file that Keras can read. Received: {path}: {line}") from error
+    if not isinstance(energy, EnergyModel):
+        kind = type(energy).__name__
+        raise ConfigError(f"--{flag}: expected a file with an energy of ebm_tf. Received: {path}, a {kind}")
+    return energy

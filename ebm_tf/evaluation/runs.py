@@ -10,13 +10,12 @@ import shutil
 from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeVar
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from ebm_tf.config import ConfigError, EvaluateConfig, SampleConfig, Scheme, TrainConfig, one_line
 from ebm_tf.data import images
-from ebm_tf.energies import EnergyModel
+from ebm_tf.energies import EnergyModel, load_energy
 from ebm_tf.evaluation import devices
 from ebm_tf.evaluation.saved import file_digest
 from ebm_tf.mcmc import chain_init
@@ -32,7 +31,6 @@ __all__ = [
     "block_seed",
     "blocks",
     "energies",
-    "load_model",
     "load_run",
     "noise_starts",
     "resolve",
@@ -77,7 +75,7 @@ class FinishedRun:
     @functools.cached_property
     def energy(self) -> EnergyModel:
         """The trained energy. Raises ConfigError when the file holds none."""
-        return self.loaded or load_model(self.model, "workdir" if self.model == self.run_dir.model else "model")
+        return self.loaded or load_energy(self.model, "workdir" if self.model == self.run_dir.model else "model")
 
     @functools.cached_property
     def model_id(self) -> str:
@@ -166,28 +164,11 @@ def bare_run(model: str, output: str, data_dir: str | None) -> FinishedRun:
     Raises:
       ConfigError: the file holds no energy.
     """
-    energy = load_model(model)
+    energy = load_energy(model)
     config = TrainConfig(scheme=Scheme.NOISE, data_dir=data_dir)
     is_image = len(energy.event_shape) == 3
     changed = {"image_size": energy.event_shape[0]} if is_image else {"dataset": "rings"}
     return FinishedRun(RunDir(output), dataclasses.replace(config, **changed), pathlib.Path(model), energy)
-
-
-def load_model(path: str | os.PathLike, flag: str = "model") -> EnergyModel:
-    """The energy in a .keras file, which a flag named.
-
-    Raises:
-      ConfigError: Keras cannot read it, or it is no energy of this package.
-    """
-    try:
-        energy = keras.models.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # Keras, h5py and zipfile raise a dozen kinds on a foreign or damaged file
-        line = one_line(error)
-        raise ConfigError(f"--{flag}: expected a .keras file that Keras can read. Received: {path}: {line}") from error
-    if not isinstance(energy, EnergyModel):
-        kind = type(energy).__name__
-        raise ConfigError(f"--{flag}: expected a file with an energy of ebm_tf. Received: {path}, a {kind}")
-    return energy
 
 
 def resolve(settings: Settings, config: TrainConfig) -> Settings:

@@ -8,9 +8,8 @@ import tensorflow as tf
 
 from ebm_tf import data
 from ebm_tf.config import ConfigError, TrainConfig, one_line
-from ebm_tf.energies import EnergyModel
+from ebm_tf.energies import EnergyModel, load_energy
 from ebm_tf.evaluation import watch
-from ebm_tf.evaluation.runs import load_model
 from ebm_tf.training import callbacks, device, lock, replicas, signals
 from ebm_tf.training.checkpoints import Checkpoints, Saved, newest_intact
 from ebm_tf.training.cluster import WorkerLostError
@@ -187,7 +186,7 @@ def restore(trainer: Trainer, saved: Saved | None) -> None:
 
 
 def _copy_weights(path: str, energy: EnergyModel) -> None:
-    given = load_model(path, "init_model")
+    given = load_energy(path, "init_model")
     for name in ("num_filters", "attention", "image_size", "energy_scale", "reference"):
         theirs, ours = getattr(given, name, None), getattr(energy, name, None)
         if theirs != ours:

@@ -88,7 +88,7 @@ def test_a_bad_value_says_why(name, value, message):
 
 
 def test_every_checked_setting_has_a_bad_value():
-    free = {"data_dir", "attention", "workdir", "resume", "watch"}
+    free = {"data_dir", "attention", "init_model", "workdir", "resume", "watch"}
     assert {name for name, _, _ in BAD_VALUES} == set(TrainConfig.__dataclass_fields__) - free
 
 

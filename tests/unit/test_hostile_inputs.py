@@ -23,6 +23,7 @@ from PIL import Image
 
 from ebm_tf.config import ConfigError, EvaluateConfig, TrainConfig
 from ebm_tf.data import images
+from ebm_tf.energies import load_energy
 from ebm_tf.evaluation import runs, saved, tasks
 from ebm_tf.training import run
 from ebm_tf.training.checkpoints import newest_intact
@@ -205,17 +206,17 @@ def test_members_outside_a_model_are_not_unpacked(folder, tmp_path):
     rebuild(**{"../../evil": b"x", "/tmp/ebm_tf_evil": b"x", "assets/../../evil": b"x"})(folder / "model.keras")
     before = tree(tmp_path)
     with contextlib.suppress(ConfigError):
-        runs.load_model(folder / "model.keras")
+        load_energy(folder / "model.keras")
     assert tree(tmp_path) == before
     assert not pathlib.Path("/tmp/ebm_tf_evil").exists()
 
 
 @pytest.mark.parametrize("share", [i / 24 for i in range(25)])
 def test_a_flipped_bit_of_a_model_is_refused_or_changes_nothing(made, folder, share):
-    whole = runs.load_model(made / "model.keras")
+    whole = load_energy(made / "model.keras")
     flip(share)(folder / "model.keras")
     try:
-        energy = runs.load_model(folder / "model.keras", "workdir")
+        energy = load_energy(folder / "model.keras", "workdir")
     except ConfigError as error:
         assert str(error).startswith("--workdir: expected ")
         return

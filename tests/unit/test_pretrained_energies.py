@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from ebm_tf.data import images
+from ebm_tf.energies import load_energy
 from ebm_tf.evaluation.precision import with_policy
-from ebm_tf.evaluation.runs import load_model
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DATA = pathlib.Path(os.environ.get("EBM_TF_DATA", ROOT.parent / "shared" / "tfds"))
@@ -46,7 +46,7 @@ def test_the_card_is_of_this_file(file):
 def test_energies_of_ten_images(file):
     """To 1e-5, a fifth of T: float32 differs from machine to machine by about 1e-7 of terms of size 1."""
     x = images.to_unit_range(images.load("cifar10", "test", str(DATA), 32)[:10])
-    energy = with_policy(load_model(str(file)), "float32")
+    energy = with_policy(load_energy(str(file)), "float32")
     np.testing.assert_allclose(energy(x), ENERGIES[file.stem], rtol=0, atol=1e-5)
 
 
