@@ -19,7 +19,7 @@ OUTSIDE = {  # file of the repository -> page of the site
     "CHANGELOG.md": "changelog.md",
     "pretrained/README.md": "pretrained.md",
 }
-PICTURES = {path.relative_to(ROOT).as_posix(): path for path in (ROOT / "results").glob("*.png")}
+PICTURES = {path.relative_to(ROOT).as_posix(): path for path in (ROOT / "results").rglob("*.png")}
 LINK = re.compile(r"(?P<is_image>!?)\[(?P<text>[^\]]*)\]\((?P<path>[^)#:\s]+)(?P<anchor>#[^)\s]*)?\)")
 SETTINGS = re.compile(r"^<!-- settings: (\w+) -->$", re.MULTILINE)
 

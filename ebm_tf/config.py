@@ -177,7 +177,8 @@ class TrainConfig:
     workdir: str | None = _setting(None, "Folder of this run, new or empty.")
     init_model: str | None = _setting(
         None,
-        "A .keras file of an energy with the same network, e.g. RUN/model.keras, whose weights the run starts from. "
+        "A .keras file of an energy with the same network and energy_scale, e.g. RUN/model.keras, whose weights the "
+        "run starts from; with reference=gaussian also the same temperature and data_noise, and its Gaussian is kept. "
         "Optimizer, data order and chains start anew. None: new weights.",
     )
     resume: bool = _setting(False, "Continue the run in workdir from its newest checkpoint.")
@@ -300,6 +301,13 @@ class TrainConfig:
         first, last = self.num_steps_start or self.num_steps, self.num_steps
         return math.log(last / first) / (1 / first - 1 / last) if first < last else last
 
+    def share_done(self, step: int) -> float:
+        """Share of all Langevin steps that the first updates take, up to `step`."""
+        first, last, done = self.num_steps_start or self.num_steps, self.num_steps, step / self.train_steps
+        if first == last:
+            return done
+        return -math.log1p(done * (first / last - 1)) / math.log(last / first)
+
     @property
     def chain_seed(self) -> tuple[int, int]:
         """Seed of the chains of training; another after every rollback."""
@@ -330,7 +338,7 @@ class TrainConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "TrainConfig":
-        """The inverse of to_dict. Raises ConfigError on an unknown or missing setting."""
+        """The inverse of to_dict; a setting that is missing has its default. Raises ConfigError on an unknown one."""
         if not isinstance(values, dict):
             raise ConfigError(f"expected settings by name. Received: a {type(values).__name__}")
         types = {field.name: field.type for field in dataclasses.fields(cls)}
@@ -380,7 +388,7 @@ class EvaluateConfig:
     model: str | None = _setting(
         None,
         "A .keras file of an image energy, in place of workdir: tasks short_run, long_run, data_init, energies, ood, "
-        "neighbours and fid, with T = 5e-5.",
+        "neighbours and fid. Its data are taken to be CIFAR-10's, its T that of its Gaussian reference, else 5e-5.",
     )
     output: str | None = _setting(None, "Folder for the results of model.")
     tasks: str = _setting("short_run", f"Comma-separated, of {', '.join(TASKS)}.", "Sec. 4")
@@ -388,8 +396,8 @@ class EvaluateConfig:
     seed: int = _setting(0, "Seed of the chains.")
     num_samples: int | None = _setting(
         None,
-        "Chains of short_run and bank, and at most so many images a set in energies, ood and fid. "
-        "None: 5,000 for rings, 50,000 for images.",
+        "Chains of short_run and bank, and at most so many images a set in energies, ood, ood_curve, likelihood and "
+        "fid. None: 5,000 for rings, 50,000 for images.",
     )
     num_chains: int = _setting(100, "Chains of long_run, data_init, mala, diagnostics and likelihood.")
     batch_size: int = _setting(1_000, "Chains or images at once; chains' random numbers depend on it.")
@@ -402,7 +410,7 @@ class EvaluateConfig:
     step_size: float | None = _setting(
         None,
         "epsilon of short_run, long_run, data_init and bank. None: as in training, but 2 for the hybrid on images; "
-        "1 with --model.",
+        "1 with --model, where ood's MALA moves have it too.",
         "Sec. 3",
         unit="x^2/energy",
     )
@@ -512,7 +520,12 @@ class SampleConfig:
         "Sec. 3",
         unit="x^2/energy",
     )
-    temperature: float | None = _setting(None, "T. None: as in training; 5e-5 with --model.", "Sec. 3", unit="energy")
+    temperature: float | None = _setting(
+        None,
+        "T. None: as in training; with --model that of its Gaussian reference, else 5e-5.",
+        "Sec. 3",
+        unit="energy",
+    )
     init: str = _setting("noise", "Where chains start.", "Sec. 3", choices=("noise", "data"))
     data_dir: str | None = _setting(None, "Folder of prepared TFDS data sets, for init=data. None: the run's.")
     batch_size: int = _setting(1_000, "Chains at once; their random numbers depend on it.")

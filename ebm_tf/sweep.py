@@ -98,7 +98,7 @@ def _check_folder(trial: Trial) -> None:
         return
     here, wanted = run_dir.load_config().to_dict(), trial.config.to_dict()
     for name in wanted:
-        if name not in ("workdir", "resume") and here[name] != wanted[name]:
+        if name not in ("workdir", "resume", "rollbacks") and here[name] != wanted[name]:
             received = f"{name}={wanted[name]}"
             raise ConfigError(f"--{name}: expected {here[name]}, as {run_dir.path} has it. Received: {received}")
 

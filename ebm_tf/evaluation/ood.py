@@ -142,6 +142,7 @@ def ood_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays)
         score: {name: detection(values["in"], values[name]) for name in names} for score, values in scores.items()
     }
     numbers = {"in_distribution": _test_set(run), "score": "-E", "against": against, "scores_compared": compared}
+    numbers["mala_moves"] = {"step_size": run.config.step_size, "temperature": run.config.temperature}
     arrays = {f"energy_{name}": values for name, values in energy.items()}
     arrays |= {f"{score}_{name}": x for score, values in scores.items() for name, x in values.items()}
     return TaskResult(numbers, arrays)

@@ -47,11 +47,13 @@ def print_budgets(budgets: list[dict[str, Any]]) -> None:
     for run in budgets:
         weight = "" if run["cd_weight"] is None else f" lambda={run['cd_weight']:g}"
         attention = {True: "attention, ", False: "no attention, ", None: ""}[run["attention"]]
+        length = f"{run['num_steps_start']} to {run['num_steps']}" if run["num_steps_start"] else f"{run['num_steps']}"
+        start = f", from {run['init_model']}" if run["init_model"] else ""
         minutes = "minutes not known" if run["minutes"] is None else f"{run['minutes']:,} minutes"
         print(
             f"{run['run']}: {run['dataset']} {run['scheme']}{weight}, seed {run['seed']}, {run['updates']:,} updates, "
-            f"batch {run['batch_size']}, n_f {run['num_filters']}, L {run['num_steps']}, {attention}"
-            f"{run['dtype_policy']}, {minutes}; in {run['used in']}"
+            f"batch {run['batch_size']}, n_f {run['num_filters']}, L {length}, {attention}"
+            f"{run['dtype_policy']}, {minutes}{start}; in {run['used in']}"
         )
 
 

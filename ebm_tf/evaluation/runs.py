@@ -75,7 +75,7 @@ class FinishedRun:
     @functools.cached_property
     def energy(self) -> EnergyModel:
         """The trained energy. Raises ConfigError when the file holds none."""
-        return self.loaded or load_energy(self.model, "workdir" if self.model == self.run_dir.model else "model")
+        return self.loaded or load_energy(self.model, "workdir" if self.flag == "workdir" else "model")
 
     @functools.cached_property
     def model_id(self) -> str:
@@ -83,7 +83,8 @@ class FinishedRun:
         try:
             return file_digest(self.model)
         except OSError as error:
-            raise ConfigError(f"--workdir: expected {self.model} to be readable. Received: {error}") from error
+            flag = "workdir" if self.flag == "workdir" else "model"
+            raise ConfigError(f"--{flag}: expected {self.model} to be readable. Received: {error}") from error
 
     @functools.cached_property
     def energy_fns(self) -> list[devices.Replica]:
@@ -106,12 +107,17 @@ class FinishedRun:
         return devices.replicate(self.energy, lambda energy: energy_chain_fn(energy, self.config))
 
     @property
+    def flag(self) -> str:
+        """The flag that named the folder of results."""
+        return "workdir" if self.model == self.run_dir.model else "output"
+
+    @property
     def results(self) -> pathlib.Path:
         return self.run_dir.path / "results.json"
 
     def read_results(self) -> dict[str, Any]:
         """results.json, a key per task; {} before the first. Raises ConfigError when it cannot be read."""
-        return self.run_dir.read_results()
+        return self.run_dir.read_results(self.flag)
 
     def arrays(self, task: str) -> dict[str, np.ndarray]:
         """The arrays that a task left in RUN/<task>.npz.
@@ -120,29 +126,36 @@ class FinishedRun:
           ConfigError: there are none, they cannot be read, or they are of an older model.keras.
         """
         path = self.run_dir.path / f"{task}.npz"
-        made = f"made by bin/evaluate.py --workdir={self.run_dir.path} --tasks={task}"
+        source = f"--workdir={self.run_dir.path}"
+        if self.flag == "output":
+            source = f"--model={self.model} --output={self.run_dir.path}"
+        made = f"made by bin/evaluate.py {source} --tasks={task}"
         if not path.exists():
-            raise ConfigError(f"--workdir: expected {path}, {made}. Received: no such file")
+            raise ConfigError(f"--{self.flag}: expected {path}, {made}. Received: no such file")
         model = self.read_results().get(task, {}).get("model", self.model_id)
         if model != self.model_id:
-            raise ConfigError(f"--workdir: expected {path} of the model as it is now, {made}. Received: an older one's")
+            raise ConfigError(
+                f"--{self.flag}: expected {path} of the model as it is now, {made}. Received: an older one's"
+            )
         try:
             with np.load(path, allow_pickle=False) as file:
-                return _Arrays(path, {name: file[name] for name in file.files})
+                return _Arrays(path, self.flag, {name: file[name] for name in file.files})
         except Exception as error:  # NumPy and zipfile raise a dozen kinds on a damaged file
             line = one_line(error)
-            raise ConfigError(f"--workdir: expected {path} whole, {made} once it is gone. Received: {line}") from error
+            raise ConfigError(
+                f"--{self.flag}: expected {path} whole, {made} once it is gone. Received: {line}"
+            ) from error
 
 
 class _Arrays(dict):
     """Arrays by name; one that is missing is an error of the file's."""
 
-    def __init__(self, path: pathlib.Path, arrays: dict[str, np.ndarray]):
+    def __init__(self, path: pathlib.Path, flag: str, arrays: dict[str, np.ndarray]):
         super().__init__(arrays)
-        self.path = path
+        self.path, self.flag = path, flag
 
     def __missing__(self, name):
-        raise ConfigError(f"--workdir: expected {self.path} with {name}. Received: {', '.join(self)[:200]}")
+        raise ConfigError(f"--{self.flag}: expected {self.path} with {name}. Received: {', '.join(self)[:200]}")
 
 
 def load_run(workdir: str | os.PathLike) -> FinishedRun:
@@ -158,17 +171,22 @@ def load_run(workdir: str | os.PathLike) -> FinishedRun:
     return FinishedRun(run_dir, config, run_dir.model)
 
 
-def bare_run(model: str, output: str, data_dir: str | None) -> FinishedRun:
-    """A run made up around a .keras file: images are CIFAR-10's, chains those of the paper's scheme noise (Sec. 3).
+def bare_run(model: str, output: str, data_dir: str | None, step_size: float | None = None) -> FinishedRun:
+    """A run made up around a .keras file: images are CIFAR-10's, chains those of the paper's scheme noise (Sec. 3), T
+    that of the Gaussian that the energy tilts if it does.
 
     Raises:
       ConfigError: the file holds no energy.
     """
     energy = load_energy(model)
-    config = TrainConfig(scheme=Scheme.NOISE, data_dir=data_dir)
     is_image = len(energy.event_shape) == 3
-    changed = {"image_size": energy.event_shape[0]} if is_image else {"dataset": "rings"}
-    return FinishedRun(RunDir(output), dataclasses.replace(config, **changed), pathlib.Path(model), energy)
+    known: dict[str, Any] = {"image_size": energy.event_shape[0]} if is_image else {"dataset": "rings"}
+    if step_size is not None:
+        known["step_size"] = step_size
+    if temperature := getattr(energy, "reference", 0.0):
+        known["temperature"] = temperature
+    config = TrainConfig(scheme=Scheme.NOISE, data_dir=data_dir, **known)
+    return FinishedRun(RunDir(output), config, pathlib.Path(model), energy)
 
 
 def resolve(settings: Settings, config: TrainConfig) -> Settings:

@@ -217,6 +217,8 @@ def budget(run: SavedRun) -> dict[str, Any]:
         "batch_size": config.batch_size,
         "num_filters": config.num_filters,
         "num_steps": config.num_steps,
+        "num_steps_start": config.num_steps_start,
+        "init_model": config.init_model,
         "attention": config.attention if config.dataset != "rings" else None,
         "dtype_policy": config.dtype_policy,
         "minutes": None if minutes is None else round(minutes, 1),

@@ -134,8 +134,7 @@ def evaluate(settings: EvaluateConfig) -> FinishedRun:
     try:
         make_folder(run.run_dir.figures)
     except (OSError, ValueError) as error:
-        flag = "workdir" if settings.workdir else "output"
-        raise ConfigError(f"--{flag}: expected a folder that can be written. Received: {error}") from error
+        raise ConfigError(f"--{run.flag}: expected a folder that can be written. Received: {error}") from error
     with signals.listening() as stop:
         for name in settings.task_names:
             stop.obey(f"before {name}; the same command goes on from there")
@@ -161,7 +160,7 @@ def _open(settings: EvaluateConfig) -> FinishedRun:
         raise ConfigError(f"--tasks: expected {expected}. Received: {', '.join(others)}")
     if (pathlib.Path(settings.output) / "config.json").exists():
         raise ConfigError(f"--output: expected a folder that is not a run's. Received: {settings.output}")
-    run = bare_run(settings.model, settings.output, settings.data_dir)
+    run = bare_run(settings.model, settings.output, settings.data_dir, settings.step_size)
     if run.config.dataset == "rings":
         raise ConfigError(f"--model: expected an energy of images. Received: one of shape {run.energy.event_shape}")
     return run
@@ -178,6 +177,9 @@ def _plan(run: FinishedRun, settings: EvaluateConfig) -> list[str]:
             raise ConfigError(f"--tasks: expected {name} for {task.data} only. Received: a run of {run.config.dataset}")
         inputs = task.inputs(run, settings)
         for needed in set(inputs) - set(settings.task_names):
+            if settings.model and needed not in BARE_TASKS:
+                expected = "some of short_run, long_run, data_init with --model"
+                raise ConfigError(f"--fid_samples: expected {expected}. Received: {needed}")
             if not _has_results(run, results, needed):
                 raise ConfigError(
                     f"--tasks: expected {needed} before {name}, as in --tasks={needed},{name}. Received: a run without "
@@ -199,6 +201,8 @@ def _identity(run: FinishedRun, settings: EvaluateConfig, name: str) -> dict[str
     """All that a task's results depend on."""
     results, task = run.read_results(), TASKS[name]
     identity = {"model": run.model_id, "settings": {field: getattr(settings, field) for field in task.settings}}
+    if settings.model:  # a run's own are known by its model
+        identity["run"] = {"step_size": run.config.step_size, "temperature": run.config.temperature}
     if inputs := task.inputs(run, settings):
         identity["inputs"] = {needed: digest(results.get(needed)) for needed in sorted(inputs)}
     named = ",".join(getattr(settings, field) or "" for field in _PATHS if field in task.settings)
@@ -234,6 +238,7 @@ def _do(run: FinishedRun, settings: EvaluateConfig, name: str, stop: StopRequest
     if arrays:
         with draft_of(folder / f"{name}.npz") as draft:
             np.savez_compressed(draft, **arrays)  # type: ignore[arg-type]
+    results = run.read_results()  # as it is now: another process may have done another task
     _write_results(run, {**results, name: {**identity, **numbers}})
     partial.remove()
     print(f"{name}: {json.dumps(numbers)}", flush=True)

@@ -134,7 +134,10 @@ def _state(config: TrainConfig, last: dict[str, Any], is_finished: bool) -> str:
     if is_finished:
         return f"finished, {config.train_steps} updates; drawn {drawn}"
     step, rate = last.get("step", 0), last.get("updates_per_second")
-    left = f", {rate:.3g} updates/s, {(config.train_steps - step) / rate / 60:.0f} minutes left" if rate else ""
+    left = ""
+    if rate:
+        pace = (config.share_done(step) - config.share_done(step - 1)) * rate
+        left = f", {rate:.3g} updates/s, {(1 - config.share_done(step)) / pace / 60:.0f} minutes left"
     return f"update {step} of {config.train_steps}{left}; drawn {drawn}"
 
 

@@ -104,8 +104,10 @@ class ProgressBar(UpdateCallback):
         line = f"update {step}/{self.config.train_steps}  loss {loss:.4g}"
         if self.first_step is None or step == self.first_step:
             return line
-        rate = (step - self.first_step) / max(now - self.first_time, 1e-9)
-        left = tqdm.tqdm.format_interval((self.config.train_steps - step) / rate)
+        seconds, share_done = max(now - self.first_time, 1e-9), self.config.share_done
+        rate = (step - self.first_step) / seconds
+        pace = (share_done(step) - share_done(self.first_step)) / seconds
+        left = tqdm.tqdm.format_interval((1 - share_done(step)) / pace)
         return f"{line}  {rate:.3g} updates/s  {left} left"
 
     def on_train_end(self, logs=None):

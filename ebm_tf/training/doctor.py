@@ -18,7 +18,7 @@ from ebm_tf import data
 from ebm_tf.config import TrainConfig, one_line
 from ebm_tf.training import device
 from ebm_tf.training.failures import bank_bytes, memory_explained, num_weights
-from ebm_tf.training.run import build_trainer, restore
+from ebm_tf.training.run import build_trainer, initial_energy, restore
 from ebm_tf.training.trainer import Trainer, step_sizes, use_xla
 
 __all__ = ["Finding", "examine"]
@@ -113,7 +113,7 @@ def _trial(config: TrainConfig, seconds: float) -> tuple[bool, str]:
         return True, "not tried: --strategy=multi_worker needs all its processes"
     with memory_explained(config):
         trainer = build_trainer(dataclasses.replace(config, num_steps=1, num_steps_start=None))
-        restore(trainer, None)
+        restore(trainer, None, initial_energy(config))
         begun = time.monotonic()
         history = trainer.fit(data.make_dataset(config), steps_per_epoch=1, epochs=1, verbose=0)
         compiled = time.monotonic() - begun

@@ -13,7 +13,7 @@ import json
 import signal
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -103,16 +103,20 @@ def _multi_worker(workers: cluster.Cluster) -> tf.distribute.Strategy:
     return strategy
 
 
-def check_same_run(strategy: tf.distribute.Strategy, config: TrainConfig, first_step: int) -> None:
-    """Whether all workers have the same settings and go on from the same update.
+def check_same_run(
+    strategy: tf.distribute.Strategy, config: TrainConfig, first_step: int, weights: Sequence[tf.Variable]
+) -> None:
+    """Whether all workers have the same settings and go on from the same update and with these weights.
 
     Raises:
       ConfigError: they do not; on every worker.
     """
     if config.strategy != "multi_worker":
         return
-    settings = dataclasses.replace(config, workdir=None, data_dir=None).to_dict()
+    settings = dataclasses.replace(config, workdir=None, data_dir=None, init_model=None).to_dict()
     mine = zlib.crc32(json.dumps([settings, first_step]).encode())
+    for weight in weights:  # that a file gave: each worker has read its own
+        mine = zlib.crc32(weight.numpy().tobytes(), mine)
     checks = on_every_replica(strategy, lambda: gather(tf.constant([mine], tf.int64)))()
     if tf.reduce_any(checks != mine):
         raise ConfigError(

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import sys
+from typing import Any
 
 import tensorflow as tf
 
@@ -19,7 +20,16 @@ from ebm_tf.training.run_dir import RunDir, draft_of
 from ebm_tf.training.signals import Stopped, StopRequest
 from ebm_tf.training.trainer import Trainer
 
-__all__ = ["DivergenceError", "Stopped", "TrainingError", "WorkerLostError", "build_trainer", "restore", "train"]
+__all__ = [
+    "DivergenceError",
+    "Stopped",
+    "TrainingError",
+    "WorkerLostError",
+    "build_trainer",
+    "initial_energy",
+    "restore",
+    "train",
+]
 
 LOST = (  # what TensorFlow raises where another worker has gone
     tf.errors.AbortedError,
@@ -86,10 +96,12 @@ def _train(config: TrainConfig, run_dir: RunDir, is_chief: bool, locks: contextl
             f"Received: train_steps={config.train_steps}"
         )
     config = dataclasses.replace(config, rollbacks=saved.rollbacks if saved else 0)
+    initial = None if saved else initial_energy(config)
     dataset = data.make_dataset(config, first_step)  # says what is missing before the slow parts
     trainer = build_trainer(config, strategy)
-    restore(trainer, saved)
-    replicas.check_same_run(strategy, config, first_step)
+    restore(trainer, saved, initial)
+    weights = trainer.energy.trainable_variables if initial else ()
+    replicas.check_same_run(strategy, config, first_step, weights)
     files = None
     if is_chief:
         if not config.resume:
@@ -102,7 +114,7 @@ def _train(config: TrainConfig, run_dir: RunDir, is_chief: bool, locks: contextl
         while (error := _fit(trainer, replicas.split_batches(strategy, dataset), run_dir, files)) is not None:
             config, saved = _rolled_back(trainer.config, run_dir, files, error, saved)
             trainer = build_trainer(config, strategy)
-            restore(trainer, saved)
+            restore(trainer, saved, None if saved else initial or initial_energy(config))
             dataset = data.make_dataset(config, saved.step if saved else 0)
         if is_chief:
             _save_model(trainer, run_dir)
@@ -162,16 +174,21 @@ def build_trainer(config: TrainConfig, strategy: tf.distribute.Strategy | None =
     return trainer
 
 
-def restore(trainer: Trainer, saved: Saved | None) -> None:
-    """Puts a checkpoint into the trainer; where there is none, the weights of config.init_model if it names a file.
-    The learning rate stays that of the config.
+def initial_energy(config: TrainConfig) -> EnergyModel | None:
+    """The energy that config.init_model names. Raises ConfigError when there is none in the file."""
+    return load_energy(config.init_model, "init_model") if config.init_model else None
+
+
+def restore(trainer: Trainer, saved: Saved | None, initial: EnergyModel | None = None) -> None:
+    """Puts a checkpoint into the trainer, or, where there is none, the weights of an initial energy, if any. The
+    learning rate stays that of the config.
 
     Raises:
       ConfigError: it is of another network, optimizer or bank.
     """
     if saved is None:
-        if trainer.config.init_model:
-            _copy_weights(trainer.config.init_model, trainer.energy)
+        if initial is not None:
+            _copy_weights(initial, trainer)
         return
     try:
         trainer.checkpoint.restore(saved.prefix).assert_existing_objects_matched()
@@ -185,15 +202,40 @@ def restore(trainer: Trainer, saved: Saved | None) -> None:
         trainer.optimizer.learning_rate = trainer.config.first_learning_rate
 
 
-def _copy_weights(path: str, energy: EnergyModel) -> None:
-    given = load_energy(path, "init_model")
-    for name in ("num_filters", "attention", "image_size", "energy_scale", "reference"):
-        theirs, ours = getattr(given, name, None), getattr(energy, name, None)
-        if theirs != ours:
+def _copy_weights(initial: EnergyModel, trainer: Trainer) -> None:
+    """All that makes the energy what it is: its weights, and the Gaussian that it tilts if it does."""
+    energy, path = trainer.energy, trainer.config.init_model
+    theirs = _flags_of(initial)
+    for name, ours in _flags_of(energy).items():
+        if theirs.get(name) != ours:
             expected = f"--init_model: expected {name}={ours}, as in this run"
-            raise ConfigError(f"{expected}. Received: {path}, {name}={theirs}")
-    for weight, value in zip(energy.trainable_variables, given.trainable_variables, strict=True):
+            raise ConfigError(f"{expected}. Received: {path}, {name}={theirs.get(name)}")
+    pairs = [*zip(energy.trainable_variables, initial.trainable_variables, strict=True)]
+    if _tilts(energy):
+        assert energy.noise_spectrum and initial.noise_spectrum
+        pairs += zip(energy.noise_spectrum, initial.noise_spectrum, strict=True)
+        if energy.preconditioner is not None and initial.preconditioner is not None:
+            pairs.append((energy.preconditioner, initial.preconditioner))
+    for weight, value in pairs:
         weight.assign(value)
+
+
+def _tilts(energy: EnergyModel) -> bool:
+    return bool(getattr(energy, "reference", 0.0))
+
+
+def _flags_of(energy: EnergyModel) -> dict[str, Any]:
+    """Flags of bin/train.py, with values, on which the energy as a function of x hangs beside its weights."""
+    flags: dict[str, Any] = {"data": "images" if len(energy.event_shape) == 3 else "rings"}
+    names = ("num_filters", "attention", "image_size", "energy_scale")
+    flags |= {name: getattr(energy, name) for name in names if hasattr(energy, name)}
+    if not _tilts(energy):
+        return flags | {"reference": "none"}
+    return flags | {
+        "reference": "gaussian",
+        "temperature": energy.reference,
+        "data_noise": round((energy.bound - 1) / 3, 6),  # see build_energy
+    }
 
 
 def _fit(trainer, dataset, run_dir, files) -> DivergenceError | None:

@@ -37,6 +37,7 @@ FIXED_ON_RESUME = (
     "bank_size",
     "bank_dtype",
     "optimizer",
+    "learning_rate_schedule",
     "ema_momentum",
     "init_model",
     "seed",
@@ -96,7 +97,8 @@ class RunDir:
 
     def _check_resumed(self, config: TrainConfig) -> None:
         before = self.load_config()
-        for name in FIXED_ON_RESUME:
+        tilted = ("temperature", "data_noise") if config.reference != "none" else ()  # the energy itself hangs on them
+        for name in (*FIXED_ON_RESUME, *tilted):
             old, new = getattr(before, name), getattr(config, name)
             if old != new:
                 raise ConfigError(f"--{name}: expected {old}, as the run in {self.path} has it. Received: {name}={new}")

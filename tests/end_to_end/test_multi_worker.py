@@ -157,10 +157,10 @@ def test_workers_with_different_flags_are_refused(monkeypatch):
     config = TrainConfig(**SETTINGS)
     strategy = tf.distribute.get_strategy()
     monkeypatch.setattr(replicas, "gather", lambda mine: tf.concat([mine, mine], axis=0))
-    replicas.check_same_run(strategy, config, 4)
+    replicas.check_same_run(strategy, config, 4, ())
     monkeypatch.setattr(replicas, "gather", lambda mine: tf.concat([mine, mine + 1], axis=0))
     with pytest.raises(ConfigError, match="expected the same flags, and a --workdir that all share"):
-        replicas.check_same_run(strategy, config, 4)
+        replicas.check_same_run(strategy, config, 4, ())
 
 
 ONE = ["localhost:1"]
