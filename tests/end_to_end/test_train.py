@@ -171,6 +171,32 @@ def test_a_run_starts_from_the_weights_of_another(tmp_path):
         run.train(smoke_config(**{**second, "train_steps": 4, "init_model": None}, resume=True))
 
 
+def test_a_run_keeps_the_gaussian_that_its_first_energy_tilts(tmp_path, monkeypatch):
+    """The images of this run may have another."""
+    mean, factor = np.zeros((32, 32, 3), np.float32), np.broadcast_to(np.eye(3, dtype=np.float32), (32, 32, 3, 3))
+    monkeypatch.setattr(
+        run.Trainer.__init__.__globals__["data"], "noise_spectrum", lambda config: (mean, scale * factor)
+    )
+    tilted = dict(
+        num_filters=1, data_noise=0.05, noise_spectrum="data", preconditioner="spectrum", reference="gaussian"
+    )
+    config = TrainConfig(**tilted)
+    scale = 0.5
+    first = run.build_trainer(config).energy
+    first.save(tmp_path / "model.keras")
+    scale = 2.0
+    config = TrainConfig(**tilted, seed=1, init_model=str(tmp_path / "model.keras"))
+    trainer = run.build_trainer(config)
+    x = tf.random.stateless_normal([2, 32, 32, 3], [1, 2])
+    assert abs(trainer.energy(x) - first(x)).numpy().min() > 1e-3
+    run.restore(trainer, None, run.initial_energy(config))
+    np.testing.assert_array_equal(trainer.energy(x), first(x))
+    assert bytes_of(trainer.energy.get_weights()) == bytes_of(first.get_weights())
+    other = run.build_trainer(TrainConfig(**{**tilted, "data_noise": 0.1}, init_model=config.init_model))
+    with pytest.raises(ConfigError, match=r"^--init_model: expected data_noise=0.1, as in this run.*data_noise=0.05"):
+        run.restore(other, None, run.initial_energy(config))
+
+
 @pytest.mark.parametrize(
     "changes, text",
     [
