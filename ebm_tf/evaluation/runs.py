@@ -75,7 +75,7 @@ class FinishedRun:
     @functools.cached_property
     def energy(self) -> EnergyModel:
         """The trained energy. Raises ConfigError when the file holds none."""
-        return self.loaded or load_energy(self.model, "workdir" if self.flag == "workdir" else "model")
+        return self.loaded or load_energy(self.model, self._model_flag)
 
     @functools.cached_property
     def model_id(self) -> str:
@@ -83,8 +83,8 @@ class FinishedRun:
         try:
             return file_digest(self.model)
         except OSError as error:
-            flag = "workdir" if self.flag == "workdir" else "model"
-            raise ConfigError(f"--{flag}: expected {self.model} to be readable. Received: {error}") from error
+            expected = f"--{self._model_flag}: expected {self.model} to be readable"
+            raise ConfigError(f"{expected}. Received: {error}") from error
 
     @functools.cached_property
     def energy_fns(self) -> list[devices.Replica]:
@@ -107,9 +107,18 @@ class FinishedRun:
         return devices.replicate(self.energy, lambda energy: energy_chain_fn(energy, self.config))
 
     @property
+    def is_bare(self) -> bool:
+        """Whether it was made up around a model; see bare_run."""
+        return self.model != self.run_dir.model
+
+    @property
     def flag(self) -> str:
         """The flag that named the folder of results."""
-        return "workdir" if self.model == self.run_dir.model else "output"
+        return "output" if self.is_bare else "workdir"
+
+    @property
+    def _model_flag(self) -> str:
+        return "model" if self.is_bare else "workdir"
 
     @property
     def results(self) -> pathlib.Path:
@@ -127,7 +136,7 @@ class FinishedRun:
         """
         path = self.run_dir.path / f"{task}.npz"
         source = f"--workdir={self.run_dir.path}"
-        if self.flag == "output":
+        if self.is_bare:
             source = f"--model={self.model} --output={self.run_dir.path}"
         made = f"made by bin/evaluate.py {source} --tasks={task}"
         if not path.exists():

@@ -82,6 +82,6 @@ def _draw(run: FinishedRun, x_init: np.ndarray, x_final: np.ndarray, path: pathl
     if run.config.dataset != "rings":
         figures.save_image_grid(x_final[:256], path)
         return
-    title = str(run.config.scheme) if run.model == run.run_dir.model else run.model.stem
+    title = run.model.stem if run.is_bare else str(run.config.scheme)
     columns = {title: (density.kde_xy(x_init), density.kde_xy(x_final))}
     figures.rings_figure(density.data_density(), columns, path, ("starts of chains", "ends of chains"))
