@@ -65,6 +65,10 @@ class UpdateCallback(keras.callbacks.Callback):
         """Called after every update."""
 
 
+# Without tqdm's own time left, which takes all updates to be alike: chains may grow.
+BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}, {rate_fmt}{postfix}]"
+
+
 class ProgressBar(UpdateCallback):
     """A bar with rate and time left on a terminal; elsewhere a line about every ten seconds.
 
@@ -85,17 +89,20 @@ class ProgressBar(UpdateCallback):
         self.first_step, self.first_time, self.line_time = None, 0.0, -math.inf
         if self.file.isatty():
             total = self.config.train_steps
-            self.bar = tqdm.tqdm(total=total, initial=step, unit="update", file=self.file, dynamic_ncols=True)
+            self.bar = tqdm.tqdm(
+                total=total, initial=step, unit="update", file=self.file, dynamic_ncols=True, bar_format=BAR
+            )
 
     def on_update(self, step, logs):
-        if self.bar is not None:
-            if self.is_due(self.config.log_every):
-                self.bar.set_postfix(loss=f"{float(logs['loss']):.4g}", refresh=False)
-            self.bar.update()
-            return
         now = time.monotonic()
         if self.first_step is None:  # the first update also compiles: the rate counts from its end
             self.first_step, self.first_time = step, now
+        if self.bar is not None:
+            if self.is_due(self.config.log_every):
+                left = "" if step == self.first_step else f", {self._left(step, now)} left"
+                self.bar.set_postfix_str(f"loss={float(logs['loss']):.4g}{left}", refresh=False)
+            self.bar.update()
+            return
         if now - self.line_time >= self.every_seconds or step == self.config.train_steps:
             self.line_time = now
             print(self._line(step, now, float(logs["loss"])), file=self.file, flush=True)
@@ -104,11 +111,14 @@ class ProgressBar(UpdateCallback):
         line = f"update {step}/{self.config.train_steps}  loss {loss:.4g}"
         if self.first_step is None or step == self.first_step:
             return line
-        seconds, share_done = max(now - self.first_time, 1e-9), self.config.share_done
-        rate = (step - self.first_step) / seconds
-        pace = (share_done(step) - share_done(self.first_step)) / seconds
-        left = tqdm.tqdm.format_interval((1 - share_done(step)) / pace)
-        return f"{line}  {rate:.3g} updates/s  {left} left"
+        rate = (step - self.first_step) / max(now - self.first_time, 1e-9)
+        return f"{line}  {rate:.3g} updates/s  {self._left(step, now)} left"
+
+    def _left(self, step: int, now: float) -> str:
+        """Hours, minutes and seconds, by the Langevin steps that are left."""
+        share_done = self.config.share_done
+        pace = (share_done(step) - share_done(self.first_step)) / max(now - self.first_time, 1e-9)
+        return tqdm.tqdm.format_interval((1 - share_done(step)) / pace)
 
     def on_train_end(self, logs=None):
         self.close()

@@ -16,9 +16,10 @@ import tensorflow as tf
 
 from ebm_tf import data
 from ebm_tf.config import TrainConfig, one_line
-from ebm_tf.training import device
+from ebm_tf.training import device, replicas
 from ebm_tf.training.failures import bank_bytes, memory_explained, num_weights
 from ebm_tf.training.run import build_trainer, initial_energy, restore
+from ebm_tf.training.run_dir import RunDir
 from ebm_tf.training.trainer import Trainer, step_sizes, use_xla
 
 __all__ = ["Finding", "examine"]
@@ -95,6 +96,8 @@ def _data(config: TrainConfig) -> tuple[bool, str]:
 
 
 def _disk(config: TrainConfig) -> tuple[bool, str]:
+    if config.workdir:
+        RunDir(config.workdir).check(config)
     path = pathlib.Path(config.workdir or ".").absolute()
     while not path.is_dir():
         path = path.parent
@@ -112,12 +115,14 @@ def _trial(config: TrainConfig, seconds: float) -> tuple[bool, str]:
     if config.strategy == "multi_worker":
         return True, "not tried: --strategy=multi_worker needs all its processes"
     with memory_explained(config):
-        trainer = build_trainer(dataclasses.replace(config, num_steps=1, num_steps_start=None))
+        strategy = replicas.make_strategy(config)
+        trainer = build_trainer(dataclasses.replace(config, num_steps=1, num_steps_start=None), strategy)
         restore(trainer, None, initial_energy(config))
         begun = time.monotonic()
-        history = trainer.fit(data.make_dataset(config), steps_per_epoch=1, epochs=1, verbose=0)
+        batches = replicas.split_batches(strategy, data.make_dataset(config))
+        history = trainer.fit(batches, steps_per_epoch=1, epochs=1, verbose=0)
         compiled = time.monotonic() - begun
-        step_seconds = _seconds_per_step(trainer, config, seconds)
+        step_seconds = _seconds_per_step(trainer, config, strategy.num_replicas_in_sync, seconds)
     update = step_seconds * (config.mean_num_steps + 2)  # the gradient takes about two steps' time
     loss, hours = history.history["loss"][-1], update * config.train_steps / 3600
     return bool(np.isfinite(loss)), (
@@ -126,9 +131,9 @@ def _trial(config: TrainConfig, seconds: float) -> tuple[bool, str]:
     )
 
 
-def _seconds_per_step(trainer: Trainer, config: TrainConfig, seconds: float) -> float:
-    """Of all chains of an update."""
-    chains = config.batch_size * (2 if config.scheme.value == "hybrid" else 1)
+def _seconds_per_step(trainer: Trainer, config: TrainConfig, num_replicas: int, seconds: float) -> float:
+    """Of all chains of an update, shared out evenly; those of one device are run."""
+    chains = config.batch_size * (2 if config.scheme.value == "hybrid" else 1) // num_replicas
     x, seed = tf.random.stateless_normal([chains, *config.event_shape], [0, 0]), tf.constant([0, 0])
     num_steps, begun = 1, time.monotonic()
     while True:

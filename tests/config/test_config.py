@@ -6,6 +6,7 @@ import pathlib
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from absl import flags as absl_flags
 from scipy import integrate
@@ -104,6 +105,17 @@ def test_growing_chains_have_a_mean_length():
     assert config.mean_num_steps == pytest.approx(mean, rel=1e-6)
     for start in (None, 40):
         assert TrainConfig(num_steps=40, num_steps_start=start).mean_num_steps == 40
+
+
+@pytest.mark.parametrize("start", [None, 25, 8000])
+def test_the_share_done_is_of_langevin_steps(start):
+    """Against the sum over updates of L, each taken at the middle of its update: 100 updates of 25 to 8,000."""
+    config = TrainConfig(num_steps_start=start, num_steps=8000, train_steps=100)
+    parts = (np.arange(100) + 0.5) / 100
+    steps = 1 / ((1 - parts) / (start or 8000) + parts / 8000)
+    done = [config.share_done(step) for step in range(101)]
+    np.testing.assert_allclose(np.diff(done), steps / steps.sum(), rtol=0.12)
+    assert done[0] == 0 and done[-1] == pytest.approx(1)
 
 
 def test_the_rings_have_no_spectrum():

@@ -66,6 +66,16 @@ def test_a_disk_that_is_too_small(tmp_path):
     assert bad(findings(tmp_path, "disk", **bank)) == ["disk"]
 
 
+@pytest.mark.parametrize(("resume", "message"), [(False, "new or empty folder"), (True, "with config.json")])
+def test_a_folder_that_this_run_cannot_have(resume, message, tmp_path):
+    (tmp_path / "file").touch()
+    config = TrainConfig(**TINY, jit_compile="false", workdir=str(tmp_path), resume=resume)
+    found = {finding.name: finding for finding in itertools.islice(doctor.examine(config), NAMES.index("disk") + 1)}
+    assert bad(found) == ["disk"]
+    assert found["disk"].text.startswith("--workdir: expected") and message in found["disk"].text
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_the_disk_needed_is_what_checkpoints_take(tmp_path):
     settings = dict(scheme="persistent", bank_size=10_000, num_filters=32, keep_checkpoints=1)
     found = findings(tmp_path, "disk", **settings)

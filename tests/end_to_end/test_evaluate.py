@@ -435,12 +435,17 @@ def test_cifar_a_bare_model_has_its_runs_ood(cifar, tmp_path):
         tasks="ood",
         data_dir=str(DATA),
         num_samples=50,
+        step_size=0.5,
         ood_data=f"svhn_cropped,{folder}",
     )
     run = tasks.evaluate(bare)
     found, expected = run.arrays("ood"), load_run(cifar).arrays("ood")
     np.testing.assert_allclose(found["energy_in"], expected["energy_in"], rtol=1e-5)
     np.testing.assert_allclose(found["energy_some images"], found["energy_svhn_cropped"][:6], rtol=1e-5)
+    assert run.read_results()["ood"]["mala_moves"] == {"step_size": 0.5, "temperature": 5e-5}
+    with pytest.raises(ConfigError, match=r"--fid_samples: expected some of short_run, .*Received: mala"):
+        features = str(ROOT / "pretrained" / "cifar_features.keras")
+        tasks.evaluate(dataclasses.replace(bare, tasks="fid", fid_samples="mala", fid_features=features))
     with pytest.raises(ConfigError, match=r"--tasks: expected some of .*, fid with --model\. Received: bank"):
         tasks.evaluate(dataclasses.replace(bare, tasks="bank,ood"))
     with pytest.raises(ConfigError, match="--output: expected a folder that is not a run's"):

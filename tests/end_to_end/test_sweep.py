@@ -58,6 +58,9 @@ def test_a_folder_with_another_run_is_told(tmp_path):
     pathlib.Path(trial.config.workdir).mkdir()
     pathlib.Path(trial.config.workdir, "config.json").write_text(json.dumps(trial.config.to_dict()))
     assert plan(tmp_path, "seed=0") == [trial]
+    rolled_back = {**trial.config.to_dict(), "rollbacks": 2}
+    pathlib.Path(trial.config.workdir, "config.json").write_text(json.dumps(rolled_back))
+    assert plan(tmp_path, "seed=0") == [trial]
     with pytest.raises(ConfigError, match=r"--num_steps: expected 5, as .*seed-0 has it. Received: num_steps=6"):
         plan(tmp_path, "seed=0", [*BASE, "--num_steps=6"])
 
