@@ -99,7 +99,7 @@ class ProgressBar(UpdateCallback):
             self.first_step, self.first_time = step, now
         if self.bar is not None:
             if self.is_due(self.config.log_every):
-                left = "" if step == self.first_step else f", {self._left(step, now)} left"
+                left = "" if step == self.first_step else f", {self._left(self.first_step, step, now)} left"
                 self.bar.set_postfix_str(f"loss={float(logs['loss']):.4g}{left}", refresh=False)
             self.bar.update()
             return
@@ -112,12 +112,12 @@ class ProgressBar(UpdateCallback):
         if self.first_step is None or step == self.first_step:
             return line
         rate = (step - self.first_step) / max(now - self.first_time, 1e-9)
-        return f"{line}  {rate:.3g} updates/s  {self._left(step, now)} left"
+        return f"{line}  {rate:.3g} updates/s  {self._left(self.first_step, step, now)} left"
 
-    def _left(self, step: int, now: float) -> str:
+    def _left(self, first_step: int, step: int, now: float) -> str:
         """Hours, minutes and seconds, by the Langevin steps that are left."""
         share_done = self.config.share_done
-        pace = (share_done(step) - share_done(self.first_step)) / max(now - self.first_time, 1e-9)
+        pace = (share_done(step) - share_done(first_step)) / max(now - self.first_time, 1e-9)
         return tqdm.tqdm.format_interval((1 - share_done(step)) / pace)
 
     def on_train_end(self, logs=None):
