@@ -64,7 +64,9 @@ def test_a_row_names_what_is_there(row):
         assert is_there(row["test"], "::"), row["test"]
     if row["config"] not in (NOTHING, "all"):
         assert (ROOT / row["config"].strip("`")).is_file(), row["config"]
-    if row["ours"] not in (NOTHING, "not yet measured"):
+    if picture := re.fullmatch(r"\[a picture.*\]\((.+\.png)\)", row["ours"]):
+        assert (ROOT / "docs" / picture[1]).is_file(), picture[1]
+    elif row["ours"] not in (NOTHING, "not yet measured"):
         numbers, place = numbers_of(row["ours"])
         assert numbers == measured(place)
 
