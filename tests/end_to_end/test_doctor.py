@@ -1,6 +1,7 @@
 """bin/doctor.py: what it finds, and that it writes nothing."""
 
 import itertools
+import json
 import pathlib
 import re
 import subprocess
@@ -94,6 +95,29 @@ def test_no_gpu(tmp_path):
 
 def test_a_trial_that_diverges(tmp_path):
     assert "training" in bad(findings(tmp_path, step_size=1e30, temperature=1e30, scheme="noise"))
+
+
+ON_TWO_DEVICES = """
+import json, sys
+import tensorflow as tf
+devices = [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], devices)
+from ebm_tf.config import TrainConfig
+from ebm_tf.training import doctor
+for finding in list(doctor.examine(TrainConfig(**json.loads(sys.argv[1])), 0.1)):
+    print(json.dumps(finding))
+"""
+
+
+@pytest.mark.parametrize(("batch_size", "is_good"), [(4, True), (5, False)])
+def test_a_mirrored_run_is_tried_on_all_devices(batch_size, is_good, tmp_path):
+    settings = {**TINY, "jit_compile": "false", "strategy": "mirrored", "batch_size": batch_size}
+    command = [sys.executable, "-c", ON_TWO_DEVICES, json.dumps({**settings, "workdir": str(tmp_path / "run")})]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    name, found, text = json.loads(done.stdout.splitlines()[-1])
+    assert (name, found) == ("training", is_good)
+    assert "ms per Langevin step" in text if is_good else text.startswith("--batch_size: expected a multiple of 2")
 
 
 def test_the_command(tmp_path):
