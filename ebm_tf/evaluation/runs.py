@@ -17,6 +17,7 @@ from ebm_tf.config import ConfigError, EvaluateConfig, SampleConfig, Scheme, Tra
 from ebm_tf.data import images
 from ebm_tf.energies import EnergyModel, load_energy
 from ebm_tf.evaluation import devices
+from ebm_tf.evaluation.precision import compile_energy
 from ebm_tf.evaluation.saved import file_digest
 from ebm_tf.mcmc import chain_init
 from ebm_tf.training.run_dir import RunDir
@@ -89,17 +90,7 @@ class FinishedRun:
     @functools.cached_property
     def energy_fns(self) -> list[devices.Replica]:
         """Per device, the energy as a compiled function, float32 [B, *event] -> [B]."""
-        signature = [tf.TensorSpec([None, *self.config.event_shape], tf.float32)]
-
-        def make_fn(energy):
-            return tf.function(
-                lambda x: energy(x, training=False),
-                input_signature=signature,
-                jit_compile=use_xla(self.config),
-                autograph=False,
-            )
-
-        return devices.replicate(self.energy, make_fn)
+        return devices.replicate(self.energy, lambda energy: compile_energy(energy, use_xla(self.config)))
 
     @functools.cached_property
     def chain_fns(self) -> list[devices.Replica]:
