@@ -7,9 +7,12 @@ expected, what was received, which flag to change, and where the paper speaks of
 
 import dataclasses
 import enum
+import functools
 import math
 import re
-from typing import Any
+import types
+import typing
+from typing import Any, NamedTuple
 
 __all__ = [
     "ARTIFACTS",
@@ -22,6 +25,7 @@ __all__ = [
     "SampleConfig",
     "Scheme",
     "ScoreConfig",
+    "Stage",
     "SweepConfig",
     "TrainConfig",
     "WatchConfig",
@@ -73,6 +77,47 @@ def field_help(field: dataclasses.Field) -> str:
     if field.metadata["section"]:
         text += f" Paper: {field.metadata['section']}."
     return text
+
+
+# What a stage of a run may set for itself.
+STAGE_SETTINGS = (
+    "train_steps",
+    "optimizer",
+    "learning_rate",
+    "learning_rate_schedule",
+    "learning_rate_end",
+    "ema_momentum",
+    "num_steps",
+    "num_steps_start",
+    "cd_weight",
+    "bank_weight",
+    "bank_size",
+    "bank_start",
+    "bank_burn_in",
+    "bank_restart_data",
+    "bank_restart_noise",
+)
+
+
+class Stage(NamedTuple):
+    """A part of a run that has one optimizer.
+
+    Attributes:
+      name: in its checkpoint's manifest; "" where the whole run is one stage.
+      first_step: updates of the run before it.
+      config: its settings; train_steps is its own number of updates.
+      changes: the settings that it sets for itself.
+    """
+
+    name: str
+    first_step: int
+    config: "TrainConfig"
+    changes: dict[str, Any]
+
+    @property
+    def last_step(self) -> int:
+        """Updates of the run when it has ended."""
+        return self.first_step + self.config.train_steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,7 +196,29 @@ class TrainConfig:
         "--noise_spectrum=data, which the network then tilts.",
         choices=("none", "gaussian"),
     )
-    bank_size: int = _setting(60_000, "Chains kept by the persistent schemes.", "Sec. 3")
+    bank_size: int = _setting(
+        60_000, "Chains kept between updates, by the persistent schemes and with bank_weight.", "Sec. 3"
+    )
+    bank_weight: float = _setting(
+        0.0,
+        "mu: weight of one more bracket of Eq. 6, whose chains are of a bank and so are old (schemes data, noise and "
+        "hybrid). 0: none, as in the paper.",
+    )
+    bank_start: str = _setting(
+        "noise",
+        "Where the chains of the bank start: noise, as in the paper; or data, the training images with their noise.",
+        "Sec. 3",
+        choices=("noise", "data"),
+    )
+    bank_burn_in: int = _setting(
+        0, "Langevin steps that a chain of the bank runs before it counts in its bracket (with bank_weight)."
+    )
+    bank_restart_data: float = _setting(
+        0.0, "Probability that a chain drawn from the bank starts anew at this batch's data (with bank_weight)."
+    )
+    bank_restart_noise: float = _setting(
+        0.0, "Probability that a chain drawn from the bank starts anew at noise (with bank_weight)."
+    )
     refresh_prob: float = _setting(0.05, "Share restarted from noise, persistent_refresh only.", "Sec. 3")
     refresh_unit: str = _setting(
         "batch",
@@ -161,7 +228,13 @@ class TrainConfig:
     )
 
     # Optimisation.
-    train_steps: int = _setting(50_000, "Parameter updates.", "Sec. 3")
+    train_steps: int = _setting(50_000, "Parameter updates; with stages the sum of theirs.", "Sec. 3")
+    stage: tuple[str, ...] = _setting(
+        (),
+        "A stage of the run, as 'NAME train_steps=N SETTING=VALUE ...'; give it once per stage, in order. A stage goes "
+        "on with the weights (their average, if the stage before kept one) and the bank, and with a new optimizer. It "
+        f"may set {', '.join(STAGE_SETTINGS)}; the rest is the run's. None: the whole run is one.",
+    )
     optimizer: str = _setting("adam", "Optimizer.", choices=("adam", "sgd"))
     learning_rate: float = _setting(1e-4, "eta: learning rate at the start.", "Alg. 1")
     learning_rate_schedule: str = _setting(
@@ -232,6 +305,7 @@ class TrainConfig:
             if choices and str(value) not in choices:
                 raise _bad(field.name, "one of " + ", ".join(choices), value, field.metadata["section"])
         object.__setattr__(self, "scheme", Scheme(self.scheme))
+        object.__setattr__(self, "stage", tuple(self.stage or ()))
         for name in ("batch_size", "num_filters", "num_steps", "bank_size", "train_steps", "log_every"):
             self._require(name, getattr(self, name) >= 1, "a whole number, 1 or more")
         for name in ("figure_every", "checkpoint_every", "keep_checkpoints"):
@@ -260,8 +334,7 @@ class TrainConfig:
         if self.cd_weight is not None:
             self._require("cd_weight", self.scheme is Scheme.HYBRID, f"None, since scheme {self.scheme} has no lambda")
             self._require("cd_weight", 0 <= self.cd_weight < math.inf, "a finite number, 0 or more")
-        if self.scheme.has_bank:
-            self._require("batch_size", self.batch_size <= self.bank_size, f"at most bank_size = {self.bank_size}")
+        self._check_bank()
         if self.preconditioner != "none":
             self._require("preconditioner", self.noise_spectrum == "data", "none without --noise_spectrum=data")
             self._require("confinement", self.confinement == 0, "0 with a preconditioner, whose steps overshoot a wall")
@@ -285,6 +358,28 @@ class TrainConfig:
             known = set(self._split_names()) <= set(splits)
             self._require("train_split", known, f"splits of {self.dataset} joined by +: " + ", ".join(splits))
             self._require("train_split", bool(self.test_split), f"to leave out one of {', '.join(splits)} to test")
+        if self.stage:
+            total = self.stages[-1].last_step
+            expected = f"{total}, the sum of the stages', or none"
+            self._require("train_steps", self.train_steps in (total, TrainConfig.train_steps), expected)
+            object.__setattr__(self, "train_steps", total)
+
+    def _check_bank(self) -> None:
+        self._require("bank_weight", 0 <= self.bank_weight < math.inf, "a finite number, 0 or more")
+        if self.scheme.has_bank:
+            only = f"0, since all chains of scheme {self.scheme} are of the bank"
+            self._require("bank_weight", self.bank_weight == 0, only)
+        if self.scheme.has_bank or self.bank_weight:
+            self._require("batch_size", self.batch_size <= self.bank_size, f"at most bank_size = {self.bank_size}")
+        else:
+            self._require("bank_start", self.bank_start == "noise", "noise without a bank (--bank_weight above 0)")
+        self._require("bank_burn_in", self.bank_burn_in >= 0, "a whole number, 0 or more")
+        for name in ("bank_restart_data", "bank_restart_noise"):
+            self._require(name, 0 <= getattr(self, name) <= 1, "a probability in [0, 1]")
+        rest, noise = 1 - self.bank_restart_data, self.bank_restart_noise
+        self._require("bank_restart_noise", noise <= rest, f"at most 1 - bank_restart_data = {rest:g}")
+        for name in ("bank_burn_in", "bank_restart_data", "bank_restart_noise"):
+            self._require(name, self.bank_weight > 0 or not getattr(self, name), "0 without --bank_weight above 0")
 
     def _require(self, name: str, holds: bool, expected: str) -> None:
         if not holds:
@@ -295,14 +390,56 @@ class TrainConfig:
         """The learning rate at the start, made smaller by rollbacks."""
         return self.learning_rate * self.rollback_rate**self.rollbacks
 
+    @functools.cached_property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages of the run, in order: at least one.
+
+        Raises:
+          ConfigError: a stage is not written as expected, or its settings cannot be used.
+        """
+        if not self.stage:
+            return (Stage("", 0, self, {}),)
+        stages: list[Stage] = []
+        for text in self.stage:
+            name, changes = _read_stage(text)
+            if name in [stage.name for stage in stages]:
+                raise _bad("stage", "another name for every stage", text, "")
+            try:
+                config = dataclasses.replace(self, stage=(), **changes)
+            except ConfigError as error:
+                raise ConfigError(f"--stage: {name}: {error}") from None
+            stages.append(Stage(name, stages[-1].last_step if stages else 0, config, changes))
+        return tuple(stages)
+
+    def stage_of(self, step: int) -> Stage:
+        """The stage that does update `step`, the first update being 1; for 0 the first."""
+        return next(stage for stage in self.stages if step <= stage.last_step)
+
+    @property
+    def at_end(self) -> "TrainConfig":
+        """The settings of the last stage, for the whole run: those that its energy is sampled and judged by."""
+        return dataclasses.replace(self.stages[-1].config, train_steps=self.train_steps)
+
     @property
     def mean_num_steps(self) -> float:
-        """L averaged over all updates."""
+        """L averaged over all updates of a stage."""
         first, last = self.num_steps_start or self.num_steps, self.num_steps
         return math.log(last / first) / (1 / first - 1 / last) if first < last else last
 
+    @property
+    def num_chain_steps(self) -> float:
+        """Langevin steps of all chains of the run."""
+        if self.stage:
+            return sum(stage.config.num_chain_steps for stage in self.stages)
+        return self.train_steps * self.mean_num_steps * len(self.brackets) * self.batch_size
+
     def share_done(self, step: int) -> float:
         """Share of all Langevin steps that the first updates take, up to `step`."""
+        if self.stage:
+            reached = self.stage_of(step)
+            before = sum(stage.config.num_chain_steps for stage in self.stages if stage.last_step <= reached.first_step)
+            inside = reached.config.share_done(step - reached.first_step) * reached.config.num_chain_steps
+            return (before + inside) / self.num_chain_steps
         first, last, done = self.num_steps_start or self.num_steps, self.num_steps, step / self.train_steps
         if first == last:
             return done
@@ -317,6 +454,23 @@ class TrainConfig:
     def hybrid_cd_weight(self) -> float:
         """lambda of Eq. 6: 25 (Sec. 3) unless cd_weight says otherwise."""
         return 25.0 if self.cd_weight is None else self.cd_weight
+
+    @property
+    def has_bank(self) -> bool:
+        """Whether chains are kept between updates, at the end of the run."""
+        return self.scheme.has_bank or self.stages[-1].config.bank_weight > 0
+
+    @property
+    def brackets(self) -> dict[str, float]:
+        """The brackets of Eq. 6: where the chains of each start, and its weight."""
+        brackets = {
+            Scheme.DATA: {"data_init": 1.0},
+            Scheme.NOISE: {"noise_init": 1.0},
+            Scheme.PERSISTENT: {"persistent_init": 1.0},
+            Scheme.PERSISTENT_REFRESH: {"persistent_init": 1.0},
+            Scheme.HYBRID: {"noise_init": 1.0, "data_init": self.hybrid_cd_weight},
+        }[self.scheme]
+        return {**brackets, "persistent_init": self.bank_weight} if self.bank_weight else brackets
 
     def _split_names(self) -> list[str]:
         return [part.partition("[")[0].strip() for part in self.train_split.split("+")]
@@ -359,7 +513,34 @@ _JSON_TYPES: dict[Any, tuple[type, ...]] = {
     int | None: (int, type(None)),
     float: (int, float),
     float | None: (int, float, type(None)),
+    tuple[str, ...]: (list, tuple),
 }
+
+
+def _read_stage(text: str) -> tuple[str, dict[str, Any]]:
+    """Name and settings of a stage, from 'NAME train_steps=N SETTING=VALUE ...'."""
+    expected = "NAME train_steps=N SETTING=VALUE ..., a name of letters, digits, - and _"
+    name, *words = text.split() or [""]
+    if not re.fullmatch(r"[\w-]+", name, re.ASCII) or not all("=" in word for word in words):
+        raise _bad("stage", expected, text, "")
+    values = dict(word.split("=", 1) for word in words)
+    if unknown := sorted(set(values) - set(STAGE_SETTINGS)):
+        raise _bad("stage", f"settings of {', '.join(STAGE_SETTINGS)}", f"{name} {unknown[0]}", "")
+    if "train_steps" not in values or len(values) < len(words):
+        raise _bad("stage", f"{expected}, each setting once", text, "")
+    return name, {setting: _read_value(name, setting, value) for setting, value in values.items()}
+
+
+def _read_value(stage: str, name: str, text: str) -> Any:
+    """A setting's value from its text."""
+    kind = next(field.type for field in dataclasses.fields(TrainConfig) if field.name == name)
+    if isinstance(kind, types.UnionType):
+        kind = next(one for one in typing.get_args(kind) if one is not type(None))
+    try:
+        return typing.cast(Any, kind)(text)
+    except ValueError:
+        expected = "a whole number" if kind is int else "a number"
+        raise ConfigError(f"--stage: {stage}: expected {expected}. Received: {name}={_short(text)}") from None
 
 
 def _short(value: Any) -> str:

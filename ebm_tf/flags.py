@@ -73,7 +73,9 @@ class _NumberParser(absl_flags.ArgumentParser):
 
 
 def _value_type(annotation: Any) -> type:
-    """The type to read: float for `float | None`, str for an enum."""
+    """The type to read: float for `float | None`, str for an enum, tuple for one that may be given several times."""
+    if typing.get_origin(annotation) is tuple:
+        return tuple
     if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
         (annotation,) = (arg for arg in typing.get_args(annotation) if arg is not type(None))
     return annotation if annotation in (bool, int, float) else str
@@ -97,7 +99,9 @@ def define_flags(config_cls: type, flag_values: absl_flags.FlagValues = FLAGS) -
         if field.metadata["choices"]:
             help_text = f"<{'|'.join(field.metadata['choices'])}>: {help_text}"
         value_type, default = _value_type(annotations[field.name]), typing.cast(Any, field.default)
-        if value_type is bool:
+        if value_type is tuple:
+            absl_flags.DEFINE_multi_string(field.name, None, help_text, flag_values)
+        elif value_type is bool:
             absl_flags.DEFINE_boolean(field.name, default, help_text, flag_values)
         elif value_type is str:
             absl_flags.DEFINE_string(field.name, None if default is None else str(default), help_text, flag_values)

@@ -7,7 +7,7 @@ from scipy import fft
 from ebm_tf.config import ConfigError, TrainConfig
 from ebm_tf.data import images, rings
 
-__all__ = ["make_dataset", "noise_spectrum"]
+__all__ = ["first_examples", "make_dataset", "noise_spectrum"]
 
 MIN_VARIANCE = 1e-6  # a fifth of what rounding to 8 bits adds to a pixel; a covariance of 0 has no factor
 
@@ -40,6 +40,16 @@ def make_dataset(config: TrainConfig, start_step: int = 0) -> tf.data.Dataset:
         return x + config.data_noise * tf.random.stateless_normal(tf.shape(x), _seed(config, 4, step), alg="philox")
 
     return batches.map(add_noise).prefetch(tf.data.AUTOTUNE)
+
+
+def first_examples(config: TrainConfig, count: int) -> tf.Tensor:
+    """The first examples of make_dataset, float32 [count, *event].
+
+    Raises:
+      ConfigError: see make_dataset.
+    """
+    batches = make_dataset(config).take(-(-count // config.batch_size))
+    return tf.concat([tf.convert_to_tensor(x) for x in batches], axis=0)[:count]
 
 
 def noise_spectrum(config: TrainConfig) -> tuple[np.ndarray, np.ndarray]:

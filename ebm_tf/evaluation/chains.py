@@ -285,8 +285,9 @@ def _slopes(steps: np.ndarray, energy: np.ndarray) -> np.ndarray:
 
 def check_bank(run: FinishedRun, settings: EvaluateConfig) -> None:
     """Raises ConfigError when the run has no bank."""
-    if not run.config.scheme.has_bank:
-        raise ConfigError(f"--tasks: expected bank for a persistent scheme only. Received: scheme={run.config.scheme}")
+    if not run.config.has_bank:
+        expected = "--tasks: expected bank for a run that keeps one only: a persistent scheme, or --bank_weight"
+        raise ConfigError(f"{expected}. Received: scheme={run.config.scheme}")
     saved = newest_intact(run.run_dir)
     if saved is None or not tf.train.load_checkpoint(saved.prefix).has_tensor(BANK_KEY):
         where, received = run.run_dir.checkpoints, saved and saved.prefix

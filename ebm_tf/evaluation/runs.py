@@ -165,7 +165,7 @@ def load_run(workdir: str | os.PathLike) -> FinishedRun:
       ConfigError: no run, or not finished.
     """
     run_dir = RunDir(workdir)
-    config = run_dir.load_config()
+    config = run_dir.load_config().at_end
     if not run_dir.model.exists():
         raise ConfigError(f"--workdir: expected a finished run, with model.keras. Received: {run_dir.path}")
     return FinishedRun(run_dir, config, run_dir.model)

@@ -167,7 +167,7 @@ def load(path: pathlib.Path) -> SavedRun:
 def load_config(path: pathlib.Path) -> TrainConfig:
     """The settings of the run in a folder, finished or not. Raises ConfigError."""
     try:
-        return RunDir(path).load_config()
+        return RunDir(path).load_config().at_end
     except ConfigError as error:
         raise ConfigError(str(error).replace("--workdir", "--runs", 1)) from error
 

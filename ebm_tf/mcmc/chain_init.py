@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from ebm_tf.cosines import inverse_cosine_transform
 
-__all__ = ["Spectrum", "coloured", "noise", "refresh"]
+__all__ = ["Spectrum", "coloured", "noise", "refresh", "restart"]
 
 # (mean [S, S, C], factor [S, S, C, C]): see coloured.
 Spectrum = tuple[tf.Tensor, tf.Tensor]
@@ -49,7 +49,7 @@ def coloured(white: tf.Tensor, spectrum: Spectrum) -> tf.Tensor:
 
 def refresh(
     x_bank: tf.Tensor, refresh_prob: float, unit: str, seed: tf.Tensor, spectrum: Spectrum | None = None
-) -> tf.Tensor:
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Restarts a share of persistent chains from noise.
 
     Law: with probability refresh_prob a unit (the whole batch, or each chain by itself) is replaced by `noise`.
@@ -63,7 +63,7 @@ def refresh(
       spectrum: see coloured.
 
     Returns:
-      float32 [B, *event].
+      (x float32 [B, *event], whether each chain was restarted bool [B]).
 
     Raises:
       ValueError: unit is neither.
@@ -71,7 +71,47 @@ def refresh(
     if unit not in ("batch", "chain"):
         raise ValueError(f"expected unit batch or chain (Sec. 3). Received: unit={unit}")
     seeds = tf.random.split(seed, 2)
-    count = 1 if unit == "batch" else tf.shape(x_bank)[0]
+    batch_size = tf.shape(x_bank)[0]
+    count = 1 if unit == "batch" else batch_size
     restarted = tf.random.stateless_uniform([count], seeds[0], alg="philox") < refresh_prob
-    restarted = tf.reshape(restarted, [-1] + [1] * (x_bank.shape.rank - 1))
-    return tf.where(restarted, noise(tf.shape(x_bank), seeds[1], spectrum), x_bank)
+    x = tf.where(_by_chain(restarted, x_bank), noise(tf.shape(x_bank), seeds[1], spectrum), x_bank)
+    return x, tf.broadcast_to(restarted, [batch_size])
+
+
+def restart(
+    x_bank: tf.Tensor,
+    x_data: tf.Tensor,
+    data_prob: float,
+    noise_prob: float,
+    seed: tf.Tensor,
+    spectrum: Spectrum | None = None,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Restarts a share of old chains at data, and another at noise.
+
+    Law: chain n starts anew at x^(n) with probability data_prob, at `noise` with probability noise_prob, and goes on
+      otherwise; independent over chains.
+    Limits: both 0 is plain persistence. (1, 0) is contrastive divergence, (0, 1) noise initialisation.
+
+    Args:
+      x_bank: [B, *event], drawn from the bank.
+      x_data: [B, *event], this batch's data.
+      data_prob: probability.
+      noise_prob: probability; at most 1 - data_prob.
+      seed: int32 [2].
+      spectrum: see coloured.
+
+    Returns:
+      (x float32 [B, *event], whether each chain was restarted bool [B]).
+
+    Source: not in the paper; docs/cifar_recipe.md, "Old negatives".
+    """
+    seeds = tf.random.split(seed, 2)
+    share = tf.random.stateless_uniform([tf.shape(x_bank)[0]], seeds[0], alg="philox")
+    at_data, at_new = share < data_prob, share < data_prob + noise_prob
+    x = tf.where(_by_chain(at_new, x_bank), noise(tf.shape(x_bank), seeds[1], spectrum), x_bank)
+    return tf.where(_by_chain(at_data, x_bank), x_data, x), at_new
+
+
+def _by_chain(values: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+    """values [B] or [1] in a shape that broadcasts to x [B, *event]."""
+    return tf.reshape(values, [-1] + [1] * (x.shape.rank - 1))

@@ -35,7 +35,7 @@ def one_step_update(
     theta: Sequence[tf.Variable],
     x: tf.Tensor,
     x_inits: Sequence[tf.Tensor],
-    weights: Sequence[float],
+    weights: Sequence[float | tf.Tensor],
     num_steps: tf.Tensor,
     step_size: tf.Tensor,
     temperature: tf.Tensor,
@@ -45,8 +45,9 @@ def one_step_update(
     """The gradient of Eq. 6 by Algorithm 1; the optimizer takes the step.
 
     Each group of chains is one bracket of Eq. 6, with its weight: the hybrid has noise starts with weight 1 and data
-    starts with weight λ; the other schemes have one group with weight 1. All groups run as one batch of chains. Where
-    Algorithm 1 sums over the batch this averages, as Eq. 6 does.
+    starts with weight λ; the other schemes have one group with weight 1; old chains of a bank may be one more, with
+    weight μ, 0 for the chains that have not burned in. All groups run as one batch of chains. Where Algorithm 1 sums
+    over the batch this averages, as Eq. 6 does.
 
     Law: the gradient is random through the chains; see langevin_chain.
     Limits: weights (1, 0) is noise-initialised training; the gradient over λ tends to contrastive divergence as λ
@@ -57,7 +58,7 @@ def one_step_update(
       theta: parameters of the energy.
       x: training data [N, *event].
       x_inits: per group, starts of its chains [N, *event].
-      weights: per group, its weight in Eq. 6.
+      weights: per group, its weight in Eq. 6, [] or one per chain [N].
       num_steps: L, int32 [].
       step_size: ε, [] or broadcastable to x.
       temperature: T, [].
@@ -84,7 +85,7 @@ def one_step_update(
         # Lines 10, 12, 15 (g_data, g_data-init, g_noise-init) and 31, whose bracket is the gradient of this sum.
         loss = tf.add_n(
             [
-                weight * (tf.reduce_mean(energy_data) - tf.reduce_mean(energy_final))
+                tf.reduce_mean(weight * (energy_data - energy_final))
                 for weight, energy_data, energy_final in zip(weights, energies[::2], energies[1::2], strict=True)
             ]
         )

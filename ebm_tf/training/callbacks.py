@@ -38,16 +38,20 @@ class UpdateCallback(keras.callbacks.Callback):
     """A callback that is told the number of the update just done.
 
     Args:
-      config: settings of the run; train_steps is the number of the last update.
+      config: settings of the run.
+
+    Attributes:
+      last_step: number of the last update of the stage that is fitted.
     """
 
     def __init__(self, config: TrainConfig):
         super().__init__()
         self.config = config
         self.step = 0
+        self.last_step = config.train_steps
 
     def on_train_begin(self, logs=None):
-        self.step = int(self.model.update_count.numpy())
+        self.step, self.last_step = int(self.model.update_count.numpy()), self.model.stage.last_step
         self.on_begin(self.step)
 
     def on_train_batch_end(self, batch, logs=None):
@@ -55,8 +59,8 @@ class UpdateCallback(keras.callbacks.Callback):
         self.on_update(self.step, logs or {})
 
     def is_due(self, every: int) -> bool:
-        """Whether this update is a multiple of `every` or the last one."""
-        return self.step % every == 0 or self.step == self.config.train_steps
+        """Whether this update is a multiple of `every` or the last one of its stage."""
+        return self.step % every == 0 or self.step == self.last_step
 
     def on_begin(self, step: int) -> None:
         """Called with the number of updates done before the first one of this fit."""
@@ -103,7 +107,7 @@ class ProgressBar(UpdateCallback):
                 self.bar.set_postfix_str(f"loss={float(logs['loss']):.4g}{left}", refresh=False)
             self.bar.update()
             return
-        if now - self.line_time >= self.every_seconds or step == self.config.train_steps:
+        if now - self.line_time >= self.every_seconds or step == self.last_step:
             self.line_time = now
             print(self._line(step, now, float(logs["loss"])), file=self.file, flush=True)
 
@@ -196,7 +200,7 @@ class DivergenceGuard(UpdateCallback):
         self.logger = logger
 
     def on_begin(self, step):
-        self.guard = Guard(self.config, self.model.energy, self.model.optimizer)
+        self.guard = Guard(self.model.config, self.model.energy, self.model.optimizer)
 
     def on_update(self, step, logs):
         try:
@@ -239,7 +243,9 @@ class Checkpointer(UpdateCallback):
             self.model.bank.collect()
         if self.files is not None:
             best = {self.config.best_metric: abs(self.sum / self.count)} if self.count else {}
-            self.files.save(self.checkpoint, step, self.config.rollbacks, best)
+            stage = self.model.stage
+            finished = stage.name if step == stage.last_step else ""
+            self.files.save(self.checkpoint, step, self.config.rollbacks, best, finished)
         self.sum, self.count = 0.0, 0
         if self.stop.signum is not None and self.files is not None and step < self.config.train_steps:
             self.files.wait()
@@ -248,9 +254,9 @@ class Checkpointer(UpdateCallback):
 
 
 class FigureWriter(UpdateCallback):
-    """Ends of chains of num_steps steps from noise, every figure_every updates and at the end: a grid of images, or
-    the rings' x and y, in figures/chains_<update>.png and TensorBoard. The chains start at the same noise every time,
-    so that one picture can be compared with the next.
+    """Ends of chains of num_steps steps from noise, every figure_every updates and at the end of each stage: a grid of
+    images, or the rings' x and y, in figures/chains_<update>.png and TensorBoard. The chains start at the same noise
+    every time, so that one picture can be compared with the next.
 
     Args:
       config: settings of the run.
@@ -266,7 +272,7 @@ class FigureWriter(UpdateCallback):
         self.writer = writer
 
     def on_update(self, step, logs):
-        if step % self.config.figure_every == 0 and step != self.config.train_steps:
+        if step % self.config.figure_every == 0 and step != self.last_step:
             self.write(step)
             gc.collect()  # a figure is cycles that hold megabytes, but too few for Python to look for them soon
 
@@ -277,7 +283,7 @@ class FigureWriter(UpdateCallback):
         """Runs the chains and draws them."""
         is_rings = self.config.dataset == "rings"
         num_samples = self.NUM_POINTS if is_rings else self.NUM_IMAGES
-        x_final = self.model.sample_chain(num_samples, self.config.num_steps, seed=self.config.seed).numpy()
+        x_final = self.model.sample_chain(num_samples, self.model.config.num_steps, seed=self.config.seed).numpy()
         path = self.run_dir.figures / f"chains_{step:07d}.png"
         draw = _scatter if is_rings else save_image_grid
         draw(x_final, path)

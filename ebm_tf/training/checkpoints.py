@@ -1,9 +1,10 @@
-"""RUN/checkpoints: whole or not there, checked by sha256; the newest and the best are kept.
+"""RUN/checkpoints: whole or not there, checked by sha256; the newest, the best and the ends of stages are kept.
 
 The checkpoint of update i is update-i.data-* and update-i.index, which tf.train.Checkpoint wrote under another name,
 and update-i.json, its manifest:
 
-    {"step": i, "rollbacks": k, "best": {metric: size of its mean} or {}, "sha256": {file name: digest}}
+    {"step": i, "rollbacks": k, "best": {metric: size of its mean} or {}, "stage": name of the stage that it ends or "",
+     "sha256": {file name: digest}}
 
 update-i.index takes its name last, when all the rest is on the disk: what has none was never finished.
 Training waits only until TensorFlow has handed its bytes to the system; a thread waits for the disk, takes the digests
@@ -51,7 +52,7 @@ class Checkpoints:
 
     Args:
       run_dir: the run.
-      keep: how many of the newest to keep, beside the best.
+      keep: how many of the newest to keep, beside the best and the ends of stages.
     """
 
     def __init__(self, run_dir: RunDir, keep: int):
@@ -59,8 +60,11 @@ class Checkpoints:
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
 
-    def save(self, checkpoint: tf.train.Checkpoint, step: int, rollbacks: int, best: dict[str, float]) -> None:
-        """Writes the state as it is now. It counts once a thread has finished it: see wait.
+    def save(
+        self, checkpoint: tf.train.Checkpoint, step: int, rollbacks: int, best: dict[str, float], stage: str = ""
+    ) -> None:
+        """Writes the state as it is now, at the end of a stage with the stage's name. It counts once a thread has
+        finished it: see wait.
 
         Raises:
           TrainingError: this one or the one before could not be written; older ones are as they were.
@@ -74,7 +78,7 @@ class Checkpoints:
             checkpoint.write(str(self.folder / DRAFT))
         except (tf.errors.OpError, *FILE_ERRORS) as error:
             self._fail(step, error)
-        manifest = {"step": step, "rollbacks": rollbacks, "best": best}
+        manifest = {"step": step, "rollbacks": rollbacks, "best": best, "stage": stage}
         self._step = step
         self._thread = threading.Thread(target=self._finish, args=(step, manifest), name="checkpoint")
         self._thread.start()
@@ -117,10 +121,11 @@ class Checkpoints:
             self._error = error
 
     def _rotate(self) -> None:
-        """Removes all but the newest and the best, and names the newest in TensorFlow's own file."""
+        """Removes all but the newest, the best and stages' ends, and names the newest in TensorFlow's own file."""
         steps = self.run_dir.checkpoint_steps()
         rated = {step: value for step in steps if (value := _best(self.folder, step)) is not None}
-        kept = {*steps[-self.keep :], *sorted(rated, key=lambda step: rated[step])[:1]}
+        ends = [step for step in steps if _peek(self.folder, step).get("stage")]
+        kept = {*steps[-self.keep :], *sorted(rated, key=lambda step: rated[step])[:1], *ends}
         for step in set(steps) - kept:
             self.remove(step)
         replace_file(self.folder / "checkpoint", f'model_checkpoint_path: "update-{steps[-1]}"\n')
@@ -209,11 +214,17 @@ def _manifest(folder: pathlib.Path, step: int) -> dict[str, Any]:
 
 def _best(folder: pathlib.Path, step: int) -> float | None:
     """The metric in a manifest; None if there is none."""
-    try:
-        value = next(iter(_manifest(folder, step).get("best", {}).values()), None)
-    except (OSError, ValueError, AttributeError, TypeError):
-        return None
+    best = _peek(folder, step).get("best")
+    value = next(iter(best.values()), None) if isinstance(best, dict) else None
     return value if isinstance(value, float) else None
+
+
+def _peek(folder: pathlib.Path, step: int) -> dict[str, Any]:
+    """A manifest, {} where it cannot be read."""
+    try:
+        return _manifest(folder, step)
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def _unreadable(prefix: pathlib.Path) -> str:

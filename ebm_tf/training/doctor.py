@@ -102,7 +102,7 @@ def _disk(config: TrainConfig) -> tuple[bool, str]:
     while not path.is_dir():
         path = path.parent
     checkpoint = FLOAT_BYTES * num_weights(config) * (4 if config.ema_momentum else 3)  # with Adam's moments
-    checkpoint += bank_bytes(config) if config.scheme.has_bank else 0
+    checkpoint += bank_bytes(config) if config.has_bank else 0
     kept = config.keep_checkpoints + 1 + (config.best_metric != "none")  # one more while it is being written
     needed, free = kept * checkpoint + FLOAT_BYTES * num_weights(config), shutil.disk_usage(path).free
     is_good = free > needed and os.access(path, os.W_OK)
@@ -116,24 +116,27 @@ def _trial(config: TrainConfig, seconds: float) -> tuple[bool, str]:
         return True, "not tried: --strategy=multi_worker needs all its processes"
     with memory_explained(config):
         strategy = replicas.make_strategy(config)
-        trainer = build_trainer(dataclasses.replace(config, num_steps=1, num_steps_start=None), strategy)
+        last = config.stages[-1].config  # with the most chains, if there is a bank
+        trainer = build_trainer(dataclasses.replace(last, num_steps=1, num_steps_start=None), strategy)
         restore(trainer, None, initial_energy(config))
         begun = time.monotonic()
         batches = replicas.split_batches(strategy, data.make_dataset(config))
         history = trainer.fit(batches, steps_per_epoch=1, epochs=1, verbose=0)
         compiled = time.monotonic() - begun
-        step_seconds = _seconds_per_step(trainer, config, strategy.num_replicas_in_sync, seconds)
-    update = step_seconds * (config.mean_num_steps + 2)  # the gradient takes about two steps' time
-    loss, hours = history.history["loss"][-1], update * config.train_steps / 3600
+        step_seconds = _seconds_per_step(trainer, last, strategy.num_replicas_in_sync, seconds)
+    updates = config.train_steps
+    mean_num_steps = sum(stage.config.train_steps * stage.config.mean_num_steps for stage in config.stages) / updates
+    update = step_seconds * (mean_num_steps + 2)  # the gradient takes about two steps' time
+    loss, hours = history.history["loss"][-1], update * updates / 3600
     return bool(np.isfinite(loss)), (
         f"first update {compiled:.1f} s; {1000 * step_seconds:.3g} ms per Langevin step, about {update:.3g} s per "
-        f"update and {hours:.3g} h for {config.train_steps} updates; {_memory()}"
+        f"update and {hours:.3g} h for {updates} updates; {_memory()}"
     )
 
 
 def _seconds_per_step(trainer: Trainer, config: TrainConfig, num_replicas: int, seconds: float) -> float:
     """Of all chains of an update, shared out evenly; those of one device are run."""
-    chains = config.batch_size * (2 if config.scheme.value == "hybrid" else 1) // num_replicas
+    chains = len(config.brackets) * config.batch_size // num_replicas
     x, seed = tf.random.stateless_normal([chains, *config.event_shape], [0, 0]), tf.constant([0, 0])
     num_steps, begun = 1, time.monotonic()
     while True:

@@ -70,20 +70,19 @@ def _disk(run_dir: RunDir, error: BaseException) -> str:
 
 def out_of_memory(config: TrainConfig, reason: str = "") -> str:
     """What needs the memory, and what to try."""
-    groups = 2 if config.scheme.value == "hybrid" else 1
-    chains = groups * config.batch_size
+    chains = len(config.stages[-1].config.brackets) * config.batch_size
     per_chain = _bytes_per_chain(config)
     parts = [
         f"out of memory: an update holds {chains} chains (--batch_size={config.batch_size}) at about "
         f"{per_chain / 2**20:.3g} MiB each, {chains * per_chain / 2**30:.3g} GiB"
     ]
     parts.append(f"weights and optimizer hold {WEIGHT_COPIES * 4 * num_weights(config) / 2**30:.3g} GiB")
-    if config.scheme.has_bank:
+    if config.has_bank:
         parts.append(f"the bank holds {bank_bytes(config) / 2**30:.3g} GiB (--bank_size={config.bank_size})")
     tries = [f"--batch_size={max(config.batch_size // 2, 1)}"] if config.batch_size > 1 else []
     if config.dtype_policy == "float32":
         tries.append("--dtype_policy=mixed_bfloat16")
-    if config.scheme.has_bank and config.bank_dtype == "float32":
+    if config.has_bank and config.bank_dtype == "float32":
         tries.append("--bank_dtype=float16")
     if config.num_filters > 1:
         tries.append(f"--num_filters={max(config.num_filters // 2, 1)}")

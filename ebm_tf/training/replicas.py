@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from ebm_tf.config import ConfigError, TrainConfig
 from ebm_tf.mcmc.chain_init import Spectrum
-from ebm_tf.mcmc.sample_bank import SampleBank
+from ebm_tf.mcmc.sample_bank import Drawn, SampleBank
 from ebm_tf.training import cluster
 from ebm_tf.training.algorithm1 import StepResult
 
@@ -27,6 +27,7 @@ __all__ = [
     "BankShards",
     "check_same_run",
     "gather",
+    "gather_chains",
     "is_chief",
     "make_strategy",
     "meet",
@@ -68,7 +69,7 @@ def make_strategy(config: TrainConfig) -> tf.distribute.Strategy:
     elif config.strategy == "multi_worker":
         strategy = _multi_worker(cluster.read_tf_config())
     replicas = strategy.num_replicas_in_sync
-    for name in ("batch_size", "bank_size") if config.scheme.has_bank else ("batch_size",):
+    for name in ("batch_size", "bank_size") if config.has_bank else ("batch_size",):
         if getattr(config, name) % replicas:
             raise ConfigError(
                 f"--{name}: expected a multiple of {replicas}, the devices that train (--strategy={config.strategy}). "
@@ -191,6 +192,11 @@ def gather(values: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(context.all_gather(values, axis=0), (replicas * values.shape[0], *values.shape[1:]))
 
 
+def gather_chains(weight: float | tf.Tensor) -> float | tf.Tensor:
+    """A bracket's weights [B] of every replica as [R B]; a weight that is the same for all as it is."""
+    return gather(weight) if isinstance(weight, tf.Tensor) else weight
+
+
 def over_replicas(result: StepResult) -> StepResult:
     """The result of the global batch: its gradient and its norm, its energies [N], the mean of energy_grad_norm, the
     largest |x|. One all-gather and one all-reduce: every collective is a meeting of all devices. x_final stays the
@@ -244,6 +250,7 @@ class BankShards:
 
     Attributes:
       samples: variable [size, *event] of this host. A copy for checkpoints, good after `collect`.
+      ages: float32 variable [size], likewise.
 
     Args:
       strategy: of R replicas.
@@ -252,6 +259,7 @@ class BankShards:
       seed: int32 [2], of the noise.
       dtype: see SampleBank.
       spectrum: see SampleBank.
+      x_init: see SampleBank.
     """
 
     def __init__(
@@ -262,16 +270,19 @@ class BankShards:
         seed: tf.Tensor,
         dtype: str = "float32",
         spectrum: Spectrum | None = None,
+        x_init: tf.Tensor | None = None,
     ):
         self._strategy, self._part = strategy, size // strategy.num_replicas_in_sync
         self._shards = []
         for replica, device in zip(self._local_replicas(), strategy.extended.worker_devices, strict=True):
             with tf.device(device):
                 replica_seed = tf.random.experimental.stateless_fold_in(seed, replica)
-                self._shards.append(SampleBank(self._part, event_shape, replica_seed, dtype, spectrum))
-        self._gather_parts = on_every_replica(strategy, self._part_with_id)
+                part = None if x_init is None else x_init[replica * self._part : (replica + 1) * self._part]
+                self._shards.append(SampleBank(self._part, event_shape, replica_seed, dtype, spectrum, part))
+        self._gather_parts = on_every_replica(strategy, self._parts_with_id)
         with tf.device("CPU"):
             self.samples = tf.Variable(tf.zeros((size, *event_shape), dtype), trainable=False, name="samples")
+            self.ages = tf.Variable(tf.zeros([size]), trainable=False, name="ages")
 
     def _local_replicas(self) -> range:
         local = len(self._strategy.extended.worker_devices)
@@ -283,25 +294,31 @@ class BankShards:
         replica = tf.get_static_value(_replica_id())
         return self._shards[replica % len(self._shards)]
 
-    def draw(self, batch_size: int, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Draws distinct slots of the replica's part. Returns (indices int32 [B], states float32 [B, *event])."""
+    def draw(self, batch_size: int, seed: tf.Tensor) -> Drawn:
+        """Draws the chains of distinct slots of the replica's part."""
         return self._shard().draw(batch_size, seed)
 
-    def write(self, indices: tf.Tensor, x: tf.Tensor) -> None:
-        """Writes states x [B, *event] into the slots they were drawn from."""
-        self._shard().write(indices, x)
+    def write(self, drawn: Drawn) -> None:
+        """Writes states and ages into the slots that they were drawn from."""
+        self._shard().write(drawn)
 
     def collect(self) -> None:
-        """Copies all parts into `samples`, in replica order. All workers call it between the same two updates."""
-        replica_ids, parts = self._gather_parts()
+        """Copies all parts into `samples` and `ages`, in replica order. All workers call it after the same update."""
+        replica_ids, *parts = self._gather_parts()
         with tf.device("CPU"):
-            self.samples.assign(tf.reshape(tf.gather(parts, tf.argsort(replica_ids)), self.samples.shape))
+            order = tf.argsort(replica_ids)
+            for whole, values in zip((self.samples, self.ages), parts, strict=True):
+                whole.assign(tf.reshape(tf.gather(values, order), whole.shape))
 
-    def _part_with_id(self) -> tuple[tf.Tensor, tf.Tensor]:
+    def _parts_with_id(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         replica_id = tf.cast(_replica_id(), tf.float32)  # NCCL gathers no integers of the host
-        return gather(replica_id[tf.newaxis]), gather(self._shard().samples.value()[tf.newaxis])
+        shard = self._shard()
+        parts = (replica_id, shard.samples.value(), shard.ages.value())
+        return tuple(gather(part[tf.newaxis]) for part in parts)
 
     def share_out(self) -> None:
-        """Copies `samples` into the parts."""
+        """Copies `samples` and `ages` into the parts."""
         for replica, shard in zip(self._local_replicas(), self._shards, strict=True):
-            shard.samples.assign(self.samples[replica * self._part : (replica + 1) * self._part])
+            part = slice(replica * self._part, (replica + 1) * self._part)
+            shard.samples.assign(self.samples[part])
+            shard.ages.assign(self.ages[part])

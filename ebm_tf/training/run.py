@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from ebm_tf import data
-from ebm_tf.config import ConfigError, TrainConfig, one_line
+from ebm_tf.config import ConfigError, Stage, TrainConfig, one_line
 from ebm_tf.energies import EnergyModel, load_energy
 from ebm_tf.evaluation import watch
 from ebm_tf.training import callbacks, device, lock, replicas, signals
@@ -98,7 +98,7 @@ def _train(config: TrainConfig, run_dir: RunDir, is_chief: bool, locks: contextl
     config = dataclasses.replace(config, rollbacks=saved.rollbacks if saved else 0)
     initial = None if saved else initial_energy(config)
     dataset = data.make_dataset(config, first_step)  # says what is missing before the slow parts
-    trainer = build_trainer(config, strategy)
+    trainer = build_trainer(config, strategy, config.stage_of(first_step))
     restore(trainer, saved, initial)
     weights = trainer.energy.trainable_variables if initial else ()
     replicas.check_same_run(strategy, config, first_step, weights)
@@ -111,13 +111,21 @@ def _train(config: TrainConfig, run_dir: RunDir, is_chief: bool, locks: contextl
     with disk_explained(run_dir):
         if is_chief:
             run_dir.log_event("resume" if config.resume else "start", first_step, **device.describe(config))
-        while (error := _fit(trainer, replicas.split_batches(strategy, dataset), run_dir, files)) is not None:
-            config, saved = _rolled_back(trainer.config, run_dir, files, error, saved)
-            trainer = build_trainer(config, strategy)
-            restore(trainer, saved, None if saved else initial or initial_energy(config))
-            dataset = data.make_dataset(config, saved.step if saved else 0)
+        while True:
+            error = _fit(config, trainer, replicas.split_batches(strategy, dataset), run_dir, files)
+            if error is not None:
+                config, saved = _rolled_back(config, run_dir, files, error, saved)
+                trainer = build_trainer(config, strategy, config.stage_of(saved.step if saved else 0))
+                restore(trainer, saved, None if saved else initial or initial_energy(config))
+            elif trainer.stage.last_step < config.train_steps:
+                trainer = _next_stage(config, trainer)
+                if is_chief:
+                    run_dir.log_event("stage", trainer.stage.first_step, name=trainer.stage.name)
+            else:
+                break
+            dataset = data.make_dataset(config, int(trainer.update_count.numpy()))
         if is_chief:
-            _save_model(trainer, run_dir)
+            _save_model(trainer, run_dir, config.train_steps)
             if config.watch:
                 watch.draw(run_dir, config)  # says that the run is finished
     replicas.meet(strategy)  # no worker is done before the chief
@@ -158,18 +166,41 @@ def _rolled_back(
     return config, saved
 
 
-def _save_model(trainer: Trainer, run_dir: RunDir) -> None:
+def _next_stage(config: TrainConfig, trainer: Trainer) -> Trainer:
+    """The trainer of the stage after a finished one's: its weights, bank and count of updates, and a new optimizer. A
+    bank of another size starts anew.
+    """
+    trainer_next = build_trainer(config, trainer.strategy, config.stage_of(trainer.stage.last_step + 1))
+    pairs = [*zip(trainer_next.energy.weights, trainer.energy.weights, strict=True)]
+    pairs.append((trainer_next.update_count, trainer.update_count))
+    before, after = trainer.bank, trainer_next.bank
+    if before and after and before.samples.shape == after.samples.shape:
+        if isinstance(before, replicas.BankShards):
+            before.collect()
+        pairs += [(after.samples, before.samples), (after.ages, before.ages)]
+    for variable, value in pairs:
+        variable.assign(value)
+    if isinstance(after, replicas.BankShards) and len(pairs) > 1 + len(trainer.energy.weights):
+        after.share_out()
+    return trainer_next
+
+
+def _save_model(trainer: Trainer, run_dir: RunDir, step: int) -> None:
     """Writes model.keras, whole and on the disk or not at all."""
     with draft_of(run_dir.model) as draft:
         trainer.energy.save(draft)
         fsync(draft)
     fsync(run_dir.path)
-    run_dir.log_event("done", trainer.config.train_steps)
+    run_dir.log_event("done", step)
 
 
-def build_trainer(config: TrainConfig, strategy: tf.distribute.Strategy | None = None) -> Trainer:
-    """A compiled trainer with new weights, on one device unless a strategy is given."""
-    trainer = Trainer(config, strategy)
+def build_trainer(
+    config: TrainConfig, strategy: tf.distribute.Strategy | None = None, stage: Stage | None = None
+) -> Trainer:
+    """A compiled trainer with new weights, on one device unless a strategy is given, of the first stage unless another
+    is.
+    """
+    trainer = Trainer(config, strategy, stage)
     trainer.compile()
     return trainer
 
@@ -191,7 +222,7 @@ def restore(trainer: Trainer, saved: Saved | None, initial: EnergyModel | None =
             _copy_weights(initial, trainer)
         return
     try:
-        trainer.checkpoint.restore(saved.prefix).assert_existing_objects_matched()
+        trainer.checkpoint_like(saved.prefix).restore(saved.prefix).assert_existing_objects_matched()
     except (AssertionError, ValueError, tf.errors.OpError) as error:
         raise ConfigError(
             f"--workdir: expected a checkpoint of this run's settings. Received: {saved.prefix}: {one_line(error)}"
@@ -238,10 +269,10 @@ def _flags_of(energy: EnergyModel) -> dict[str, Any]:
     }
 
 
-def _fit(trainer, dataset, run_dir, files) -> DivergenceError | None:
-    """Does the updates that are left. Returns how they diverged, if they did."""
-    config = trainer.config
-    num_updates = config.train_steps - int(trainer.update_count.numpy())
+def _fit(config, trainer, dataset, run_dir, files) -> DivergenceError | None:
+    """Does the updates that are left of the trainer's stage. Returns how they diverged, if they did."""
+    last_step = trainer.stage.last_step
+    num_updates = last_step - int(trainer.update_count.numpy())
     is_chief = files is not None
     writer = tf.summary.create_file_writer(str(run_dir.tensorboard)) if is_chief else tf.summary.create_noop_writer()
     progress = callbacks.ProgressBar(config)
@@ -255,7 +286,7 @@ def _fit(trainer, dataset, run_dir, files) -> DivergenceError | None:
             trainer.optimizer.finalize_variable_values(trainer.energy.trainable_variables)
             if is_chief:
                 figures.set_model(trainer)
-                figures.write(config.train_steps)
+                figures.write(last_step)
             return None
         guard = callbacks.DivergenceGuard(config, logger if is_chief else None)
         checkpointer = callbacks.Checkpointer(config, files, stop)

@@ -97,11 +97,27 @@ class RunDir:
 
     def _check_resumed(self, config: TrainConfig) -> None:
         before = self.load_config()
+        self._check_stages(before, config)
         tilted = ("temperature", "data_noise") if config.reference != "none" else ()  # the energy itself hangs on them
         for name in (*FIXED_ON_RESUME, *tilted):
             old, new = getattr(before, name), getattr(config, name)
             if old != new:
                 raise ConfigError(f"--{name}: expected {old}, as the run in {self.path} has it. Received: {name}={new}")
+
+    def _check_stages(self, before: TrainConfig, config: TrainConfig) -> None:
+        """Stages that have begun stay as they were, but for the length of the newest of them."""
+        done = max(self.checkpoint_steps(), default=0)
+        begun = [stage for stage in before.stages if stage.first_step < max(done, 1)]
+        for number, old in enumerate(begun):
+            new = config.stages[number] if number < len(config.stages) else None
+            free = {"train_steps": None} if number == len(begun) - 1 else {}
+            if new is None or (old.name, {**old.changes, **free}) != (new.name, {**new.changes, **free}):
+                given = "none" if new is None else config.stage[number] if config.stage else "none"
+                expected = f"--stage: expected {before.stage[number] if before.stage else 'none'}"
+                raise ConfigError(f"{expected}, as the run in {self.path} has it. Received: {given}")
+            if new.last_step < done and number == len(begun) - 1 and config.stage:
+                expected = f"{old.name} of {done - old.first_step} updates or more, which {self.path} has done"
+                raise ConfigError(f"--stage: expected {expected}. Received: train_steps={new.config.train_steps}")
 
     def prepare(self, config: TrainConfig) -> None:
         """Makes the folder and writes config.json.

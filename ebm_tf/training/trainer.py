@@ -2,17 +2,18 @@
 
 import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
 from ebm_tf import data
-from ebm_tf.config import Scheme, TrainConfig
+from ebm_tf.config import Scheme, Stage, TrainConfig
 from ebm_tf.energies import build_energy
 from ebm_tf.mcmc import chain_init
 from ebm_tf.mcmc.langevin import compile_chain
 from ebm_tf.mcmc.preconditioner import root_of_spectrum
-from ebm_tf.mcmc.sample_bank import SampleBank
+from ebm_tf.mcmc.sample_bank import Drawn, SampleBank
 from ebm_tf.mcmc.step_size import adaptive_step_size
 from ebm_tf.training import replicas
 from ebm_tf.training.algorithm1 import one_step_update
@@ -22,13 +23,20 @@ from ebm_tf.training.losses import energy_difference
 __all__ = ["Trainer", "energy_chain_fn", "step_sizes", "use_xla"]
 
 NUM_WIDE = 3  # coordinates of A.1 with the large noise: x, y, z
-CHAIN_GROUPS = {  # of each scheme, in the order of Eq. 6
-    Scheme.DATA: ("data_init",),
-    Scheme.NOISE: ("noise_init",),
-    Scheme.PERSISTENT: ("persistent_init",),
-    Scheme.PERSISTENT_REFRESH: ("persistent_init",),
-    Scheme.HYBRID: ("noise_init", "data_init"),
-}
+
+
+class Starts(NamedTuple):
+    """Where the chains of an update start.
+
+    Attributes:
+      x_inits: by bracket [N, *event].
+      weights: by bracket, its weight in Eq. 6, [] or one per chain [N].
+      drawn: the chains of the bank, as they will be written back but for their steps. None without a bank.
+    """
+
+    x_inits: dict[str, tf.Tensor]
+    weights: dict[str, float | tf.Tensor]
+    drawn: Drawn | None
 
 
 def use_xla(config: TrainConfig) -> bool:
@@ -56,40 +64,45 @@ class Trainer(keras.Model):
     resuming changes nothing.
 
     Attributes:
+      config: settings of its stage of the run; without stages the run's.
+      stage: the stage.
       energy: the EnergyModel.
       strategy: where the replicas are. fit outside its scope; fit takes what replicas.split_batches returns.
-      bank: the SampleBank of the persistent schemes, BankShards on several replicas, else None.
+      bank: the SampleBank where config has one, BankShards on several replicas, else None.
       update_count: int64 [], updates done.
       num_not_finite: how many of the weights' and the optimizer's numbers are not finite after the last update of fit.
 
     Args:
       config: settings of the run. Its batch_size is that of all replicas together.
+      stage: of config.stages, the one to train. None: the first.
       strategy: TensorFlow's default, one device, unless replicas.make_strategy made another.
     """
 
     train_function: Callable | None
 
-    def __init__(self, config: TrainConfig, strategy: tf.distribute.Strategy | None = None):
+    def __init__(
+        self, config: TrainConfig, strategy: tf.distribute.Strategy | None = None, stage: Stage | None = None
+    ):
         super().__init__(name="trainer")
-        self.config = config
+        self.stage = stage or config.stages[0]
+        self.config = config = self.stage.config
         self.strategy = strategy or tf.distribute.get_strategy()
         self.seed = tf.constant(config.chain_seed, tf.int32)
         with self.strategy.scope():
             self.energy = build_energy(config)
             first = tf.VariableAggregation.ONLY_FIRST_REPLICA
             self.update_count = tf.Variable(0, False, dtype=tf.int64, name="update_count", aggregation=first)
-            zeros = tf.zeros([1 + len(CHAIN_GROUPS[config.scheme]), config.batch_size])
+            zeros = tf.zeros([1 + len(config.brackets), config.batch_size])
             own = tf.VariableSynchronization.ON_READ
             self._energies = tf.Variable(zeros, False, name="energies", synchronization=own, aggregation=first)
         if self.energy.noise_spectrum:
             self._fit_spectrum()
-        self.bank = self._build_bank() if config.scheme.has_bank else None
+        self.bank = self._build_bank() if config.has_bank else None
         self.built = True
         compiled = functools.partial(tf.function, jit_compile=use_xla(config), autograph=False)
         self.one_step_update, self.apply_gradient = compiled(self._one_step_update), compiled(self._apply_gradient)
         self._step = self.train_step
-        if self.strategy.num_replicas_in_sync == 1 and not self.bank:
-            # As a whole; but collectives, and a bank that is read and written where it lies, are outside XLA.
+        if self.strategy.num_replicas_in_sync == 1:  # as a whole; but collectives are outside XLA
             self._step = compiled(self.train_step)
         self.count_not_finite = compiled(_count_not_finite)
         self.num_not_finite = 0
@@ -115,16 +128,26 @@ class Trainer(keras.Model):
     def _build_bank(self) -> SampleBank | replicas.BankShards:
         config = self.config
         seed = tf.constant([config.seed, 1], tf.int32)
-        args = config.bank_size, config.event_shape, seed, config.bank_dtype, self.energy.noise_spectrum
+        x_init = data.first_examples(config, config.bank_size) if config.bank_start == "data" else None
+        args = config.bank_size, config.event_shape, seed, config.bank_dtype, self.energy.noise_spectrum, x_init
         one = self.strategy.num_replicas_in_sync == 1
         return SampleBank(*args) if one else replicas.BankShards(self.strategy, *args)
 
     @property
     def checkpoint(self) -> tf.train.Checkpoint:
         """Everything the next update depends on."""
+        return self._checkpoint(has_ages=True)
+
+    def checkpoint_like(self, prefix: str) -> tf.train.Checkpoint:
+        """`checkpoint`, for one on the disk, which may have been written before chains had ages."""
+        names = [name for name, _ in tf.train.list_variables(prefix)]
+        return self._checkpoint(has_ages=any(name.startswith("bank/ages") for name in names))
+
+    def _checkpoint(self, has_ages: bool) -> tf.train.Checkpoint:
         parts = {"energy": self.energy, "optimizer": self.optimizer, "update_count": self.update_count}
         if self.bank:  # the whole bank, whatever the number of replicas
-            parts["bank"] = tf.train.Checkpoint(samples=self.bank.samples)
+            ages = {"ages": self.bank.ages} if has_ages else {}
+            parts["bank"] = tf.train.Checkpoint(samples=self.bank.samples, **ages)
         return tf.train.Checkpoint(**parts)
 
     @property
@@ -132,7 +155,7 @@ class Trainer(keras.Model):
         """Energies [N] of the last update's data and, per group of chains, of their ends. In no checkpoint: no update
         depends on them.
         """
-        names = ("data", *CHAIN_GROUPS[self.config.scheme])
+        names = ("data", *self.config.brackets)
         return dict(zip(names, tf.unstack(self._energies.read_value()), strict=True))
 
     def make_train_function(self, force=False):
@@ -164,18 +187,18 @@ class Trainer(keras.Model):
         """One update of one replica: negatives, energies, gradient, step, metrics (Algorithm 1)."""
         step_seed = tf.random.experimental.stateless_fold_in(self.seed, tf.cast(self.update_count, tf.int32))
         init_seed, chain_seed = tf.unstack(tf.random.split(replicas.replica_seed(step_seed), 2))
-        names, x_inits, weights, indices = self._chain_starts(x, init_seed)
-        step_size = self._step_size(x)
+        starts, step_size = self._chain_starts(x, init_seed), self._step_size(x)
+        x_inits, weights = list(starts.x_inits.values()), list(starts.weights.values())
         result = self.one_step_update(x, x_inits, weights, step_size, chain_seed)
-        if self.bank:
-            self.bank.write(indices, result.x_final[0])
-        result = replicas.over_replicas(result)
+        bank_scalars = self._write_bank(starts, result.x_final)
+        result, weights = replicas.over_replicas(result), [replicas.gather_chains(weight) for weight in weights]
         self._energies.assign(tf.stack([result.energy_data, *result.energy_final]))
         # Of this update: apply_gradient counts on.
         num_steps, learning_rate = self._num_steps(), tf.convert_to_tensor(self.optimizer.learning_rate)
         replicas.on_every_device(self.strategy, self.update_count, self.apply_gradient, result.gradient)
         return {
-            **_scalars(names, weights, result),
+            **_scalars(list(starts.x_inits), weights, result),
+            **bank_scalars,
             "num_steps": tf.cast(num_steps, tf.float32),
             "step_size": tf.reduce_min(step_size),
             "learning_rate": learning_rate,
@@ -194,7 +217,8 @@ class Trainer(keras.Model):
         first, last = self.config.num_steps_start, self.config.num_steps
         if first is None:
             return tf.constant(last)
-        done = tf.minimum(tf.cast(self.update_count, tf.float32) / max(self.config.train_steps - 1, 1), 1.0)
+        count = tf.cast(self.update_count - self.stage.first_step, tf.float32)
+        done = tf.minimum(count / max(self.config.train_steps - 1, 1), 1.0)
         return tf.cast(tf.round(1 / ((1 - done) / first + done / last)), tf.int32)
 
     def _apply_gradient(self, gradient):
@@ -214,24 +238,45 @@ class Trainer(keras.Model):
     def _energy_fn(self, x):
         return self.energy(x, training=False)
 
-    def _chain_starts(self, x, seed):
-        """Per group of chains its name, starts and weight in Eq. 6; and the bank's slots where there is one."""
-        scheme = self.config.scheme
-        names = list(CHAIN_GROUPS[scheme])
+    def _chain_starts(self, x, seed) -> Starts:
+        """By config.brackets, the one rule of which chains an update has."""
+        config, spectrum = self.config, self.energy.noise_spectrum
         seeds = tf.unstack(tf.random.split(seed, 2))
-        if scheme is Scheme.DATA:
-            return names, [x], [1.0], None
-        if scheme is Scheme.NOISE:
-            return names, [self._noise(tf.shape(x), seeds[0])], [1.0], None
-        if scheme is Scheme.HYBRID:
-            starts = [self._noise(tf.shape(x), seeds[0]), x]
-            return names, starts, [1.0, self.config.hybrid_cd_weight], None
-        assert self.bank is not None  # the schemes left have one
-        indices, x_bank = self.bank.draw(x.shape[0], seeds[0])
-        if scheme is Scheme.PERSISTENT_REFRESH:
-            share = self.config.refresh_prob, self.config.refresh_unit
-            x_bank = chain_init.refresh(x_bank, *share, seeds[1], self.energy.noise_spectrum)
-        return names, [x_bank], [1.0], indices
+        x_inits, weights, drawn = {}, dict(config.brackets), None
+        if "noise_init" in weights:
+            x_inits["noise_init"] = self._noise(tf.shape(x), seeds[0])
+        if "data_init" in weights:
+            x_inits["data_init"] = x
+        if self.bank:
+            draw_seed, restart_seed = seeds if config.scheme.has_bank else tf.unstack(tf.random.split(seeds[1], 2))
+            drawn = self.bank.draw(x.shape[0], draw_seed)
+            x_bank, is_new = drawn.x, tf.zeros([x.shape[0]], tf.bool)
+            if config.scheme is Scheme.PERSISTENT_REFRESH:
+                share = config.refresh_prob, config.refresh_unit
+                x_bank, is_new = chain_init.refresh(x_bank, *share, restart_seed, spectrum)
+            elif config.bank_restart_data or config.bank_restart_noise:
+                shares = config.bank_restart_data, config.bank_restart_noise
+                x_bank, is_new = chain_init.restart(x_bank, x, *shares, restart_seed, spectrum)
+            ages = tf.where(is_new, 0.0, drawn.ages) + tf.cast(self._num_steps(), tf.float32)
+            x_inits["persistent_init"], drawn = x_bank, Drawn(drawn.indices, x_bank, ages)
+            if config.bank_burn_in:
+                has_burned_in = tf.cast(ages >= config.bank_burn_in, tf.float32)
+                weights["persistent_init"] *= has_burned_in
+        return Starts(x_inits, weights, drawn)
+
+    def _write_bank(self, starts: Starts, x_final) -> dict[str, tf.Tensor]:
+        """Puts the ends of the bank's chains back. Returns what is to be known of their ages, on this replica."""
+        if self.bank is None or starts.drawn is None:
+            return {}
+        names = list(starts.x_inits)
+        drawn = starts.drawn._replace(x=x_final[names.index("persistent_init")])
+        self.bank.write(drawn)
+        counted = tf.cast(drawn.ages >= self.config.bank_burn_in, tf.float32)
+        return {
+            "bank/age": tf.reduce_mean(drawn.ages),
+            "bank/age_max": tf.reduce_max(drawn.ages),
+            "bank/counted": tf.reduce_mean(counted),
+        }
 
     def _noise(self, shape, seed):
         return chain_init.noise(shape, seed, self.energy.noise_spectrum)

@@ -1,6 +1,7 @@
 """Every flag file of configs/ parses, and every bad value says what was expected."""
 
 import dataclasses
+import json
 import math
 import pathlib
 import subprocess
@@ -64,6 +65,11 @@ BAD_VALUES = [
     ("checkpoint_every", 0, "--checkpoint_every: expected a whole number, 1 or more"),
     ("keep_checkpoints", 0, "--keep_checkpoints: expected a whole number, 1 or more"),
     ("best_metric", "fid", "--best_metric: expected one of none, loss, total/std, total/snr, energy/data"),
+    ("bank_weight", -1.0, "--bank_weight: expected a finite number, 0 or more"),
+    ("bank_start", "grid", "--bank_start: expected one of noise, data (Sec. 3)"),
+    ("bank_burn_in", -1, "--bank_burn_in: expected a whole number, 0 or more"),
+    ("bank_restart_data", 1.5, "--bank_restart_data: expected a probability in [0, 1]"),
+    ("bank_restart_noise", -0.5, "--bank_restart_noise: expected a probability in [0, 1]"),
     ("bank_dtype", "int8", "--bank_dtype: expected one of float32, float16"),
     ("on_divergence", "ignore", "--on_divergence: expected one of stop, rollback"),
     ("max_rollbacks", -1, "--max_rollbacks: expected a whole number, 0 or more"),
@@ -89,8 +95,92 @@ def test_a_bad_value_says_why(name, value, message):
 
 
 def test_every_checked_setting_has_a_bad_value():
-    free = {"data_dir", "attention", "init_model", "workdir", "resume", "watch"}
+    free = {"stage", "data_dir", "attention", "init_model", "workdir", "resume", "watch"}
     assert {name for name, _, _ in BAD_VALUES} == set(TrainConfig.__dataclass_fields__) - free
+
+
+OLD = {"bank_weight": 2.0, "bank_size": 100}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (dict(scheme="persistent", bank_weight=1.0), "--bank_weight: expected 0, since all chains of scheme"),
+        (dict(bank_start="data"), "--bank_start: expected noise without a bank"),
+        (dict(bank_burn_in=1), "--bank_burn_in: expected 0 without --bank_weight above 0"),
+        (dict(bank_restart_data=0.1), "--bank_restart_data: expected 0 without --bank_weight above 0"),
+        (dict(scheme="persistent", bank_restart_noise=0.1), "--bank_restart_noise: expected 0 without --bank_weight"),
+        ({**OLD, "bank_size": 99}, "--batch_size: expected at most bank_size = 99"),
+        (
+            {**OLD, "bank_restart_data": 0.6, "bank_restart_noise": 0.5},
+            "--bank_restart_noise: expected at most 1 - bank_restart_data = 0.4",
+        ),
+    ],
+)
+def test_old_negatives_that_do_not_fit_are_refused(settings, message):
+    with pytest.raises(ConfigError) as caught:
+        TrainConfig(**settings)
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "expected"),
+    [
+        ("data", {"data_init": 1}),
+        ("noise", {"noise_init": 1}),
+        ("hybrid", {"noise_init": 1, "data_init": 25}),
+    ],
+)
+def test_the_bank_is_one_more_bracket(scheme, expected):
+    assert TrainConfig(scheme=scheme).brackets == expected
+    assert TrainConfig(scheme=scheme, **OLD).brackets == {**expected, "persistent_init": 2}
+    assert not TrainConfig(scheme=scheme).has_bank and TrainConfig(scheme=scheme, **OLD).has_bank
+    for persistent in ("persistent", "persistent_refresh"):
+        assert TrainConfig(scheme=persistent).brackets == {"persistent_init": 1}
+
+
+STAGES = ("grow train_steps=30 num_steps=8 learning_rate=1e-3", "calm train_steps=12 optimizer=sgd cd_weight=3")
+
+
+def test_stages_share_out_the_updates():
+    config = TrainConfig(stage=STAGES, num_steps=4)
+    assert config.train_steps == 42 and config.has_bank is False
+    grow, calm = config.stages
+    assert (grow.name, grow.first_step, grow.last_step, calm.first_step, calm.last_step) == ("grow", 0, 30, 30, 42)
+    assert (grow.config.num_steps, calm.config.num_steps, calm.config.hybrid_cd_weight) == (8, 4, 3.0)
+    assert [config.stage_of(step).name for step in (0, 1, 30, 31, 42)] == ["grow", "grow", "grow", "calm", "calm"]
+    assert config.at_end == TrainConfig(num_steps=4, optimizer="sgd", cd_weight=3.0, train_steps=42)
+    assert config.share_done(30) == pytest.approx(240 / 288) and config.share_done(36) == pytest.approx(264 / 288)
+    assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    (whole,) = TrainConfig(train_steps=7).stages
+    assert (whole.name, whole.first_step, whole.last_step) == ("", 0, 7)
+
+
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        (("",), "--stage: expected NAME train_steps=N SETTING=VALUE"),
+        (("calm",), "--stage: expected NAME train_steps=N SETTING=VALUE"),
+        (("calm rate",), "--stage: expected NAME train_steps=N SETTING=VALUE"),
+        (("ca/lm train_steps=3",), "--stage: expected NAME train_steps=N SETTING=VALUE"),
+        (("calm train_steps=3 train_steps=4",), "--stage: expected NAME train_steps=N SETTING=VALUE"),
+        (("calm train_steps=3 seed=4",), "--stage: expected settings of train_steps, optimizer"),
+        (("calm train_steps=3.5",), "--stage: calm: expected a whole number. Received: train_steps=3.5"),
+        (("calm train_steps=0",), "--stage: calm: --train_steps: expected a whole number, 1 or more"),
+        (("calm train_steps=3 bank_burn_in=4",), "--stage: calm: --bank_burn_in: expected 0 without --bank_weight"),
+        (("a train_steps=1", "a train_steps=1"), "--stage: expected another name for every stage"),
+    ],
+)
+def test_a_stage_that_cannot_be_used_says_why(stage, message):
+    with pytest.raises(ConfigError) as caught:
+        TrainConfig(stage=stage)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_has_as_many_updates_as_its_stages():
+    with pytest.raises(ConfigError, match=r"^--train_steps: expected 42, the sum of the stages', or none"):
+        TrainConfig(stage=STAGES, train_steps=43)
 
 
 def test_a_rate_does_not_end_above_its_start():

@@ -241,7 +241,7 @@ def test_no_bank_is_told_before_anything_runs(made, tmp_path):
         evaluate(folder, "short_run,bank")
     hybrid = dataclasses.replace(RINGS, scheme="hybrid").to_dict()
     (folder / "config.json").write_text(json.dumps(hybrid))
-    with pytest.raises(ConfigError, match="expected bank for a persistent scheme only"):
+    with pytest.raises(ConfigError, match="expected bank for a run that keeps one only"):
         evaluate(folder, "short_run,bank")
     assert not (folder / "results.json").exists()
 

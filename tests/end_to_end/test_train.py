@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ import tensorflow as tf
 
 from ebm_tf.config import ConfigError, Scheme, TrainConfig
 from ebm_tf.training import callbacks, run
+from ebm_tf.training.checkpoints import Saved, newest_intact
 from ebm_tf.training.run_dir import RunDir
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -86,8 +88,9 @@ def tensorboard_tags(folder):
         dict(scheme="persistent_refresh", refresh_unit="chain", refresh_prob=0.5),
         dict(scheme="hybrid", ema_momentum=0.9),
         dict(scheme="noise", data_noise=0.1, step_size_rule="adaptive"),
+        dict(bank_weight=2.0, bank_start="data", bank_burn_in=9, bank_restart_data=0.2, bank_restart_noise=0.2),
     ],
-    ids=["bank", "average", "adaptive"],
+    ids=["bank", "average", "adaptive", "old"],
 )
 def test_resuming_is_bit_for_bit_a_straight_run(tmp_path, changes):
     straight = run.train(smoke_config(tmp_path / "straight", train_steps=8, **changes))
@@ -96,12 +99,135 @@ def test_resuming_is_bit_for_bit_a_straight_run(tmp_path, changes):
     assert bytes_of(resumed.energy.weights) == bytes_of(straight.energy.weights)
     assert bytes_of(resumed.optimizer.variables) == bytes_of(straight.optimizer.variables)
     if straight.bank:
-        assert bytes_of([resumed.bank.samples]) == bytes_of([straight.bank.samples])
+        assert bytes_of(resumed.bank.variables) == bytes_of(straight.bank.variables)
+        assert len(np.unique(straight.bank.ages)) > 2
     assert rows_without_rate(tmp_path / "stopped") == rows_without_rate(tmp_path / "straight")
     # The comparison can fail: four updates are not eight.
     stopped = keras.models.load_model(tmp_path / "straight" / "model.keras").get_weights()
     initial = run.build_trainer(smoke_config(tmp_path / "unused", **changes)).energy.get_weights()
     assert bytes_of(stopped) != bytes_of(initial)
+
+
+@pytest.mark.parametrize("jit_compile", ["false", "true"])
+def test_old_chains_count_when_they_have_burned_in(tmp_path, jit_compile):
+    """A bank of one batch, of which all chains run in every update: with a burn-in of two updates the first one is as
+    without the bracket, the second is not. Under XLA the bank is read and written inside the compiled update.
+    """
+    bank = dict(scheme="data", bank_size=4, bank_weight=5.0, bank_start="data", bank_burn_in=6, num_steps=3)
+    rows = {}
+    for name, changes in {"old": bank, "none": dict(scheme="data", num_steps=3)}.items():
+        settings = dict(train_steps=2, log_every=1, jit_compile=jit_compile, temperature=0.0, **changes)
+        trainer = run.train(smoke_config(tmp_path / name, **settings))
+        rows[name] = RunDir(tmp_path / name).read_metrics()
+        if name == "old":
+            np.testing.assert_array_equal(trainer.bank.ages, np.full(4, 6.0))
+    counted = [(row["bank/age"], row["bank/age_max"], row["bank/counted"]) for row in rows["old"]]
+    assert counted == [(3.0, 3.0, 0.0), (6.0, 6.0, 1.0)]
+    first, second = zip(*([row["gradient_norm"] for row in rows[name]] for name in ("old", "none")), strict=True)
+    assert first[0] == pytest.approx(first[1], rel=1e-5) and second[0] != pytest.approx(second[1], rel=1e-2)
+    expected = [row["total/energy_difference"] for row in rows["none"]]
+    assert rows["old"][0]["total/energy_difference"] == pytest.approx(expected[0], rel=1e-4)
+    parts = [rows["old"][1][f"{name}/energy_difference"] for name in ("data_init", "persistent_init")]
+    assert rows["old"][1]["total/energy_difference"] == pytest.approx(parts[0] + 5 * parts[1], rel=1e-4)
+
+
+def test_a_checkpoint_from_before_chains_had_ages_goes_on(tmp_path):
+    config = smoke_config(tmp_path / "run", scheme="persistent", train_steps=4)
+    trainer = run.train(config)
+    checkpoint = trainer._checkpoint(has_ages=False)
+    checkpoint.save_counter  # noqa: B018  makes it, as Checkpoints does
+    prefix = checkpoint.write(str(tmp_path / "before"))
+    other = run.build_trainer(config)
+    run.restore(other, Saved(4, prefix, 0))
+    assert bytes_of([other.bank.samples]) == bytes_of([trainer.bank.samples])
+    np.testing.assert_array_equal(other.bank.ages, np.zeros(16))
+
+
+STAGES = (
+    "draw train_steps=3 ema_momentum=0.9",
+    "old train_steps=4 optimizer=sgd learning_rate=1e-3 bank_weight=2 bank_size=8 num_steps=4 cd_weight=3",
+    "calm train_steps=2 learning_rate=1e-3 bank_weight=2 bank_size=8 ema_momentum=0.5",
+)
+
+
+@pytest.fixture(scope="module")
+def staged(tmp_path_factory):
+    """A run of three stages that was not stopped, and its trainer."""
+    folder = tmp_path_factory.mktemp("staged") / "run"
+    return folder, run.train(smoke_config(folder, stage=STAGES, train_steps=9, log_every=1, keep_checkpoints=1))
+
+
+def test_a_stage_goes_on_with_weights_and_bank_and_a_new_optimizer(staged, tmp_path):
+    folder, trainer = staged
+    run_dir = RunDir(folder)
+    assert run_dir.checkpoint_steps() == [3, 7, 9]  # the newest, and the ends of stages
+    names = [json.loads((run_dir.checkpoints / f"update-{step}.json").read_text())["stage"] for step in (3, 7, 9)]
+    assert names == ["draw", "old", "calm"]
+    rows = run_dir.read_metrics()
+    assert [row["num_steps"] for row in rows] == [3] * 3 + [4] * 4 + [3] * 2
+    assert ["bank/age" in row for row in rows] == [False] * 3 + [True] * 6
+    assert rows[-1]["bank/age_max"] > 8  # the last stage goes on with the bank: two updates of its own make 6
+    events = [json.loads(line) for line in run_dir.events.read_text().splitlines()]
+    assert [(event["event"], event["step"]) for event in events] == [
+        ("start", 0), ("stage", 3), ("stage", 7), ("done", 9)
+    ]  # fmt: skip
+    assert isinstance(trainer.optimizer, keras.optimizers.Adam) and int(trainer.optimizer.iterations) == 2
+    # The first stage by itself: the second begins with the average of its weights.
+    alone = run.train(smoke_config(tmp_path / "alone", train_steps=3, ema_momentum=0.9))
+    second = run.build_trainer(smoke_config(tmp_path / "unused", stage=STAGES, train_steps=9))
+    run.restore(second, newest_intact(run_dir)._replace(step=3, prefix=str(run_dir.checkpoints / "update-3")))
+    second.optimizer.finalize_variable_values(second.energy.trainable_variables)
+    assert bytes_of(second.energy.weights) == bytes_of(alone.energy.weights)
+
+
+@pytest.mark.parametrize("stop", [3, 5])
+def test_a_run_of_stages_that_stops_anywhere_goes_on_bit_for_bit(staged, tmp_path, monkeypatch, stop):
+    """Within a stage, and where one ends."""
+    folder, straight = staged
+    settings = dict(stage=STAGES, train_steps=9, log_every=1, keep_checkpoints=1, checkpoint_every=1)
+
+    def stopped_after(self, step, logs):
+        on_update(self, step, logs)
+        if step == stop:
+            raise KeyboardInterrupt
+
+    on_update = callbacks.Checkpointer.on_update
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks.Checkpointer, "on_update", stopped_after)
+        with pytest.raises(KeyboardInterrupt):
+            run.train(smoke_config(tmp_path / "run", **settings))
+    resumed = run.train(smoke_config(tmp_path / "run", resume=True, **settings))
+    for one, other in zip(
+        [*resumed.energy.weights, *resumed.optimizer.variables, *resumed.bank.variables],
+        [*straight.energy.weights, *straight.optimizer.variables, *straight.bank.variables],
+        strict=True,
+    ):
+        assert np.asarray(one).tobytes() == np.asarray(other).tobytes()
+    assert rows_without_rate(tmp_path / "run") == rows_without_rate(folder)
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        ((), "--stage: expected draw train_steps=3"),
+        (("other train_steps=3 ema_momentum=0.9", *STAGES[1:]), "--stage: expected draw train_steps=3"),
+        (("draw train_steps=4 ema_momentum=0.9", *STAGES[1:]), "--stage: expected draw train_steps=3"),
+        ((STAGES[0], STAGES[1], STAGES[2].replace("0.5", "0.6")), "--stage: expected calm train_steps=2"),
+        ((*STAGES[:2], STAGES[2].replace("train_steps=2", "train_steps=1")), "--stage: expected calm of 2 updates or"),
+    ],
+)
+def test_stages_that_have_begun_are_kept(staged, stages, message):
+    with pytest.raises(ConfigError) as caught:
+        run.train(smoke_config(staged[0], stage=stages, train_steps=50_000, resume=True, log_every=1))
+    assert str(caught.value).startswith(message)
+
+
+def test_the_last_stage_can_be_made_longer(staged, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(staged[0], folder)
+    stages = (*STAGES[:2], STAGES[2].replace("train_steps=2", "train_steps=4"), "more train_steps=1")
+    trainer = run.train(smoke_config(folder, stage=stages, train_steps=12, resume=True, log_every=1))
+    assert int(trainer.update_count) == 12 and RunDir(folder).read_metrics()[-1]["step"] == 12
 
 
 def test_a_crash_after_the_checkpoint_leaves_no_trace(tmp_path, monkeypatch):

@@ -85,6 +85,24 @@ def test_gradient_is_line_31(energy, x, x_noise, cd_weight):
     np.testing.assert_allclose(result.gradient_norm, np.sqrt(np.sum(squares)), rtol=1e-4)
 
 
+@pytest.mark.parametrize("counts", [np.ones(NUM_DATA), np.arange(NUM_DATA) % 3 > 0], ids=["all", "burned_in"])
+def test_old_chains_are_one_more_bracket(energy, x, x_noise, counts):
+    """Line 31, and mu (g_data - g_bank) over the chains that count; those that do not have no part, nor has their x."""
+    weights = 5.0 * counts.astype(np.float32)
+    x_bank = 3.0 * x_noise[::-1]
+    result = update(energy, x, [x_noise, x, x_bank], [1.0, 25.0, tf.constant(weights)])
+    groups = zip((np.ones(NUM_DATA), 25 * np.ones(NUM_DATA), weights), result.x_final, strict=True)
+    expected = [tf.zeros_like(variable) for variable in energy.theta]
+    for weight, x_final in groups:
+        for n in range(NUM_DATA):
+            pairs = (average_energy_gradient(energy, states[n : n + 1]) for states in (x, x_final))
+            share = weight[n] / NUM_DATA
+            expected = [total + share * (data - end) for total, data, end in zip(expected, *pairs, strict=True)]
+    assert_lists_close(result.gradient, expected)
+    without = update(energy, x, [x_noise, x, x_bank], [1.0, 25.0, 0.0]).gradient
+    assert max(np.abs(a - b).max() for a, b in zip(result.gradient, without, strict=True)) > 0.1
+
+
 def test_gradient_is_downhill_for_data(energy, x, x_noise):
     """Sign: a step along -gradient lowers the data's energy relative to the chain ends' (held fixed)."""
     result = update(energy, x, [x_noise], [1.0])

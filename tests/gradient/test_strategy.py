@@ -33,6 +33,14 @@ KINDS = {
     "adaptive": dict(scheme="data", temperature=0.0, step_size_rule="adaptive", step_size=0.05, energy_scale=1.0),
     "refresh": dict(scheme="persistent_refresh", refresh_unit="chain", refresh_prob=0.5),
     "xla": dict(scheme="hybrid", jit_compile="true"),
+    "old": dict(
+        scheme="hybrid",
+        bank_weight=3.0,
+        bank_start="data",
+        bank_burn_in=6,
+        bank_restart_data=0.2,
+        bank_restart_noise=0.2,
+    ),
     "spectrum": dict(
         scheme="hybrid",
         dataset="cifar10",
@@ -46,7 +54,7 @@ KINDS = {
         energy_scale=1.0,
     ),
 }
-RUNS = [(2, name) for name in ("hybrid", "persistent", "adaptive", "xla", "spectrum")]
+RUNS = [(2, name) for name in ("hybrid", "persistent", "adaptive", "xla", "old", "spectrum")]
 RUNS += [(4, name) for name in ("hybrid", "refresh")]
 ERROR = 1e-5  # of the largest entry
 
@@ -140,39 +148,52 @@ def restored(config, update):
     return trainer
 
 
-def starts_of(config, spectrum, part, shard, seed):
-    """Per group its starts and weight, and the slots of the shard."""
+def starts_of(config, spectrum, part, shard, ages, seed):
+    """Per group its starts and weight, and the slots of the shard, whose chains' ages it moves on."""
     seeds = tf.unstack(tf.random.split(seed, 2))
+    noise = chain_init.noise(part.shape, seeds[0], spectrum)
+    own = ([noise, part], [1.0, 25.0]) if config.scheme == "hybrid" else ([part], [1.0])
     if shard is None:
-        noise = chain_init.noise(part.shape, seeds[0], spectrum)
-        return ([noise, part], [1.0, 25.0], None) if config.scheme == "hybrid" else ([part], [1.0], None)
-    order = tf.random.experimental.stateless_shuffle(tf.range(len(shard)), seeds[0], alg="philox")
-    slots = order[: len(part)].numpy()
+        return *own, None
+    if config.bank_weight:
+        seeds = tf.unstack(tf.random.split(seeds[1], 2))
+    keys = tf.random.stateless_uniform([len(shard)], seeds[0], 0, 2**31 - 1, tf.int32, alg="philox").numpy()
+    slots = np.argsort(-keys.astype(np.int64))[: len(part)]
     x_bank = tf.constant(shard[slots])
     if config.scheme == "persistent_refresh":
-        x_bank = chain_init.refresh(x_bank, config.refresh_prob, config.refresh_unit, seeds[1])
-    return [x_bank], [1.0], slots
+        x_bank, _ = chain_init.refresh(x_bank, config.refresh_prob, config.refresh_unit, seeds[1])
+    if not config.bank_weight:
+        ages[slots] += config.num_steps
+        return [x_bank], [1.0], slots
+    shares = config.bank_restart_data, config.bank_restart_noise
+    x_bank, is_new = chain_init.restart(x_bank, part, *shares, seeds[1], spectrum)
+    ages[slots] = np.where(is_new, 0, ages[slots]) + config.num_steps
+    counts = tf.constant(ages[slots] >= config.bank_burn_in, tf.float32)
+    return [*own[0], x_bank], [*own[1], config.bank_weight * counts], slots
 
 
 @functools.cache
 def single_device_update(config, update, num_replicas, seed_of=tf.random.experimental.stateless_fold_in):
-    """The update after a run's checkpoint `update`: (before it, StepResult per replica, mean gradient, bank)."""
+    """The update after a run's checkpoint `update`: (before it, StepResult per replica, mean gradient, (samples, ages)
+    of the bank).
+    """
     trainer = restored(config, update)
     step_seed = tf.random.experimental.stateless_fold_in(tf.constant([config.seed, 0]), update)
     x = next(iter(data.make_dataset(config, update)))
     bank = trainer.bank.samples.numpy() if trainer.bank else None
     shards = np.split(bank, num_replicas) if trainer.bank else [None] * num_replicas
+    ages = np.split(trainer.bank.ages.numpy(), num_replicas) if trainer.bank else [None] * num_replicas
     step_size = trainer._step_size(x)  # of the whole batch
     results = []
-    for replica, (part, shard) in enumerate(zip(tf.split(x, num_replicas), shards)):
+    for replica, (part, shard, age) in enumerate(zip(tf.split(x, num_replicas), shards, ages)):
         seed = seed_of(step_seed, replica) if num_replicas > 1 else step_seed
         init_seed, chain_seed = tf.unstack(tf.random.split(seed, 2))
-        x_inits, weights, slots = starts_of(config, trainer.energy.noise_spectrum, part, shard, init_seed)
+        x_inits, weights, slots = starts_of(config, trainer.energy.noise_spectrum, part, shard, age, init_seed)
         results.append(trainer.one_step_update(part, x_inits, weights, step_size, chain_seed))
         if shard is not None:
-            shard[slots] = results[-1].x_final[0]
+            shard[slots] = results[-1].x_final[-1]
     gradient = [np.mean(values, axis=0) for values in zip(*(result.gradient for result in results))]
-    return trainer, results, gradient, None if bank is None else np.concatenate(shards)
+    return trainer, results, gradient, None if bank is None else (np.concatenate(shards), np.concatenate(ages))
 
 
 def adam_momenta(trainer):
@@ -203,7 +224,8 @@ def test_the_update_is_the_single_device_update(runs, count, name):
     for old, new, m, v in zip(*theta, *adam_momenta(after), strict=True):
         np.testing.assert_allclose(new, old - rate * m / (np.sqrt(v) + 1e-7), rtol=ERROR, atol=1e-7)
     if bank is not None:
-        np.testing.assert_allclose(after.bank.samples, bank, rtol=ERROR, atol=ERROR)
+        np.testing.assert_allclose(after.bank.samples, bank[0], rtol=ERROR, atol=ERROR)
+        np.testing.assert_array_equal(after.bank.ages, bank[1])
         changed = np.any(after.bank.samples.numpy() != before.bank.samples.numpy(), axis=1)
         assert [part.sum() for part in np.split(changed, count)] == [config.batch_size // count] * count
 
@@ -223,7 +245,8 @@ def test_metrics_are_those_of_the_global_batch(runs, count, name):
     _, results, gradient, _ = single_device_update(config, 1, count)
     row = RunDir(config.workdir).read_metrics()[1]
     energy_data = np.concatenate([result.energy_data for result in results])
-    groups = {"hybrid": ("noise_init", "data_init"), "data": ("data_init",)}.get(config.scheme, ("persistent_init",))
+    groups = {"hybrid": ("noise_init", "data_init"), "data": ("data_init",)}.get(config.scheme, ())
+    groups += ("persistent_init",) if config.has_bank else ()
     for group, title in enumerate(groups):
         energy_final = np.concatenate([result.energy_final[group] for result in results])
         scale = float(np.abs([energy_data, energy_final]).max())
@@ -258,8 +281,8 @@ def test_one_device_takes_the_whole_batch_in_one(runs):
 def test_resuming_on_two_replicas_is_bit_for_bit_a_straight_run(runs):
     straight, resumed = restored(runs[2, "straight"], 4), restored(runs[2, "resumed"], 4)
     for one, other in zip(
-        [*straight.energy.weights, *straight.optimizer.variables, straight.bank.samples],
-        [*resumed.energy.weights, *resumed.optimizer.variables, resumed.bank.samples],
+        [*straight.energy.weights, *straight.optimizer.variables, straight.bank.samples, straight.bank.ages],
+        [*resumed.energy.weights, *resumed.optimizer.variables, resumed.bank.samples, resumed.bank.ages],
         strict=True,
     ):
         assert np.asarray(one).tobytes() == np.asarray(other).tobytes()

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-from ebm_tf.mcmc.sample_bank import SampleBank
+from ebm_tf.mcmc.sample_bank import Drawn, SampleBank
 
 FALSE_ALARM_RATE = 1e-6
 SEED = tf.constant([31, 32])
@@ -17,7 +17,7 @@ def bank():
 
 
 def test_shapes_and_dtypes(bank):
-    indices, x = bank.draw(5, SEED)
+    indices, x, _ = bank.draw(5, SEED)
     assert bank.samples.shape == (20, 2, 3)
     assert indices.shape == (5,) and indices.dtype == tf.int32
     assert x.shape == (5, 2, 3) and x.dtype == tf.float32
@@ -31,8 +31,13 @@ def test_starts_as_standard_normal():
     assert stats.kstest(np.tile(samples[:1], (5_000, 1)).ravel(), "norm").pvalue < FALSE_ALARM_RATE
 
 
+def test_starts_where_it_is_told():
+    x_init = tf.random.stateless_normal([20, 2, 3], SEED)
+    np.testing.assert_array_equal(SampleBank(20, (2, 3), SEED, x_init=x_init).samples, x_init)
+
+
 def test_draw_gives_the_states_of_distinct_slots(bank):
-    indices, x = bank.draw(7, SEED)
+    indices, x, _ = bank.draw(7, SEED)
     assert len(np.unique(indices)) == 7
     np.testing.assert_array_equal(x, bank.samples.numpy()[indices.numpy()])
 
@@ -62,11 +67,13 @@ def test_draws_are_uniform_over_slots(bank):
 
 def test_write_changes_these_slots_and_no_others(bank):
     before = bank.samples.numpy()
-    indices, x = bank.draw(6, SEED)
-    bank.write(indices, x + 1.0)
+    indices, x, ages = bank.draw(6, SEED)
+    bank.write(Drawn(indices, x + 1.0, ages + 50.0))
     expected = before.copy()
     expected[indices.numpy()] += 1.0
     np.testing.assert_array_equal(bank.samples, expected)
+    np.testing.assert_array_equal(np.flatnonzero(bank.ages), np.sort(indices))
+    np.testing.assert_array_equal(bank.draw(6, SEED).ages, np.full(6, 50.0))
 
 
 def test_draw_changes_nothing(bank):
@@ -78,8 +85,8 @@ def test_draw_changes_nothing(bank):
 def test_draw_and_write_in_a_graph(bank):
     @tf.function
     def shift(seed):
-        indices, x = bank.draw(4, seed)
-        bank.write(indices, x + 1.0)
+        drawn = bank.draw(4, seed)
+        bank.write(drawn._replace(x=drawn.x + 1.0))
 
     before = bank.samples.numpy()
     shift(SEED)
@@ -87,9 +94,11 @@ def test_draw_and_write_in_a_graph(bank):
 
 
 def test_is_checkpointed(bank, tmp_path):
+    bank.ages.assign(tf.range(20.0))
     path = tf.train.Checkpoint(bank=bank).write(str(tmp_path / "bank"))
     other = SampleBank(20, (2, 3), tf.constant([34, 35]))
     assert not np.array_equal(other.samples, bank.samples)
     tf.train.Checkpoint(bank=other).read(path).assert_consumed()
     np.testing.assert_array_equal(other.samples, bank.samples)
+    np.testing.assert_array_equal(other.ages, bank.ages)
     assert not other.trainable_variables
