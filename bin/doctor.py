@@ -1,6 +1,6 @@
 """Says whether a training would work here, what it would need, and how long it would take. Writes nothing.
 
-  bin/doctor.py --flagfile=configs/cifar_hybrid.flags --workdir=RUN
+  bin/doctor.py --flagfile=configs/cifar_hybrid.flags [--workdir=RUN]
 
 Takes the flags of bin/train.py. A line per finding; exits 1 when training would fail.
 """

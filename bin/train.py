@@ -1,6 +1,9 @@
 """Trains an energy-based model.
 
-  bin/train.py --flagfile=configs/rings_hybrid.flags --workdir=RUN [--train_steps=N] [--resume] [--watch]
+  bin/train.py --flagfile=configs/rings_hybrid.flags [--workdir=RUN] [--train_steps=N] [--resume] [--watch]
+
+Without --workdir RUN is runs/NAME, NAME being the flag file's, here runs/rings_hybrid; where a run lies there, it is
+runs/NAME-2 and so on.
 
 Writes RUN/config.json, metrics.jsonl, events.jsonl, tensorboard/, checkpoints/, model.keras and figures/; with --watch
 also watch.png and watch.html, the run so far, drawn anew as it goes. Exits 0 on success, 2 on bad input, 1 when
@@ -14,9 +17,12 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from ebm_tf import flags
 from ebm_tf.config import TrainConfig
+from ebm_tf.training import run_name
 
 
 def main(config: TrainConfig) -> int:
+    config = run_name.with_workdir(config, sys.argv)
+    flags.load_tensorflow()
     from ebm_tf.training import run  # TensorFlow: after the flags have been checked
 
     try:
@@ -28,4 +34,4 @@ def main(config: TrainConfig) -> int:
 
 
 if __name__ == "__main__":
-    flags.run_main(main, TrainConfig)
+    flags.run_main(main, TrainConfig, needs_tensorflow=False)

@@ -14,7 +14,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from ebm_tf.config import ConfigError, one_line
-from ebm_tf.data import folder, svhn
+from ebm_tf.data import download, folder, svhn
 from ebm_tf.data.crop import center_crop
 
 __all__ = ["count", "encoded_images", "load", "load_any", "to_uint8", "to_unit_range"]
@@ -35,7 +35,8 @@ def load(name: str, split: str, data_dir: str | None, image_size: int, flag: str
       uint8 [N, image_size, image_size, 3]; grey images have three equal channels.
 
     Raises:
-      ConfigError: data_dir does not hold the data set, it has no such split, or it does not hold images.
+      ConfigError: data_dir does not hold the data set, it cannot be downloaded, it has no such split, or it does not
+        hold images.
     """
     with _checked(name, split, data_dir, flag):
         return _decode(encoded_images(name, split, data_dir), image_size)
@@ -58,6 +59,8 @@ def _checked(name, split, data_dir, flag):
         raise ConfigError(f"--{flag}: expected {name}/test, the only split that is read. Received: {name}/{split}")
     try:
         yield
+    except ConfigError:
+        raise
     except Exception as error:  # TFDS raises its own kinds, and those of every file system below it
         line = one_line(error)
         raise ConfigError(f"--{flag}: expected {name}/{split} prepared for TFDS. Received: {line}") from error
@@ -70,7 +73,7 @@ def encoded_images(name: str, split: str, data_dir: str | None) -> tf.data.Datas
     else:
         builder = tfds.builder(name, data_dir=data_dir)
         if data_dir is None:
-            builder.download_and_prepare()
+            download.prepare(builder, name)
     if not isinstance(dict(builder.info.features).get("image"), tfds.features.Image):
         raise ValueError(f"{name} has no images under the name image")
     examples = builder.as_dataset(

@@ -8,6 +8,8 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from ebm_tf.data import download
+
 __all__ = ["NAME", "URL", "SvhnCroppedTest", "builder"]
 
 NAME = "svhn_cropped"
@@ -31,10 +33,13 @@ def builder(data_dir: str | None) -> tfds.core.DatasetBuilder:
     Args:
       data_dir: folder that holds svhn_cropped, prepared; nothing is downloaded then. None: TFDS's own folder: if
         svhn_cropped is there, this; else svhn_cropped_test, downloaded and prepared where missing.
+
+    Raises:
+      ConfigError: it cannot be downloaded.
     """
     whole = tfds.builder(NAME, data_dir=data_dir)
     if data_dir is not None or whole.data_path.exists():
         return whole
     test = SvhnCroppedTest()
-    test.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
+    download.prepare(test, NAME, [URL])
     return test

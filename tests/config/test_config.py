@@ -327,9 +327,7 @@ def test_every_flagfile_parses():
 @pytest.mark.parametrize("path", CONFIGS, ids=[path.stem for path in CONFIGS])
 def test_flagfile_says_what_it_is(path):
     text = path.read_text()
-    assert text.splitlines()[0] == (
-        f"# .venv/bin/python bin/train.py --flagfile=configs/{path.name} --workdir=runs/{path.stem}"
-    )
+    assert text.splitlines()[0] == f"# python bin/train.py --flagfile=configs/{path.name}"
     assert "# Reproduces" in text
     settings = read_flagfile(path)
     assert settings["dataset"] == DATASETS.get(path.stem.partition("_")[0], "rings")

@@ -47,6 +47,12 @@ def test_missing_value(tmp_path):
     assert (done.returncode, done.stderr) == (2, "train.py: Missing value for flag --workdir\n")
 
 
+def test_without_a_folder_and_a_flag_file_both_ways_are_named():
+    done = train("--dataset=rings")
+    expected = "--workdir: expected a folder for this run, or a --flagfile, which names one. Received: neither"
+    assert (done.returncode, done.stderr) == (2, f"train.py: {expected}\n")
+
+
 def test_help_lists_settings_with_unit_and_section():
     done = train("--help")
     assert done.returncode == 0
