@@ -1,8 +1,9 @@
 """Updates per second of a whole training run, and the share of its time that is not Langevin steps.
 
   python benchmarks/train.py [--dataset=cifar10] [--num_filters=128] [--dtype_policy=mixed_bfloat16] [--num_steps=100]
+      [--scheme=hybrid] [--bank_weight=1]
 
-Trains the hybrid exactly as bin/train.py does, with logging, in a folder that is thrown away: on a GPU CIFAR-10's
+Trains exactly as bin/train.py does, with logging, in a folder that is thrown away: on a GPU CIFAR-10's
 shapes, from random images unless --data_dir names prepared CIFAR-10; on a CPU the rings. Then times the chains alone,
 at two lengths, so that what one step costs is their difference; and the input pipeline alone.
 """
@@ -39,6 +40,9 @@ def _options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", choices=("cifar10", "rings"), help="default: cifar10 on a GPU, rings on a CPU")
     parser.add_argument("--num_filters", type=int, help="default: 128, rings 64")
+    parser.add_argument("--scheme", default="hybrid")
+    parser.add_argument("--bank_weight", type=float, default=0.0, help="above 0: a bracket of old chains too")
+    parser.add_argument("--bank_size", type=int, default=2_000)
     parser.add_argument("--batch_size", type=int, default=100)
     parser.add_argument("--num_steps", type=int, default=100, help="L")
     parser.add_argument("--dtype_policy", help="default: mixed_bfloat16, rings float32")
@@ -68,6 +72,9 @@ def measure(options) -> Iterator[dict]:
             step_size=0.001 if rings else 1.0,
             temperature=0.005 if rings else 5e-5,
             energy_scale=0.005 if rings else 1.0,
+            scheme=options.scheme,
+            bank_weight=options.bank_weight,
+            bank_size=options.bank_size,
             batch_size=options.batch_size,
             num_steps=options.num_steps,
             dtype_policy=options.dtype_policy or ("float32" if rings else "mixed_bfloat16"),
@@ -85,6 +92,7 @@ def measure(options) -> Iterator[dict]:
         "dataset": config.dataset,
         "num_filters": config.num_filters,
         "dtype_policy": config.dtype_policy,
+        "brackets": config.brackets,
         "batch_size": config.batch_size,
         "num_steps": config.num_steps,
         "updates_per_s": 1e3 / update_ms,
@@ -107,7 +115,8 @@ def _step_ms(config) -> float:
     from ebm_tf.training.trainer import step_sizes, use_xla
 
     energy, sizes, seed = build_energy(config), step_sizes(config), tf.constant([3, 4])
-    x_init = tf.random.stateless_normal([2 * config.batch_size, *config.event_shape], [1, 2])
+    num_chains = len(config.brackets) * config.batch_size
+    x_init = tf.random.stateless_normal([num_chains, *config.event_shape], [1, 2])
 
     def of_length(num_steps):
         @tf.function(jit_compile=use_xla(config), autograph=False)

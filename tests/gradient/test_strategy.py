@@ -159,15 +159,15 @@ def starts_of(config, spectrum, part, shard, ages, seed):
         seeds = tf.unstack(tf.random.split(seeds[1], 2))
     keys = tf.random.stateless_uniform([len(shard)], seeds[0], 0, 2**31 - 1, tf.int32, alg="philox").numpy()
     slots = np.argsort(-keys.astype(np.int64))[: len(part)]
-    x_bank = tf.constant(shard[slots])
+    x_bank, is_new = tf.constant(shard[slots]), np.zeros(len(part), bool)
     if config.scheme == "persistent_refresh":
-        x_bank, _ = chain_init.refresh(x_bank, config.refresh_prob, config.refresh_unit, seeds[1])
-    if not config.bank_weight:
-        ages[slots] += config.num_steps
-        return [x_bank], [1.0], slots
-    shares = config.bank_restart_data, config.bank_restart_noise
-    x_bank, is_new = chain_init.restart(x_bank, part, *shares, seeds[1], spectrum)
+        x_bank, is_new = chain_init.refresh(x_bank, config.refresh_prob, config.refresh_unit, seeds[1])
+    if config.bank_weight:
+        shares = config.bank_restart_data, config.bank_restart_noise
+        x_bank, is_new = chain_init.restart(x_bank, part, *shares, seeds[1], spectrum)
     ages[slots] = np.where(is_new, 0, ages[slots]) + config.num_steps
+    if not config.bank_weight:
+        return [x_bank], [1.0], slots
     counts = tf.constant(ages[slots] >= config.bank_burn_in, tf.float32)
     return [*own[0], x_bank], [*own[1], config.bank_weight * counts], slots
 
