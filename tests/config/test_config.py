@@ -59,6 +59,7 @@ BAD_VALUES = [
     ("learning_rate_end", 1e-5, "--learning_rate_end: expected 0 without --learning_rate_schedule=cosine"),
     ("ema_momentum", 1.0, "--ema_momentum: expected a number in [0, 1)"),
     ("seed", -1, "--seed: expected a whole number in [0, 2^31)"),
+    ("stop_after", "25", "--stop_after: expected a number and its unit, s, m or h, e.g. 90s, 25m or 1.5h"),
     ("log_every", 0, "--log_every: expected a whole number, 1 or more"),
     ("figure_every", 0, "--figure_every: expected a whole number, 1 or more"),
     ("checkpoint_every", 0, "--checkpoint_every: expected a whole number, 1 or more"),
@@ -91,6 +92,16 @@ def test_a_bad_value_says_why(name, value, message):
 def test_every_checked_setting_has_a_bad_value():
     free = {"data_dir", "attention", "init_model", "workdir", "resume", "watch"}
     assert {name for name, _, _ in BAD_VALUES} == set(TrainConfig.__dataclass_fields__) - free
+
+
+def test_a_time_has_a_unit():
+    seconds = {"90s": 90, "25m": 1500, "1.5h": 5400, "0s": 0, None: math.inf}
+    assert {text: TrainConfig(stop_after=text).stop_seconds for text in seconds} == seconds
+    for text in ("", "25 m", "-1s", "1e3s", "m", "1h30m", "25m\n", "inf", "٢m"):
+        with pytest.raises(ConfigError, match=r"^--stop_after: expected a number and its unit"):
+            TrainConfig(stop_after=text)
+    with pytest.raises(ConfigError, match=r"^--stop_after: expected None with --strategy=multi_worker"):
+        TrainConfig(stop_after="25m", strategy="multi_worker")
 
 
 def test_a_rate_does_not_end_above_its_start():
