@@ -181,7 +181,7 @@ def _unfinished(run_dir: RunDir) -> list[pathlib.Path]:
 def _damage(folder: pathlib.Path, step: int) -> str:
     """What is wrong with a checkpoint; "" if nothing is."""
     prefix = folder / f"update-{step}"
-    if not os.path.exists(f"{prefix}.json"):  # older than manifests
+    if not os.path.lexists(f"{prefix}.json"):  # older than manifests
         return _unreadable(prefix)
     return manifests.damage(folder, step)
 

@@ -135,7 +135,9 @@ def unpack(settings: UnpackConfig) -> Parcel:
             path.parent.mkdir(exist_ok=True)
             with _named_error(path), path.open("xb") as file:
                 while left:
-                    rest = rest or next(blocks)
+                    rest = rest or next(blocks, b"")
+                    if not rest:
+                        raise _bad_input(source, "parts that became shorter meanwhile")
                     piece, rest = rest[:left], rest[left:]
                     file.write(piece)
                     digest.update(piece)

@@ -302,6 +302,28 @@ def test_what_is_not_as_packed_is_refused(damage, text, parts, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize(
+    ("damage", "text"),
+    [
+        (lambda part: flip(part, 0), "config.json in it is not as parcel.json says"),
+        (lambda part: os.truncate(part, 0), "parts that became shorter meanwhile"),
+        (pathlib.Path.unlink, r"update-10\.part-00., gone meanwhile"),
+    ],
+    ids=["a byte", "shorter", "gone"],
+)
+def test_a_part_that_changes_after_it_was_verified_leaves_nothing(damage, text, parts, tmp_path, monkeypatch):
+    verify = parcel._verify
+
+    def verify_and_damage(*args):
+        verify(*args)
+        damage(max(parts.glob("update-10.part-*")))
+
+    monkeypatch.setattr(parcel, "_verify", verify_and_damage)
+    with pytest.raises(ConfigError, match=text):
+        parcel.unpack(UnpackConfig(input=str(parts), workdir=str(tmp_path / "new" / "run")))
+    assert not (tmp_path / "new").exists()
+
+
 def test_another_run_is_not_overwritten(made, parts, tmp_path):
     before = sorted((str(path), path.stat().st_mtime_ns) for path in made.path.rglob("*"))
     for command in (["unpack", f"--input={parts}", f"--workdir={made.path}"], ["pack", f"--workdir={made.path}"]):
