@@ -21,6 +21,7 @@ __all__ = [
     "ConfigError",
     "EvaluateConfig",
     "ExportConfig",
+    "PackConfig",
     "ReproduceConfig",
     "SampleConfig",
     "Scheme",
@@ -28,6 +29,7 @@ __all__ = [
     "Stage",
     "SweepConfig",
     "TrainConfig",
+    "UnpackConfig",
     "WatchConfig",
     "field_help",
     "one_line",
@@ -255,6 +257,12 @@ class TrainConfig:
         "Optimizer, data order and chains start anew. None: new weights.",
     )
     resume: bool = _setting(False, "Continue the run in workdir from its newest checkpoint.")
+    stop_after: str | None = _setting(
+        None,
+        "Time, e.g. 90s, 25m or 1.5h, after which the run finishes the update at work, writes a checkpoint, says how "
+        "to go on, and exits 0. It counts from the start of train(), when TensorFlow is loaded; compilation is in it. "
+        "bin/checkpoint.py brings the checkpoint to another machine. None: no end.",
+    )
     log_every: int = _setting(50, "Updates between rows of metrics.jsonl and TensorBoard.")
     figure_every: int = _setting(1_000, "Updates between pictures of chain ends, and TensorBoard's histograms.")
     watch: bool = _setting(False, "Keep watch.png and watch.html in workdir up to date, as bin/watch.py does.")
@@ -319,6 +327,10 @@ class TrainConfig:
         self._require("rollback_rate", 0 < self.rollback_rate <= 1, "a number in (0, 1]")
         can_roll_back = self.on_divergence == "stop" or self.strategy != "multi_worker"
         self._require("on_divergence", can_roll_back, "stop with --strategy=multi_worker")
+        is_time = self.stop_after is None or re.fullmatch(_TIME, str(self.stop_after))
+        self._require("stop_after", bool(is_time), "a number and its unit, s, m or h, e.g. 90s, 25m or 1.5h")
+        can_stop = self.stop_after is None or self.strategy != "multi_worker"
+        self._require("stop_after", can_stop, "None with --strategy=multi_worker, whose hosts have clocks of their own")
         for name in ("temperature", "data_noise", "confinement"):
             self._require(name, 0 <= getattr(self, name) < math.inf, "a finite number, 0 or more")
         self._require("seed", 0 <= self.seed < 2**31, "a whole number in [0, 2^31)")
@@ -384,6 +396,13 @@ class TrainConfig:
     def _require(self, name: str, holds: bool, expected: str) -> None:
         if not holds:
             raise _bad(name, expected, getattr(self, name), _sections()[name])
+
+    @property
+    def stop_seconds(self) -> float:
+        """stop_after in seconds; inf where it is None."""
+        if self.stop_after is None:
+            return math.inf
+        return float(self.stop_after[:-1]) * _SECONDS[self.stop_after[-1]]
 
     @property
     def first_learning_rate(self) -> float:
@@ -504,6 +523,9 @@ class TrainConfig:
                 raise _bad(name, getattr(kind, "__name__", str(kind)), value, "")
         return cls(**values)
 
+
+_TIME = r"[0-9]{1,9}(\.[0-9]{1,9})?[smh]"
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 # What a setting of this type may be in JSON.
 _JSON_TYPES: dict[Any, tuple[type, ...]] = {
@@ -848,6 +870,32 @@ class WatchConfig:
         _check_given(self, workdir="a run's folder")
         if not 0 < self.every_seconds < math.inf:
             raise _bad("every_seconds", "a finite number above 0", self.every_seconds, "")
+
+
+@dataclasses.dataclass(frozen=True)
+class PackConfig:
+    """Settings of bin/checkpoint.py pack."""
+
+    workdir: str = _setting("", "Folder of a run that has a checkpoint; half the size with bank_dtype=float16.")
+    output: str = _setting("", "Folder for parcel.json and the parts, new or empty.")
+    update: int | None = _setting(None, "Update whose checkpoint is packed. None: the newest.")
+    part_mib: float = _setting(14.0, "Largest size of a part.", unit="MiB")
+
+    def __post_init__(self) -> None:
+        _check_given(self, workdir="the folder of a run", output="a folder for the parts")
+        if not 0.001 <= self.part_mib <= 4096:
+            raise _bad("part_mib", "a number from 0.001 to 4096", self.part_mib, "")
+
+
+@dataclasses.dataclass(frozen=True)
+class UnpackConfig:
+    """Settings of bin/checkpoint.py unpack."""
+
+    input: str = _setting("", "Folder that holds parcel.json and all its parts, and nothing else.")
+    workdir: str = _setting("", "Folder for the run, new or empty.")
+
+    def __post_init__(self) -> None:
+        _check_given(self, input="a folder of bin/checkpoint.py pack", workdir="a folder for the run")
 
 
 def _check_given(config: Any, **expected: str) -> None:

@@ -38,6 +38,7 @@ __all__ = [
     "expand_flag_files",
     "load_tensorflow",
     "read_config",
+    "run_action",
     "run_main",
     "split_arguments",
 ]
@@ -205,6 +206,24 @@ def run_main(main_fn: Callable[[Any], int | None], config_cls: type, needs_tenso
     sys.exit(status or 0)
 
 
+def run_action(actions: dict[str, tuple[Callable[[Any], int | None], type]]) -> NoReturn:
+    """As run_main, for a command without TensorFlow whose first argument says which of its actions to run.
+
+    Args:
+      actions: for each such word, the function to call and the dataclass whose fields are its flags.
+    """
+    word = sys.argv[1] if len(sys.argv) > 1 else "nothing"
+    if word in actions:
+        del sys.argv[1]
+        run_main(*actions[word], needs_tensorflow=False)
+    name, words = os.path.basename(sys.argv[0]), " or ".join(actions)
+    if word in ("--help", "-help"):
+        print(f"{inspect.getdoc(sys.modules['__main__'])}\n\nThe flags: {name} {words.replace(' or ', '|')} --help")
+        sys.exit(0)
+    print(f"{name}: expected {words}, and then flags. Received: {_one_line(word)}", file=sys.stderr)
+    sys.exit(EXIT_BAD_INPUT)
+
+
 def _terminate(signum: int, frame: Any) -> NoReturn:
     signal.signal(signum, signal.SIG_DFL)  # a second one does not wait
     raise _Terminated
@@ -260,6 +279,6 @@ def _unknown_flag(name: str) -> str:
     return f"unknown flag --{name}. Nearest: {', '.join('--' + flag for flag in near)}"
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: Exception | str) -> str:
     text = re.sub(r"\('Non-boolean argument.*\)$", "expected true or false", str(error))
     return " ".join(text.split())

@@ -25,6 +25,7 @@ from ebm_tf.evaluation.distances import (
 from ebm_tf.evaluation.features import FeatureExtractor, load_extractor
 from ebm_tf.evaluation.inception import cache_dir
 from ebm_tf.evaluation.runs import FinishedRun, PartialArrays, TaskResult, blocks
+from ebm_tf.evaluation.saturation import is_saturated, saturation_bounds
 from ebm_tf.training.run_dir import draft_of
 
 __all__ = [
@@ -108,9 +109,11 @@ def fid_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays)
         _warn_if_few(name, len(pixels), extractor)
     features, reference_features = extract(extractor, sets, reference, reference_name, partial, "fid")
     moments = Moments.of(reference_features)
+    bounds = saturation_bounds(_noisy(reference, run.config.data_noise))
     values = {}
     for name, rows in features.items():
         values[name] = _distances(rows, reference_features, moments, settings.seed)
+        values[name]["saturated_share"] = float(is_saturated(sets[name], bounds).mean())
         _print_value(name, values[name], extractor, f"{len(reference):,} of {reference_name}")
     numbers = {
         "features": extractor.name,
@@ -120,9 +123,20 @@ def fid_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays)
         "reference": reference_name,
         "num_reference": len(reference),
         "rounding": ROUNDING,
+        "saturation_bounds": bounds._asdict(),
         "values": values,
     }
     return TaskResult(numbers, {})
+
+
+def _noisy(images_: np.ndarray, noise_std: float) -> np.ndarray:
+    """uint8 images with the noise that was learned, which samples have; rounded as they are."""
+    rng = np.random.default_rng(0)
+    parts = np.array_split(images_, -(-len(images_) // BLOCK))
+    noisy = (
+        part / 127.5 - 1 + np.float32(noise_std) * rng.standard_normal(part.shape, dtype=np.float32) for part in parts
+    )
+    return np.concatenate([images.to_uint8(part) for part in noisy])
 
 
 def _warn_if_few(name: str, count: int, extractor: FeatureExtractor) -> None:
@@ -154,7 +168,8 @@ def _print_value(name: str, value: dict[str, Any], extractor: FeatureExtractor, 
     print(
         f"fid: {name}: {extractor.distance_name} {value['frechet_distance']:.4g}, KID {value['kid']:.4g}{plus_minus}; "
         f"features {extractor.name} (sha256 {extractor.sha256[:16]}), {value['num_samples']:,} samples against "
-        f"{reference}, samples {ROUNDING}, KID over {value['kid_num_subsets']} subsets of {value['kid_subset_size']}",
+        f"{reference}, samples {ROUNDING}, KID over {value['kid_num_subsets']} subsets of {value['kid_subset_size']}; "
+        f"{100 * value['saturated_share']:.2g} % saturated",
         flush=True,
     )
 

@@ -185,6 +185,7 @@ def bare_run(model: str, output: str, data_dir: str | None, step_size: float | N
         known["step_size"] = step_size
     if temperature := getattr(energy, "reference", 0.0):
         known["temperature"] = temperature
+        known["data_noise"] = round((energy.bound - 1) / 3, 6)  # see build_energy
     config = TrainConfig(scheme=Scheme.NOISE, data_dir=data_dir, **known)
     return FinishedRun(RunDir(output), config, pathlib.Path(model), energy)
 

@@ -18,7 +18,7 @@ SAMPLE_SETS = {"short": "short_run", "long": "long_run", "bank": "bank"}
 BUDGET = ("updates", "batch_size", "num_filters", "num_steps", "attention", "dtype_policy", "minutes")
 NOT_COMPARED = (  # what a run's outcome does not hang on
     *("seed", "workdir", "resume", "data_dir", "log_every", "figure_every", "checkpoint_every", "keep_checkpoints"),
-    *("best_metric", "device", "on_divergence", "max_rollbacks", "rollback_rate"),
+    *("stop_after", "best_metric", "device", "on_divergence", "max_rollbacks", "rollback_rate"),
     *("max_energy", "max_energy_difference", "max_energy_grad_norm", "max_abs_x"),
 )
 FID_DETAILS = ("distance", "features", "num_samples", "reference", "num_reference", "rounding", "kid", "kid_std_error")

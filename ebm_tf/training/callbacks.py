@@ -237,7 +237,8 @@ class Checkpointer(UpdateCallback):
         # Not in on_train_end: by then Keras has put the average of the weights in their place.
         if self.config.best_metric in logs:
             self.sum, self.count = self.sum + float(logs[self.config.best_metric]), self.count + 1
-        if not self.is_due(self.config.checkpoint_every) and self.stop.signum is None:
+        is_stopping = bool(self.stop.reason)  # asked once: time may run out below
+        if not self.is_due(self.config.checkpoint_every) and not is_stopping:
             return
         if isinstance(self.model.bank, BankShards):
             self.model.bank.collect()
@@ -247,7 +248,7 @@ class Checkpointer(UpdateCallback):
             finished = stage.name if step == stage.last_step else ""
             self.files.save(self.checkpoint, step, self.config.rollbacks, best, finished)
         self.sum, self.count = 0.0, 0
-        if self.stop.signum is not None and self.files is not None and step < self.config.train_steps:
+        if is_stopping and self.files is not None and step < self.config.train_steps:
             self.files.wait()
             how = f"the same flags, --workdir={self.config.workdir} and --resume"
             self.stop.obey(f"after update {step}; to continue: {how}")

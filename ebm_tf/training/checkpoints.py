@@ -6,14 +6,16 @@ and update-i.json, its manifest:
     {"step": i, "rollbacks": k, "best": {metric: size of its mean} or {}, "stage": name of the stage that it ends or "",
      "sha256": {file name: digest}}
 
+which manifest.py reads.
+
 update-i.index takes its name last, when all the rest is on the disk: what has none was never finished.
 Training waits only until TensorFlow has handed its bytes to the system; a thread waits for the disk, takes the digests
 and gives the names, while the next updates run (docs/reliability.md has the cost).
 """
 
 import contextlib
-import hashlib
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -24,13 +26,13 @@ from typing import Any, NamedTuple, NoReturn
 import tensorflow as tf
 
 from ebm_tf.config import ConfigError, one_line
+from ebm_tf.training import manifest as manifests
 from ebm_tf.training.failures import FILE_ERRORS, TrainingError, fsync
 from ebm_tf.training.run_dir import RunDir, replace_file
 
 __all__ = ["Checkpoints", "Saved", "intact", "newest_intact"]
 
 DRAFT = "draft"
-BLOCK = 1 << 20
 
 
 class Saved(NamedTuple):
@@ -110,7 +112,7 @@ class Checkpoints:
             names = {path: f"update-{step}{path.name.removeprefix(DRAFT)}" for path in drafts}
             for path in drafts:
                 fsync(path)
-            manifest["sha256"] = {names[path]: _sha256(path) for path in drafts}
+            manifest["sha256"] = {names[path]: manifests.sha256(path) for path in drafts}
             self.remove(step)  # a run that was rolled back comes here again
             replace_file(self.folder / f"update-{step}.json", json.dumps(manifest) + "\n")
             for path in sorted(drafts, key=lambda path: path.suffix == ".index"):
@@ -170,7 +172,7 @@ def intact(run_dir: RunDir) -> list[Saved]:
 
 
 def _saved(run_dir: RunDir, step: int) -> Saved:
-    rollbacks = _manifest(run_dir.checkpoints, step).get("rollbacks", 0)
+    rollbacks = manifests.read(run_dir.checkpoints, step).get("rollbacks", 0)
     return Saved(step, str(run_dir.checkpoints / f"update-{step}"), rollbacks)
 
 
@@ -184,32 +186,9 @@ def _unfinished(run_dir: RunDir) -> list[pathlib.Path]:
 def _damage(folder: pathlib.Path, step: int) -> str:
     """What is wrong with a checkpoint; "" if nothing is."""
     prefix = folder / f"update-{step}"
-    try:
-        manifest = _manifest(folder, step)
-        if not manifest:
-            return _unreadable(prefix)
-        for name, digest in manifest["sha256"].items():
-            if pathlib.PurePath(name).name != name:
-                return f"its manifest names {name}"
-            if _sha256(folder / name) != digest:
-                return f"{name} has changed since it was written"
-    except (OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
-        return one_line(error)
-    return ""
-
-
-def _manifest(folder: pathlib.Path, step: int) -> dict[str, Any]:
-    """update-<step>.json; {} where there is none. Raises ValueError on one that is none."""
-    try:
-        manifest = json.loads((folder / f"update-{step}.json").read_text())
-    except FileNotFoundError:
-        return {}
-    if not isinstance(manifest, dict) or manifest.get("step") != step or not manifest.get("sha256"):
-        raise ValueError(f"update-{step}.json is no manifest of it")
-    rollbacks = manifest.get("rollbacks", 0)
-    if type(rollbacks) is not int or rollbacks < 0:
-        raise ValueError(f"update-{step}.json has rollbacks={rollbacks}")
-    return manifest
+    if not os.path.lexists(f"{prefix}.json"):  # older than manifests
+        return _unreadable(prefix)
+    return manifests.damage(folder, step)
 
 
 def _best(folder: pathlib.Path, step: int) -> float | None:
@@ -222,7 +201,7 @@ def _best(folder: pathlib.Path, step: int) -> float | None:
 def _peek(folder: pathlib.Path, step: int) -> dict[str, Any]:
     """A manifest, {} where it cannot be read."""
     try:
-        return _manifest(folder, step)
+        return manifests.read(folder, step)
     except (OSError, ValueError, TypeError):
         return {}
 
@@ -237,10 +216,3 @@ def _unreadable(prefix: pathlib.Path) -> str:
         return one_line(error)
     return ""
 
-
-def _sha256(path: pathlib.Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

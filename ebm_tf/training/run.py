@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import sys
+import time
 from typing import Any
 
 import tensorflow as tf
@@ -55,12 +56,13 @@ def train(config: TrainConfig) -> Trainer:
     Raises:
       ConfigError: bad input; nothing was written.
       DivergenceError: the run diverged; the newest checkpoint before that is kept.
-      Stopped: SIGTERM or SIGINT came; a checkpoint was written.
+      Stopped: SIGTERM or SIGINT came, or config.stop_after is over; a checkpoint was written.
       TrainingError: the disk or the memory failed; what was written stays.
       WorkerLostError: another process of a multi_worker run has stopped.
 
     Source: Algorithm 1, for config.train_steps batches.
     """
+    deadline = time.monotonic() + config.stop_seconds
     if not config.workdir:
         raise ConfigError("--workdir: expected a folder for this run. Received: workdir=None")
     run_dir = RunDir(config.workdir)
@@ -72,7 +74,7 @@ def train(config: TrainConfig) -> Trainer:
         with memory_explained(config), contextlib.ExitStack() as locks:
             if is_chief and config.resume:
                 locks.enter_context(lock.hold(run_dir))
-            return _train(config, run_dir, is_chief, locks)
+            return _train(config, run_dir, is_chief, locks, deadline)
     except LOST as error:
         if config.strategy != "multi_worker":
             raise
@@ -86,7 +88,9 @@ def _lost(run_dir: RunDir, message: str) -> str:
     return f"a worker of this run was lost. Start all workers again; --resume {left} ({reason})"
 
 
-def _train(config: TrainConfig, run_dir: RunDir, is_chief: bool, locks: contextlib.ExitStack) -> Trainer:
+def _train(
+    config: TrainConfig, run_dir: RunDir, is_chief: bool, locks: contextlib.ExitStack, deadline: float
+) -> Trainer:
     strategy = replicas.make_strategy(config)
     saved = newest_intact(run_dir) if config.resume else None
     first_step = saved.step if saved else 0
@@ -111,25 +115,35 @@ def _train(config: TrainConfig, run_dir: RunDir, is_chief: bool, locks: contextl
     with disk_explained(run_dir):
         if is_chief:
             run_dir.log_event("resume" if config.resume else "start", first_step, **device.describe(config))
-        while True:
-            error = _fit(config, trainer, replicas.split_batches(strategy, dataset), run_dir, files)
-            if error is not None:
-                config, saved = _rolled_back(config, run_dir, files, error, saved)
-                trainer = build_trainer(config, strategy, config.stage_of(saved.step if saved else 0))
-                restore(trainer, saved, None if saved else initial or initial_energy(config))
-            elif trainer.stage.last_step < config.train_steps:
-                trainer = _next_stage(config, trainer)
-                if is_chief:
-                    run_dir.log_event("stage", trainer.stage.first_step, name=trainer.stage.name)
-            else:
-                break
-            dataset = data.make_dataset(config, int(trainer.update_count.numpy()))
+        trainer = _all_updates(config, trainer, dataset, saved, initial, run_dir, files, deadline)
         if is_chief:
             _save_model(trainer, run_dir, config.train_steps)
             if config.watch:
                 watch.draw(run_dir, config)  # says that the run is finished
     replicas.meet(strategy)  # no worker is done before the chief
     return trainer
+
+
+def _all_updates(config, trainer, dataset, saved, initial, run_dir, files, deadline) -> Trainer:
+    """Does all updates that are left, stage after stage, with rollbacks where config allows them.
+
+    Returns:
+      The trainer of the last stage.
+    """
+    strategy = trainer.strategy
+    while True:
+        error = _fit(config, trainer, replicas.split_batches(strategy, dataset), run_dir, files, deadline)
+        if error is not None:
+            config, saved = _rolled_back(config, run_dir, files, error, saved)
+            trainer = build_trainer(config, strategy, config.stage_of(saved.step if saved else 0))
+            restore(trainer, saved, None if saved else initial or initial_energy(config))
+        elif trainer.stage.last_step == config.train_steps:
+            return trainer
+        else:
+            trainer = _next_stage(config, trainer)
+            if files is not None:
+                run_dir.log_event("stage", trainer.stage.first_step, name=trainer.stage.name)
+        dataset = data.make_dataset(config, int(trainer.update_count.numpy()))
 
 
 def _rolled_back(
@@ -269,8 +283,10 @@ def _flags_of(energy: EnergyModel) -> dict[str, Any]:
     }
 
 
-def _fit(config, trainer, dataset, run_dir, files) -> DivergenceError | None:
-    """Does the updates that are left of the trainer's stage. Returns how they diverged, if they did."""
+def _fit(config, trainer, dataset, run_dir, files, deadline) -> DivergenceError | None:
+    """Does the updates that are left of the trainer's stage, or those until `deadline` by time.monotonic(). Returns how
+    they diverged, if they did.
+    """
     last_step = trainer.stage.last_step
     num_updates = last_step - int(trainer.update_count.numpy())
     is_chief = files is not None
@@ -282,6 +298,7 @@ def _fit(config, trainer, dataset, run_dir, files) -> DivergenceError | None:
         stack.callback(writer.close)
         stack.callback(progress.close)
         stop = StopRequest() if config.strategy == "multi_worker" else stack.enter_context(signals.listening())
+        stop.end_at(deadline, f"--stop_after={config.stop_after}")
         if not num_updates:  # a run that had done all its updates: only what comes after them
             trainer.optimizer.finalize_variable_values(trainer.energy.trainable_variables)
             if is_chief:

@@ -1,7 +1,9 @@
-"""SIGTERM and Ctrl-C let the update, or the block of a task, finish and be written."""
+"""SIGTERM, Ctrl-C and a time that is up let the update, or the block of a task, finish and be written."""
 
 import contextlib
+import math
 import signal
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,15 +13,15 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stopped(Exception):
-    """A signal stopped the work where it can go on. One line: which, where, how to go on.
+    """A signal, or time that was up, stopped the work where it can go on. One line: which, where, how to go on.
 
     Attributes:
-      status: 128 + the signal, as shells report it.
+      status: 128 + the signal, as shells report it; 0 where time was up.
     """
 
-    def __init__(self, signum: int, message: str):
+    def __init__(self, status: int, message: str):
         super().__init__(message)
-        self.status = 128 + signum
+        self.status = status
 
 
 class StopRequest:
@@ -27,11 +29,24 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signum: int | None = None
+        self._deadline, self._flag = math.inf, ""
+
+    def end_at(self, deadline: float, flag: str) -> None:
+        """Asks to stop from `deadline` on, a value of time.monotonic(); `flag` is the reason that is then given."""
+        self._deadline, self._flag = deadline, flag
+
+    @property
+    def reason(self) -> str:
+        """Why to stop now: a signal's name or the flag of end_at; "" where nothing asks for it."""
+        if self.signum is not None:
+            return signal.Signals(self.signum).name
+        return self._flag if time.monotonic() >= self._deadline else ""
 
     def obey(self, message: str) -> None:
-        """Raises Stopped if a signal has come: "stopped by SIGTERM " and the message."""
-        if self.signum is not None:
-            raise Stopped(self.signum, f"stopped by {signal.Signals(self.signum).name} {message}")
+        """Raises Stopped if there is a reason: "stopped by SIGTERM " and the message."""
+        if reason := self.reason:
+            status = 0 if self.signum is None else 128 + self.signum
+            raise Stopped(status, f"stopped by {reason} {message}")
 
 
 @contextlib.contextmanager

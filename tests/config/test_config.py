@@ -60,6 +60,7 @@ BAD_VALUES = [
     ("learning_rate_end", 1e-5, "--learning_rate_end: expected 0 without --learning_rate_schedule=cosine"),
     ("ema_momentum", 1.0, "--ema_momentum: expected a number in [0, 1)"),
     ("seed", -1, "--seed: expected a whole number in [0, 2^31)"),
+    ("stop_after", "25", "--stop_after: expected a number and its unit, s, m or h, e.g. 90s, 25m or 1.5h"),
     ("log_every", 0, "--log_every: expected a whole number, 1 or more"),
     ("figure_every", 0, "--figure_every: expected a whole number, 1 or more"),
     ("checkpoint_every", 0, "--checkpoint_every: expected a whole number, 1 or more"),
@@ -181,6 +182,14 @@ def test_a_stage_that_cannot_be_used_says_why(stage, message):
 def test_a_run_has_as_many_updates_as_its_stages():
     with pytest.raises(ConfigError, match=r"^--train_steps: expected 42, the sum of the stages', or none"):
         TrainConfig(stage=STAGES, train_steps=43)
+def test_a_time_has_a_unit():
+    seconds = {"90s": 90, "25m": 1500, "1.5h": 5400, "0s": 0, None: math.inf}
+    assert {text: TrainConfig(stop_after=text).stop_seconds for text in seconds} == seconds
+    for text in ("", "25 m", "-1s", "1e3s", "m", "1h30m", "25m\n", "inf", "٢m"):
+        with pytest.raises(ConfigError, match=r"^--stop_after: expected a number and its unit"):
+            TrainConfig(stop_after=text)
+    with pytest.raises(ConfigError, match=r"^--stop_after: expected None with --strategy=multi_worker"):
+        TrainConfig(stop_after="25m", strategy="multi_worker")
 
 
 def test_a_rate_does_not_end_above_its_start():
@@ -337,7 +346,7 @@ def test_flagfile_says_what_it_is(path):
         assert settings["scheme"] == name
 
 
-OTHERS = "_cpu", "_20min", "_spectrum", "_preconditioned", "_growing", "_long"
+OTHERS = "_cpu", "_20min", "_spectrum", "_preconditioned", "_growing", "_long", "_bank"
 PAPERS = [path for path in CONFIGS if path.stem.startswith("cifar") and not path.stem.endswith(OTHERS)]
 
 
