@@ -107,7 +107,7 @@ def _ours(framework, network, weights, dtype, mode, num_chains):
     from ebm_tf.mcmc.langevin import compile_chain
 
     gpus = _gpus(tf)
-    model = _model(network, "mixed_bfloat16" if dtype == "bfloat16" else "float32")
+    model = _model(network, f"mixed_{dtype}" if dtype in ("bfloat16", "float16") else "float32")
     model.set_weights(weights)
     event, step_size, temperature = NETWORKS[network]
     compiled = compile_chain(model, event, mode == "xla")

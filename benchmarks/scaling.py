@@ -66,7 +66,8 @@ def _options():
     parser.add_argument("--num_filters", type=int, default=64)
     parser.add_argument("--num_steps", type=int, default=100)
     parser.add_argument("--attention", choices=("true", "false"), default="true")
-    parser.add_argument("--dtype_policy", choices=("mixed_bfloat16", "float32"), default="mixed_bfloat16")
+    policies = "mixed_bfloat16", "mixed_float16", "float32"
+    parser.add_argument("--dtype_policy", choices=policies, default=policies[0])
     parser.add_argument("--scheme", choices=("hybrid", "persistent"), default="hybrid")
     parser.add_argument("--rows", default=",".join(ROWS), help="by commas; one_device is always there")
     parser.add_argument("--rounds", type=int, default=6, help="timings of every row")

@@ -156,8 +156,8 @@ class TrainConfig:
     )
     dtype_policy: str = _setting(
         "float32",
-        "Keras dtype policy of the network. Chains and energies stay float32.",
-        choices=("float32", "mixed_bfloat16"),
+        "Keras dtype policy of the network. Chains and energies stay float32. mixed_float16 is for images alone.",
+        choices=("float32", "mixed_bfloat16", "mixed_float16"),
     )
 
     # Chains.
@@ -357,6 +357,8 @@ class TrainConfig:
         if self.dataset == "rings":
             self._require("confinement", self.confinement == 0, "0, since the rings have no pixels")
             self._require("noise_spectrum", self.noise_spectrum == "white", "white, since the rings are no images")
+            is_wide = self.dtype_policy != "mixed_float16"  # whose small gradients image_energy.py alone keeps
+            self._require("dtype_policy", is_wide, "float32 or mixed_bfloat16, since the rings are no images")
         else:
             # A step turns back a distance d beyond the wall by 2 step_size c d, which must not be more than d.
             stiffest = 0.5 / self.step_size

@@ -38,6 +38,11 @@ class EnergyModel(keras.Model):
         self.energy_scale = energy_scale
         self.autocast = False  # the network rounds x to its own dtype; from_output takes it as it is
 
+    @property
+    def compute_dtype(self):
+        """Of what surrounds the network, whose own is dtype_policy.compute_dtype: Keras rounds no weight in a call."""
+        return self.variable_dtype
+
     def call(self, x, training=False):
         if tuple(x.shape[1:]) != self.event_shape:
             raise ValueError(f"expected x of shape [B, {', '.join(map(str, self.event_shape))}]. Received: {x.shape}")
@@ -52,7 +57,13 @@ class EnergyModel(keras.Model):
         return self.by_layers
 
     def by_layers(self, x: tf.Tensor) -> tf.Tensor:
-        """The energy, float32 [B], of x [B, *event] by the layers themselves, wherever it runs: what exports hold."""
+        """The energy, float32 [B], of x [B, *event] by the layers themselves, wherever it runs: what exports hold.
+
+        Raises:
+          ValueError: the policy is float16's. Between layers nothing keeps small gradients from becoming 0.
+        """
+        if self.dtype_policy.compute_dtype == "float16":
+            raise ValueError(f"expected the policy float32 or mixed_bfloat16. Received: {self.dtype_policy.name}")
         output = tf.squeeze(self.network(self.to_input(x), training=False), axis=-1)
         return self.from_output(tf.cast(output, tf.float32), x)
 

@@ -9,6 +9,10 @@ here the same numbers, to rounding, are computed in fewer passes over memory (me
 - Attention joins the matrices that follow one another. With pooled positions p, q kᵀ = x W_q (p W_k)ᵀ = x (p A)ᵀ with
   A = W_k W_qᵀ / √(C/2), and v W_o = p M with M = W_v W_o: queries are never made, and nothing is transposed.
 - The last convolution gives one number, so it is a weighted sum, taken in float32 whatever the dtype policy.
+
+float16 keeps 11 bits where bfloat16 keeps 8, but holds no sizes above 65,504 and none below 6e-8. Gradients are small,
+so within the float16 part they are FACTOR times as large: `_enter` and `_leave`, at its two ends, see to it, and nobody
+outside has to know. A size above becomes inf or NaN, never the largest number that there is.
 """
 
 from typing import NamedTuple
@@ -19,6 +23,7 @@ __all__ = ["Attention", "Weights", "energy", "prepare"]
 
 SLOPE = 0.2  # of LeakyReLU
 TILE = 16  # pixels of one row that are computed together; every image size is a multiple
+FACTOR = 256.0  # on gradients in float16; a power of two, so it rounds nothing (docs/performance.md, "float16")
 ONES = 6  # the first meets the bias; as many as make a window's 168 numbers a multiple of 8, which matrix units like
 
 
@@ -54,31 +59,58 @@ def prepare(convolutions, blocks, dtype) -> Weights:
       blocks: its NonLocalBlocks, in order; may be empty.
       dtype: in which the products are taken.
     """
-    first, *middle, last = [(_read(layer.kernel, dtype), _read(layer.bias, dtype)) for layer in convolutions]
+    *others, last = convolutions
+    first, *middle = [(_read(layer.kernel, dtype), _read(layer.bias, dtype)) for layer in others]
+    # Its products are taken in float32. float16 would round weights and sums of many gradients to no one's gain.
+    kernel, bias = (_read(w, "float32" if dtype == "float16" else dtype) for w in (last.kernel, last.bias))
     return Weights(
         first=_banded(*first),
         convolutions=middle,
         attentions=[_join(block, dtype) for block in blocks],
-        last=(tf.cast(last[0][..., 0], tf.float32), tf.cast(last[1][0], tf.float32)),
+        last=(tf.cast(kernel[..., 0], tf.float32), tf.cast(bias[0], tf.float32)),
     )
 
 
 def energy(weights: Weights, x: tf.Tensor) -> tf.Tensor:
     """The network's output at x [B, S, S, 3], float32 [B]."""
     size = x.shape[1]
-    state = tf.matmul(_windows(tf.cast(x, weights.first.dtype)), weights.first)
+    state = tf.matmul(_windows(_enter(x, weights.first.dtype)), weights.first)
     state = tf.nn.leaky_relu(tf.reshape(state, [-1, size, size, state.shape[-1] // TILE]), SLOPE)
     for level, (kernel, bias) in enumerate(weights.convolutions):
         state = tf.nn.leaky_relu(tf.nn.conv2d(state, kernel, 2, "SAME") + bias, SLOPE)
         if level < len(weights.attentions):
             state = _attend(weights.attentions[level], state)
     kernel, bias = weights.last
-    return tf.reduce_sum(tf.cast(state, tf.float32) * kernel, axis=[1, 2, 3]) + bias
+    return tf.reduce_sum(_leave(state) * kernel, axis=[1, 2, 3]) + bias
 
 
 def _read(variable, dtype) -> tf.Tensor:
     """Rounded to dtype at once, as Keras does within its layers."""
-    return tf.cast(tf.convert_to_tensor(variable), dtype)
+    return _enter(tf.convert_to_tensor(variable), dtype)
+
+
+def _enter(value, dtype) -> tf.Tensor:
+    """value in dtype. In float16 its gradient, which is FACTOR times as large there, leaves at its own size."""
+    if dtype != "float16":
+        return tf.cast(value, dtype)
+
+    @tf.custom_gradient
+    def cast(value):
+        return tf.cast(value, dtype), lambda upstream: tf.cast(upstream, value.dtype) / FACTOR
+
+    return cast(value)
+
+
+def _leave(value) -> tf.Tensor:
+    """value in float32. In float16 its gradient enters FACTOR times as large."""
+    if value.dtype != "float16":
+        return tf.cast(value, tf.float32)
+
+    @tf.custom_gradient
+    def cast(value):
+        return tf.cast(value, tf.float32), lambda upstream: tf.cast(FACTOR * upstream, value.dtype)
+
+    return cast(value)
 
 
 def _join(block, dtype) -> Attention:

@@ -19,7 +19,8 @@ class ImageNet(EnergyModel):
 
     3x3 convolution to n_f; 4x4 stride-2 convolutions to 2 n_f, 4 n_f, 8 n_f; non-local blocks after the 16x16 and
     8x8 feature maps of a 32x32 image; one valid convolution over what is left, to one number. `network` holds these
-    layers. Where there is a GPU the energy is computed from their weights by image_energy.py: the same to rounding.
+    layers. Where there is a GPU, and in float16, the energy is computed from their weights by image_energy.py: the same
+    to rounding.
 
     Args:
       num_filters: n_f. Paper: 128, "1024 output channels in the final convolutional layer" (Sec. 3).
@@ -79,15 +80,16 @@ class ImageNet(EnergyModel):
         self.built = True  # the network is, from its Input
 
     def prepare(self):
-        # On a CPU the layers themselves are faster.
-        return self.prepare_for_gpu() if tf.config.list_physical_devices("GPU") else super().prepare()
+        # On a CPU the layers themselves are faster; but nothing keeps their small gradients in float16.
+        is_arranged = self.dtype_policy.compute_dtype == "float16" or tf.config.list_physical_devices("GPU")
+        return self.prepare_for_gpu() if is_arranged else super().prepare()
 
     def prepare_for_gpu(self) -> Callable[[tf.Tensor], tf.Tensor]:
         """As prepare, by image_energy.py."""
         layers = self.network.layers
         convolutions = [layer for layer in layers if isinstance(layer, keras.layers.Conv2D)]
         blocks = [layer for layer in layers if isinstance(layer, NonLocalBlock)]
-        weights = image_energy.prepare(convolutions, blocks, self.compute_dtype)
+        weights = image_energy.prepare(convolutions, blocks, self.dtype_policy.compute_dtype)
         return lambda x: self.from_output(image_energy.energy(weights, self.to_input(x)), x)
 
     def to_input(self, x):

@@ -15,7 +15,7 @@ __all__ = ["card", "scalars"]
 COMPONENTS = {"energy_difference": "loss", "std": "std", "snr": "snr"}
 GROUPS = {
     "chain": ("energy_grad_norm", "max_abs", "num_steps", "step_size"),
-    "optimizer": ("learning_rate", "gradient_norm"),
+    "optimizer": ("learning_rate", "gradient_norm", "zero_gradient_share"),
     "run": ("updates_per_second", "rollbacks", "traces"),
 }
 

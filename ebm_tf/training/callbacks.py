@@ -26,7 +26,7 @@ from ebm_tf.evaluation import watch
 from ebm_tf.evaluation.figures import save_image_grid
 from ebm_tf.training import board, device
 from ebm_tf.training.checkpoints import Checkpoints
-from ebm_tf.training.guard import DivergenceError, Guard
+from ebm_tf.training.guard import DivergenceError, Guard, underflow
 from ebm_tf.training.replicas import BankShards
 from ebm_tf.training.run_dir import RunDir
 from ebm_tf.training.signals import StopRequest
@@ -185,7 +185,8 @@ class MetricsLogger(UpdateCallback):
 
 
 class DivergenceGuard(UpdateCallback):
-    """Looks at every update with a Guard. The row of the one that diverged goes to metrics.jsonl.
+    """Looks at every update with a Guard. The row of the one that diverged goes to metrics.jsonl. That float16 loses a
+    part of the gradient is told on stderr, once, at an update that is logged.
 
     Args:
       config: settings of the run.
@@ -198,6 +199,7 @@ class DivergenceGuard(UpdateCallback):
     def __init__(self, config: TrainConfig, logger: MetricsLogger | None = None):
         super().__init__(config)
         self.logger = logger
+        self.has_warned = logger is None
 
     def on_begin(self, step):
         self.guard = Guard(self.model.config, self.model.energy, self.model.optimizer)
@@ -209,6 +211,9 @@ class DivergenceGuard(UpdateCallback):
             if self.logger and not self.is_due(self.config.log_every):
                 self.logger.write_row(step, logs)
             raise
+        if not self.has_warned and self.is_due(self.config.log_every) and (warning := underflow(logs)):
+            print(f"warning: {warning} (update {step})", file=sys.stderr)
+            self.has_warned = True
 
 
 class Checkpointer(UpdateCallback):

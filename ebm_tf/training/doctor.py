@@ -18,6 +18,7 @@ from ebm_tf import data
 from ebm_tf.config import TrainConfig, one_line
 from ebm_tf.training import device, replicas
 from ebm_tf.training.failures import bank_bytes, memory_explained, num_weights
+from ebm_tf.training.guard import Guard, underflow
 from ebm_tf.training.run import build_trainer, initial_energy, restore
 from ebm_tf.training.run_dir import RunDir
 from ebm_tf.training.trainer import Trainer, step_sizes, use_xla
@@ -127,8 +128,11 @@ def _trial(config: TrainConfig, seconds: float) -> tuple[bool, str]:
     updates = config.train_steps
     mean_num_steps = sum(stage.config.train_steps * stage.config.mean_num_steps for stage in config.stages) / updates
     update = step_seconds * (mean_num_steps + 2)  # the gradient takes about two steps' time
-    loss, hours = history.history["loss"][-1], update * updates / 3600
-    return bool(np.isfinite(loss)), (
+    hours = update * updates / 3600
+    logs = {name: values[-1] for name, values in history.history.items()}
+    Guard(last, trainer.energy, trainer.optimizer).check(1, logs, trainer.num_not_finite)
+    warning = underflow(logs)
+    return not warning, (f"{warning}; " if warning else "") + (
         f"first update {compiled:.1f} s; {1000 * step_seconds:.3g} ms per Langevin step, about {update:.3g} s per "
         f"update and {hours:.3g} h for {updates} updates; {_memory()}"
     )

@@ -108,7 +108,7 @@ def bank_bytes(config: TrainConfig) -> int:
 
 def _bytes_per_chain(config: TrainConfig) -> float:
     """Of the layers' outputs, from the shapes in energies/image_net.py and rings_net.py."""
-    width, bytes_each = config.num_filters, 2 if config.dtype_policy == "mixed_bfloat16" else 4
+    width, bytes_each = config.num_filters, 4 if config.dtype_policy == "float32" else 2
     if config.dataset == "rings":
         numbers = 2.0 * 10 + 5 * width
     else:

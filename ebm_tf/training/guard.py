@@ -8,7 +8,11 @@ import numpy as np
 
 from ebm_tf.config import TrainConfig
 
-__all__ = ["DivergenceError", "Guard", "float_variables"]
+__all__ = ["DivergenceError", "Guard", "float_variables", "underflow"]
+
+# Of the weights' gradient. A new network has 0.044 with attention, whose last layer is 0; at 0.05 of a new network, and
+# at 0.1 of a trained one, a fifth of the gradient is lost (docs/performance.md, "float16").
+MAX_ZERO_SHARE = 0.05
 
 
 class DivergenceError(FloatingPointError):
@@ -28,6 +32,17 @@ class DivergenceError(FloatingPointError):
 def float_variables(energy: keras.Model, optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
     """What has to stay finite: the weights, and the optimizer's variables but for its counters."""
     return [variable for variable in (*energy.weights, *optimizer.variables) if "float" in variable.dtype]
+
+
+def underflow(logs: dict[str, float]) -> str | None:
+    """One line where too much of the weights' gradient is 0 because float16 holds nothing so small, else None."""
+    share = logs.get("zero_gradient_share", 0.0)
+    if share <= MAX_ZERO_SHARE:
+        return None
+    return (
+        f"zero_gradient_share = {share:.2g}, beyond {MAX_ZERO_SHARE:g}: float16 holds no sizes below 6e-8, so part of "
+        "the gradient is lost. Try --dtype_policy=mixed_bfloat16, or a larger --energy_scale"
+    )
 
 
 class Guard:
@@ -59,14 +74,14 @@ class Guard:
         """
         for name, value in logs.items():
             if not math.isfinite(value):
-                raise self._error(f"{name} = {value}", step, name)
+                raise self._error(f"{name} = {value}", step, name, is_finite=False)
         for name, value, bound, flag in self._bounded(logs):
             if abs(value) > bound:
                 raise self._error(f"{name} = {value:.4g}, beyond {bound:g} (--{flag})", step, name)
         for variable in self._variables if num_not_finite else []:
             if count := int(np.count_nonzero(~np.isfinite(variable.numpy()))):
                 what = f"{count} of {math.prod(variable.shape)} numbers of {variable.path} are not finite"
-                raise self._error(what, step, "weight")
+                raise self._error(what, step, "weight", is_finite=False)
 
     def _bounded(self, logs: dict[str, float]) -> Iterator[tuple[str, float, float, str]]:
         """(name, value, bound, flag) of every scalar that has a bound."""
@@ -81,7 +96,7 @@ class Guard:
             elif name.endswith("/energy_difference") and not name.startswith("total/"):
                 yield name, value, config.max_energy_difference * scale, "max_energy_difference"
 
-    def _error(self, what: str, step: int, name: str) -> DivergenceError:
+    def _error(self, what: str, step: int, name: str, is_finite: bool = True) -> DivergenceError:
         rate = f"--learning_rate (now {self.config.first_learning_rate:g})"
         step_size = f"--step_size (now {self.config.step_size:g})"
         if name in ("max_abs", "energy_grad_norm"):
@@ -94,4 +109,6 @@ class Guard:
         needed = 3 * math.sqrt(2 * self.config.step_size * self.config.temperature)
         if self.config.dataset != "rings" and self.config.data_noise < 0.99 * needed:
             advice += f", or --data_noise={needed:.2g} or more (now {self.config.data_noise:g})"
+        if self.config.dtype_policy == "mixed_float16" and not is_finite:
+            advice += ", or --dtype_policy=mixed_bfloat16 or float32 (float16 holds sizes up to 65,504)"
         return DivergenceError(what, step, advice)

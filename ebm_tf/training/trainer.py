@@ -88,6 +88,7 @@ class Trainer(keras.Model):
         self.config = config = self.stage.config
         self.strategy = strategy or tf.distribute.get_strategy()
         self.seed = tf.constant(config.chain_seed, tf.int32)
+        self._is_float16 = config.dtype_policy == "mixed_float16"
         with self.strategy.scope():
             self.energy = build_energy(config)
             first = tf.VariableAggregation.ONLY_FIRST_REPLICA
@@ -199,6 +200,7 @@ class Trainer(keras.Model):
         return {
             **_scalars(list(starts.x_inits), weights, result),
             **bank_scalars,
+            **({"zero_gradient_share": _zero_share(result.gradient)} if self._is_float16 else {}),
             "num_steps": tf.cast(num_steps, tf.float32),
             "step_size": tf.reduce_min(step_size),
             "learning_rate": learning_rate,
@@ -314,6 +316,12 @@ def _build_optimizer(config: TrainConfig) -> keras.optimizers.Optimizer:
 
 def _count_not_finite(values):
     return tf.add_n([tf.reduce_sum(tf.cast(~tf.math.is_finite(value), tf.float32)) for value in values])
+
+
+def _zero_share(gradient):
+    """Share of a gradient's numbers that are 0: what float16 cannot hold."""
+    zeros = tf.add_n([tf.reduce_sum(tf.cast(value == 0.0, tf.float32)) for value in gradient])
+    return zeros / sum(value.shape.num_elements() for value in gradient)
 
 
 def _scalars(names, weights, result):

@@ -41,7 +41,7 @@ BAD_VALUES = [
     ("reference", "flat", "--reference: expected one of none, gaussian"),
     ("confinement", -1.0, "--confinement: expected a finite number, 0 or more"),
     ("confinement", 1.0, "--confinement: expected at most 0.5, 0.5 / step_size. Received: confinement=1.0"),
-    ("dtype_policy", "float16", "--dtype_policy: expected one of float32, mixed_bfloat16"),
+    ("dtype_policy", "float16", "--dtype_policy: expected one of float32, mixed_bfloat16, mixed_float16"),
     ("scheme", "pcd", "--scheme: expected one of data, noise, persistent, persistent_refresh, hybrid (Sec. 3)"),
     ("cd_weight", -1.0, "--cd_weight: expected a finite number, 0 or more (Eq. 6, Sec. 3)"),
     ("num_steps", 0, "--num_steps: expected a whole number, 1 or more"),
@@ -239,6 +239,11 @@ def test_a_reference_needs_the_fit():
         TrainConfig(reference="gaussian")
     with pytest.raises(ConfigError, match=r"^--reference: expected none with temperature=0"):
         TrainConfig(reference="gaussian", noise_spectrum="data", temperature=0.0)
+
+
+def test_the_rings_have_no_float16():
+    with pytest.raises(ConfigError, match=r"^--dtype_policy: expected float32 or mixed_bfloat16, since the rings"):
+        TrainConfig(dataset="rings", dtype_policy="mixed_float16")
 
 
 def test_the_rings_have_no_pixels_to_confine():

@@ -101,7 +101,62 @@ def test_bfloat16_errs_no_more_than_the_layers_do():
         assert relative_error(value, wanted) < 1.5 * relative_error(plain, wanted) < 0.15
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+MIXED = "mixed_bfloat16", "mixed_float16"
+EPSILON = 2.0**-11  # of float16
+GRADIENT_ERROR = 1.5 * EPSILON**0.5  # a share of epsilon of the units takes LeakyReLU's other slope
+
+
+@pytest.mark.parametrize("energy_scale", [1.0, 1e-4])
+def test_float16_errs_an_eighth_of_bfloat16(energy_scale):
+    """Three more bits. Of E and its gradients by x and by each weight, through a call, as training makes it. At 1e-4
+    the gradients are beyond float16's own range, as the next test shows.
+    """
+    exact, wide, model = (build(kind, energy_scale=energy_scale) for kind in ("float32", *MIXED))
+    x = draw(exact, batch=16)
+    expected = energy_and_grads(by_layers(exact), x, exact.trainable_variables)
+    values = [energy_and_grads(each, x, each.trainable_variables) for each in (model, wide)]
+    errors, wide_errors = ([relative_error(*pair) for pair in zip(each, expected, strict=True)] for each in values)
+    assert errors[0] < 4 * EPSILON and errors[0] < wide_errors[0] / 4
+    assert max(errors[1:]) < GRADIENT_ERROR and errors[1] < wide_errors[1] / 2
+
+
+def test_without_its_factor_float16_loses_small_gradients(monkeypatch):
+    """The negative control of the test above: of E by x, and queries and keys wholly."""
+    exact, model = (build(policy, energy_scale=1e-4) for policy in ("float32", "mixed_float16"))
+    x = draw(exact, batch=16)
+    monkeypatch.setattr(image_energy, "FACTOR", 1.0)
+    pairs = [energy_and_grads(each, x, each.trainable_variables) for each in (model, exact)]
+    errors = [relative_error(value, wanted) for value, wanted in zip(*pairs, strict=True)]
+    assert errors[0] < 4 * EPSILON and errors[1] > 2 * GRADIENT_ERROR and max(errors[2:]) > 0.9
+
+
+def enlarge(model, names):
+    """Weights whose layers' names hold one of these, times 1e4."""
+    for variable in model.trainable_variables:
+        if any(name in variable.path for name in names):
+            variable.assign(1e4 * variable)
+
+
+@pytest.mark.parametrize(
+    "names", [("conv2d",), ("query", "key"), ("value", "output")], ids=["states", "logits", "values"]
+)
+def test_what_float16_cannot_hold_is_not_finite(names):
+    """Nowhere the largest number that it has: an energy is inf or NaN, and its gradient too. float32 holds both."""
+    for policy in ("float32", "mixed_float16"):
+        model = build(policy)
+        enlarge(model, names)
+        x = draw(model)
+        energy, grad = model.energy_and_grad(x)
+        assert np.all(np.isfinite(energy)) == np.all(np.isfinite(grad)) == (policy == "float32")
+
+
+def test_float16_without_its_factor_is_refused():
+    with pytest.raises(ValueError, match=r"expected the policy float32 or mixed_bfloat16\. Received: mixed_float16"):
+        model = build("mixed_float16")
+        model.by_layers(draw(model))
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
 def test_a_call_is_the_prepared_energy(policy, monkeypatch):
     """Where there is a GPU. Under mixed_bfloat16 Keras casts x and weights on the way into a call."""
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [kind])

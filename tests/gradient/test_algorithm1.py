@@ -264,3 +264,27 @@ def test_what_is_equal_cancels_in_bfloat16(path, jit_compile):
     both, one_bracket = gradients(x)
     assert one_bracket > 10
     assert both < 1e-5 * one_bracket
+
+
+def test_the_gradient_in_float16_is_float32s():
+    """Of Eq. 6, weight by weight, where every x weighs little: λ / N, at an energy_scale of 1e-4. From nearly the same
+    ends, since T = 0 and the step is short. A share 2^-11 of the units takes LeakyReLU's other slope: hence the bound,
+    against what is subtracted. Without float16's factor the gradient of queries and keys is lost.
+    """
+    x = tf.random.stateless_uniform([8, 32, 32, 3], SEED, minval=-1.0)
+    noise = tf.random.stateless_normal(x.shape, SEED)
+    gradients = []
+    for policy in ("mixed_float16", "float32"):
+        keras.utils.set_random_seed(29)
+        model = ImageNet(num_filters=8, energy_scale=1e-4, dtype=policy)
+        rng = np.random.default_rng(30)
+        for variable in model.trainable_variables:
+            variable.assign_add(0.05 * rng.standard_normal(variable.shape))
+        theta = model.trainable_variables
+        gradients.append(one_step_update(model, theta, x, [noise, noise], [1.0, 25.0], 1, 1e-3, 0.0, SEED).gradient)
+    with tf.GradientTape(persistent=True) as tape:
+        means = [26 * tf.reduce_mean(model(states)) for states in (x, noise)]
+    parts = [tape.gradient(mean, theta) for mean in means]
+    for variable, value, exact, data, ends in zip(theta, *gradients, *parts, strict=True):
+        subtracted = np.linalg.norm(data) + np.linalg.norm(ends)
+        assert np.linalg.norm(value - exact) < 2**-5.5 * subtracted, variable.path

@@ -63,7 +63,7 @@ def test_three_devices_share_a_block():
     assert done.stdout.endswith("done\n"), done.stderr[-2000:]
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
 def test_a_copy_is_the_energy(policy):
     """Two replicas on one device: weights, settings and dtype policy are copied."""
     energy = ImageNet(num_filters=4, energy_scale=0.5, dtype=policy)

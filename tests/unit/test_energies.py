@@ -18,6 +18,7 @@ CONFIGS = {
     "image of 48 pixels": {**IMAGE, "image_size": 48},
     "rings in bfloat16": {**RINGS, "dtype_policy": "mixed_bfloat16"},
     "image in bfloat16": {**IMAGE, "dtype_policy": "mixed_bfloat16"},
+    "image in float16": {**IMAGE, "dtype_policy": "mixed_float16"},
 }
 
 
