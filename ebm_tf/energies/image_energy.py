@@ -59,13 +59,12 @@ def prepare(convolutions, blocks, dtype) -> Weights:
       blocks: its NonLocalBlocks, in order; may be empty.
       dtype: in which the products are taken.
     """
-    *others, last = convolutions
-    first, *middle = [(_read(layer.kernel, dtype), _read(layer.bias, dtype)) for layer in others]
-    # Its products are taken in float32. float16 would round weights and sums of many gradients to no one's gain.
-    kernel, bias = (_read(w, "float32" if dtype == "float16" else dtype) for w in (last.kernel, last.bias))
+    first, *middle, last = convolutions
+    wide = _wide(dtype)
+    kernel, bias = _read(last.kernel, wide), _read(last.bias, wide)
     return Weights(
-        first=_banded(*first),
-        convolutions=middle,
+        first=_banded(_read(first.kernel, dtype), _read(first.bias, dtype)),
+        convolutions=[(_read(layer.kernel, dtype), _read(layer.bias, wide)) for layer in middle],
         attentions=[_join(block, dtype) for block in blocks],
         last=(tf.cast(kernel[..., 0], tf.float32), tf.cast(bias[0], tf.float32)),
     )
@@ -77,11 +76,16 @@ def energy(weights: Weights, x: tf.Tensor) -> tf.Tensor:
     state = tf.matmul(_windows(_enter(x, weights.first.dtype)), weights.first)
     state = tf.nn.leaky_relu(tf.reshape(state, [-1, size, size, state.shape[-1] // TILE]), SLOPE)
     for level, (kernel, bias) in enumerate(weights.convolutions):
-        state = tf.nn.leaky_relu(tf.nn.conv2d(state, kernel, 2, "SAME") + bias, SLOPE)
+        state = tf.nn.leaky_relu(_add(tf.nn.conv2d(state, kernel, 2, "SAME"), bias), SLOPE)
         if level < len(weights.attentions):
             state = _attend(weights.attentions[level], state)
     kernel, bias = weights.last
     return tf.reduce_sum(_leave(state) * kernel, axis=[1, 2, 3]) + bias
+
+
+def _wide(dtype):
+    """Of weights whose gradients are sums, not products of matrices: what float16 adds up stops growing at 2,048."""
+    return "float32" if dtype == "float16" else dtype
 
 
 def _read(variable, dtype) -> tf.Tensor:
@@ -113,12 +117,28 @@ def _leave(value) -> tf.Tensor:
     return cast(value)
 
 
+def _add(state, bias) -> tf.Tensor:
+    """state + bias. The gradient of a float32 bias of float16 states is summed in float32."""
+    if bias.dtype == state.dtype:
+        return state + bias
+
+    @tf.custom_gradient
+    def add(state, bias):
+        def gradient(upstream):
+            over = list(range(upstream.shape.rank - 1))
+            return upstream, tf.reduce_sum(tf.cast(upstream, bias.dtype), axis=over) / FACTOR
+
+        return state + tf.cast(bias, state.dtype), gradient
+
+    return add(state, bias)
+
+
 def _join(block, dtype) -> Attention:
     layers = (block.query, block.key, block.value, block.output_conv)
     query, key, value, output = (tf.cast(_read(layer.kernel, dtype)[0, 0], tf.float32) for layer in layers)
     keys = tf.matmul(key, query, transpose_b=True) / query.shape[1] ** 0.5
     return Attention(
-        tf.cast(keys, dtype), tf.cast(tf.matmul(value, output), dtype), _read(block.output_conv.bias, dtype)
+        tf.cast(keys, dtype), tf.cast(tf.matmul(value, output), dtype), _read(block.output_conv.bias, _wide(dtype))
     )
 
 
@@ -130,7 +150,7 @@ def _attend(block: Attention, state: tf.Tensor) -> tf.Tensor:
         tf.reshape(tf.matmul(pooled, w), [-1, height * width // 4, channels]) for w in (block.keys, block.values)
     )
     x = tf.reshape(state, [-1, height * width, channels])
-    x += tf.matmul(_softmax(tf.matmul(x, keys, transpose_b=True)), values) + block.bias
+    x += _add(tf.matmul(_softmax(tf.matmul(x, keys, transpose_b=True)), values), block.bias)
     return tf.reshape(x, [-1, height, width, channels])
 
 

@@ -7,7 +7,10 @@ import sys
 
 import pytest
 
+from ebm_tf.energies import ImageNet
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+TFDS = ROOT.parent / "shared" / "tfds"
 
 
 def run(*arguments, status=0):
@@ -59,6 +62,18 @@ def test_train_reports_the_share_that_is_not_langevin(tmp_path):
     langevin_ms = numbers["num_steps"] * numbers["ms_per_langevin_step"]
     assert numbers["share_not_langevin"] == pytest.approx(1 - langevin_ms / numbers["ms_per_update"])
     assert numbers["first_update_s"] > 0 and numbers["ms_per_batch_of_input"] > 0
+
+
+@pytest.mark.skipif(not (TFDS / "cifar10").is_dir(), reason="needs CIFAR-10 in ../shared/tfds")
+def test_precision_has_a_row_per_policy(tmp_path):
+    """float16 is nearest to float32, whose own error is none."""
+    ImageNet(num_filters=4).save(tmp_path / "model.keras")
+    small = [f"--model={tmp_path / 'model.keras'}", f"--data_dir={TFDS}", "--num_images=2"]
+    table = run("benchmarks/precision.py", *small)
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("| ")]
+    errors = {name: float(error) for name, error, *_ in rows[2:]}
+    assert list(errors) == ["float32", "mixed_bfloat16", "mixed_float16, factor 1", "mixed_float16"]
+    assert errors["float32"] == 0 < errors["mixed_float16"] < errors["mixed_bfloat16"]
 
 
 def test_score_compares_with_reading(tmp_path):

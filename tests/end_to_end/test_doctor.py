@@ -50,6 +50,17 @@ def test_a_training_whose_chains_grow(tmp_path):
     assert bad(findings(tmp_path, num_steps=4, num_steps_start=2)) == []
 
 
+@pytest.mark.parametrize("what", ["diverged", "lost"])
+def test_a_first_update_that_is_not_sane(what, tmp_path, monkeypatch):
+    """What the guard of training would say, or float16's warning."""
+    if what == "lost":
+        monkeypatch.setattr(doctor, "underflow", lambda logs: f"{logs['gradient_norm'] > 0} that it is lost")
+    found = findings(tmp_path, max_abs_x=1e-3 if what == "diverged" else 1e3, num_steps=1)
+    assert bad(found) == ["training"]
+    told = {"diverged": "training diverged: max_abs = ", "lost": "True that it is lost; first update "}
+    assert found["training"].text.startswith(told[what])
+
+
 def test_a_model_to_start_from_that_is_not_there(tmp_path):
     found = findings(tmp_path, init_model="/nowhere.keras")
     assert bad(found) == ["training"]

@@ -130,6 +130,16 @@ def test_without_its_factor_float16_loses_small_gradients(monkeypatch):
     assert errors[0] < 4 * EPSILON and errors[1] > 2 * GRADIENT_ERROR and max(errors[2:]) > 0.9
 
 
+def test_sums_of_float16_are_taken_in_float32():
+    """Of 16,384 gradients of 1; float16 would stop at 2,048, since from there on its neighbours are 2 apart."""
+    states, bias = tf.zeros([16, 32, 32, 1], tf.float16), tf.zeros([1])
+    with tf.GradientTape() as tape:
+        tape.watch(bias)
+        sum_of_states = image_energy._add(states, bias)
+    gradient = tape.gradient(sum_of_states, bias)
+    assert sum_of_states.dtype == tf.float16 and gradient * image_energy.FACTOR == 16 * 32 * 32
+
+
 def enlarge(model, names):
     """Weights whose layers' names hold one of these, times 1e4."""
     for variable in model.trainable_variables:

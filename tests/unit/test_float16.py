@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from ebm_tf.config import TrainConfig
-from ebm_tf.training import callbacks, failures, guard, run
+from ebm_tf.training import board, callbacks, failures, guard, run
 
 HELD = "float16 holds sizes up to 65,504"
 TINY = dict(dataset="cifar10", num_filters=2, batch_size=2, num_steps=1, log_every=2, figure_every=9, train_steps=6)
@@ -43,6 +43,7 @@ def test_a_usual_update_loses_nothing(capsys):
     unused = sum(size for path, size in sizes.items() if any(name in path for name in ("query", "key", "value")))
     assert shares[0] == pytest.approx(unused / sum(sizes.values()), abs=0.002)
     assert max(shares) < guard.MAX_ZERO_SHARE
+    assert list(board.scalars({"zero_gradient_share": 0.0})) == ["optimizer/zero_gradient_share"]
     assert "warning" not in capsys.readouterr().err
 
 
