@@ -119,7 +119,7 @@ def test_a_request_has_a_reason_from_its_deadline_on(monkeypatch):
 def test_the_command_stops_and_exits_0(tmp_path):
     """And draws no figure: what is left of a lease is for the next update."""
     config = tiny(tmp_path / "run", figure_every=1, stop_after="0s")
-    settings = [f"--{name}={value}" for name, value in config.to_dict().items() if value is not None]
+    settings = [f"--{name}={value}" for name, value in config.to_dict().items() if value not in (None, ())]
     command = [sys.executable, ROOT / "bin/train.py", *settings]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

@@ -216,7 +216,7 @@ def test_a_second_ctrl_c_does_not_wait(tmp_path, monkeypatch):
 
 def test_the_command_exits_as_shells_expect(tmp_path):
     config = tiny(tmp_path / "run", train_steps=1_000_000, checkpoint_every=500_000, scheme="data")
-    flags = [f"--{name}={value}" for name, value in config.to_dict().items() if value is not None]
+    flags = [f"--{name}={value}" for name, value in config.to_dict().items() if value not in (None, ())]
     command = subprocess.Popen([sys.executable, ROOT / "bin/train.py", *flags], stderr=subprocess.PIPE, text=True)
     metrics = RunDir(config.workdir).metrics
     deadline = time.monotonic() + 120
