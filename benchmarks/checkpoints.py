@@ -19,8 +19,8 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from ebm_tf import xla  # noqa: E402
-from ebm_tf.config import TrainConfig  # noqa: E402
+from ebm_tf.cli import xla  # noqa: E402
+from ebm_tf.settings.train import TrainConfig  # noqa: E402
 
 GOAL = 0.02  # of training time
 
@@ -98,9 +98,9 @@ def _stretches(config, updates):
     """A function that does a stretch, and returns seconds: of it all, and of a checkpoint's wait and whole."""
     import tensorflow as tf
 
+    from ebm_tf.runs.run_dir import RunDir
     from ebm_tf.training import run
     from ebm_tf.training.checkpoints import Checkpoints
-    from ebm_tf.training.run_dir import RunDir
 
     run_dir = RunDir(config.workdir)
     run_dir.prepare(config)

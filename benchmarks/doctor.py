@@ -19,7 +19,7 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from ebm_tf import xla  # noqa: E402
+from ebm_tf.cli import xla  # noqa: E402
 
 RINGS = dict(dataset="rings", step_size=0.001, temperature=0.005, energy_scale=0.005)
 SETTINGS = {
@@ -67,7 +67,7 @@ def _numbers(options, work) -> dict[str, float]:
 def _work(options) -> None:
     what, _, name = options.work.partition(":")
     xla.configure()
-    from ebm_tf.config import TrainConfig
+    from ebm_tf.settings.train import TrainConfig
 
     with tempfile.TemporaryDirectory() as folder:
         own = dict(data_dir=options.data_dir, workdir=f"{folder}/run", log_every=1, keep_checkpoints=1)

@@ -28,8 +28,8 @@ def main() -> None:
     parser.add_argument("--num_images", type=int, default=16)
     options = parser.parse_args()
     from ebm_tf.data import images
-    from ebm_tf.energies import load_energy
-    from ebm_tf.evaluation.precision import with_policy
+    from ebm_tf.energies.files import load_energy
+    from ebm_tf.energies.precision import with_policy
 
     energy = with_policy(load_energy(options.model), "float32")
     x = images.to_unit_range(images.load("cifar10", "test", options.data_dir, 32)[: options.num_images])

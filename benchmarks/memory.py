@@ -13,7 +13,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from ebm_tf import xla  # noqa: E402
+from ebm_tf.cli import xla  # noqa: E402
 
 
 def main() -> int:
@@ -35,9 +35,8 @@ def measure(num_filters: int, num_chains: int, lengths: list[int]) -> dict[str, 
     """Peak bytes of GPU memory, by number of steps."""
     import tensorflow as tf
 
-    from ebm_tf.config import TrainConfig
-    from ebm_tf.energies import build_energy
-    from ebm_tf.training.trainer import energy_chain_fn, step_sizes
+    from ebm_tf.build import build_energy, energy_chain_fn, step_sizes
+    from ebm_tf.settings.train import TrainConfig
 
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:

@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
 
-from ebm_tf import xla  # noqa: E402
+from ebm_tf.cli import xla  # noqa: E402
 
 CD_WEIGHT, MOVED = 25.0, 0.02
 ROWS = {  # policy, factor, whether a GPU may use TF32
@@ -48,7 +48,7 @@ def main() -> None:
     import tensorflow as tf
 
     from ebm_tf.data import images
-    from ebm_tf.energies import load_energy
+    from ebm_tf.energies.files import load_energy
 
     energy = load_energy(options.model)
     gpus = tf.config.list_physical_devices("GPU")
@@ -89,7 +89,7 @@ def _row(energy, name):
     import tensorflow as tf
 
     from ebm_tf.energies import image_energy
-    from ebm_tf.evaluation.precision import with_policy
+    from ebm_tf.energies.precision import with_policy
 
     policy, factor, tf32 = ROWS[name]
     before = image_energy.FACTOR

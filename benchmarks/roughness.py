@@ -26,8 +26,8 @@ def main() -> None:
     parser.add_argument("--num_images", type=int, default=2_000, help="of each set, the first")
     options = parser.parse_args()
     from ebm_tf.data import images
-    from ebm_tf.energies import load_energy
-    from ebm_tf.evaluation.ood import detection
+    from ebm_tf.energies.files import load_energy
+    from ebm_tf.stats.detection import detection
 
     energy = load_energy(options.model)
     x = [images.to_unit_range(images.load(s, "test", options.data_dir, 32)[: options.num_images]) for s in SETS]

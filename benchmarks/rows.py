@@ -8,7 +8,24 @@ import importlib
 import time
 
 import numpy as np
-from langevin import CPU_ROWS, GPU_ROWS, NETWORKS
+
+NETWORKS = {  # name: (event, step_size, temperature), the paper's settings
+    "rings": ((10,), 0.001, 0.005),
+    "tiny_8_attention": ((32, 32, 3), 1.0, 5e-5),  # to try this program
+    "image_64": ((32, 32, 3), 1.0, 5e-5),
+    "image_64_attention": ((32, 32, 3), 1.0, 5e-5),
+    "image_128": ((32, 32, 3), 1.0, 5e-5),
+    "image_128_attention": ((32, 32, 3), 1.0, 5e-5),
+}
+OURS = [f"ours/{dtype}/{mode}" for dtype in ("bfloat16", "tf32") for mode in ("xla", "graph")]
+TORCH = [
+    f"torch/{dtype}/{mode}"
+    for dtype in ("bfloat16", "tf32")
+    for mode in ("eager", "compile", "reduce-overhead", "max-autotune")
+]
+GPU_ROWS = [*OURS, *TORCH, "torchebm/bfloat16/eager", "torchebm/tf32/eager"]
+CPU_ROWS = ["ours/float32/xla", "ours/float32/graph", "torch/float32/eager", "torch/float32/compile"]
+CPU_ROWS += ["torchebm/float32/eager"]
 
 NUM_CHECKED = 8  # inputs whose energies and gradients are compared with the reference
 ENERGY_SCALE = 0.005  # of the rings

@@ -224,7 +224,7 @@ def _work(options):
 
 def _build(options, tf):
     """One update as a function that returns its loss, after the first one; and what is known of the row."""
-    from ebm_tf.config import TrainConfig
+    from ebm_tf.settings.train import TrainConfig
     from ebm_tf.training import replicas, run
 
     total = 1 if options.row == "one_device" else options.devices

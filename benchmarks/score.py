@@ -50,10 +50,10 @@ def measure(options, folder: pathlib.Path) -> dict:
     import numpy as np
     import tensorflow as tf
 
-    from ebm_tf.config import ScoreConfig
     from ebm_tf.serving import score
-    from ebm_tf.serving.inputs import find_shards
+    from ebm_tf.serving.sources.inputs import find_shards
     from ebm_tf.serving.trained import load_exported
+    from ebm_tf.settings.commands import ScoreConfig
 
     _write_images(folder / "images", options.num_images, options.photos)
     model_folder = _export(folder, options.num_filters)
@@ -127,9 +127,10 @@ def _matmul(products: int):
 def _export(folder: pathlib.Path, num_filters: int) -> str:
     import numpy as np
 
-    from ebm_tf.config import ExportConfig, TrainConfig
-    from ebm_tf.energies import build_energy
+    from ebm_tf.build import build_energy
     from ebm_tf.serving.export import export
+    from ebm_tf.settings.commands import ExportConfig
+    from ebm_tf.settings.train import TrainConfig
 
     config, rng = TrainConfig(num_filters=num_filters), np.random.default_rng(1)
     energy = build_energy(config)

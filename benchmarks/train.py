@@ -20,7 +20,7 @@ from collections.abc import Iterator
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from ebm_tf import xla  # noqa: E402
+from ebm_tf.cli import xla  # noqa: E402
 
 LOG_EVERY = 50  # as bin/train.py does by default
 
@@ -56,8 +56,8 @@ def measure(options) -> Iterator[dict]:
     """JSON values, part by part: of training, of the chains alone, of the input alone."""
     import tensorflow as tf
 
-    from ebm_tf import data
-    from ebm_tf.config import TrainConfig
+    from ebm_tf import build
+    from ebm_tf.settings.train import TrainConfig
     from ebm_tf.training import run
 
     rings = (options.dataset or ("cifar10" if tf.config.list_physical_devices("GPU") else "rings")) == "rings"
@@ -101,7 +101,7 @@ def measure(options) -> Iterator[dict]:
     }
     step_ms = _step_ms(config)
     yield {"ms_per_langevin_step": step_ms, "share_not_langevin": 1 - config.num_steps * step_ms / update_ms}
-    yield {"ms_per_batch_of_input": _batch_ms(data.make_dataset(config))}
+    yield {"ms_per_batch_of_input": _batch_ms(build.make_dataset(config))}
     if tf.config.list_physical_devices("GPU"):
         yield {"peak_memory_mib": tf.config.experimental.get_memory_info("GPU:0")["peak"] >> 20}
 
@@ -110,9 +110,8 @@ def _step_ms(config) -> float:
     """Of an update's chains, compiled for their length as training's are; from the difference of two lengths."""
     import tensorflow as tf
 
-    from ebm_tf.energies import build_energy
+    from ebm_tf.build import build_energy, step_sizes, use_xla
     from ebm_tf.mcmc.langevin import langevin_chain
-    from ebm_tf.training.trainer import step_sizes, use_xla
 
     energy, sizes, seed = build_energy(config), step_sizes(config), tf.constant([3, 4])
     num_chains = len(config.brackets) * config.batch_size

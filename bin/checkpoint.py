@@ -13,9 +13,9 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from ebm_tf import flags
-from ebm_tf.config import PackConfig, UnpackConfig
-from ebm_tf.training import parcel
+from ebm_tf.cli import flags
+from ebm_tf.runs import parcel
+from ebm_tf.settings.commands import PackConfig, UnpackConfig
 
 
 def pack(settings: PackConfig) -> None:

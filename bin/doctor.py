@@ -10,8 +10,8 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from ebm_tf import flags
-from ebm_tf.config import TrainConfig
+from ebm_tf.cli import flags
+from ebm_tf.settings.train import TrainConfig
 
 
 def main(config: TrainConfig) -> int:

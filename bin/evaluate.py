@@ -13,8 +13,8 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from ebm_tf import flags
-from ebm_tf.config import EvaluateConfig
+from ebm_tf.cli import flags
+from ebm_tf.settings.commands import EvaluateConfig
 
 
 def main(settings: EvaluateConfig) -> None:

@@ -11,8 +11,8 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from ebm_tf import flags
-from ebm_tf.config import ExportConfig
+from ebm_tf.cli import flags
+from ebm_tf.settings.commands import ExportConfig
 
 
 def main(settings: ExportConfig) -> None:

@@ -12,12 +12,12 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from ebm_tf import flags
-from ebm_tf.config import ReproduceConfig
+from ebm_tf.cli import flags
+from ebm_tf.settings.commands import ReproduceConfig
 
 
 def main(settings: ReproduceConfig) -> None:
-    from ebm_tf.evaluation import reproduce  # after the flags have been checked
+    from ebm_tf.paper import reproduce  # after the flags have been checked
 
     for path in reproduce.reproduce(settings, flags.load_tensorflow):
         print(f"wrote {path}")

@@ -12,8 +12,8 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from ebm_tf import flags
-from ebm_tf.config import SampleConfig
+from ebm_tf.cli import flags
+from ebm_tf.settings.commands import SampleConfig
 
 
 def main(settings: SampleConfig) -> None:

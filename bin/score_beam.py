@@ -13,8 +13,8 @@ import sys
 ROOT = str(pathlib.Path(__file__).resolve().parent.parent)
 sys.path.insert(0, ROOT)
 
-from ebm_tf import flags  # noqa: E402
-from ebm_tf.config import ScoreConfig  # noqa: E402
+from ebm_tf.cli import flags  # noqa: E402
+from ebm_tf.settings.commands import ScoreConfig  # noqa: E402
 
 REST = flags.split_arguments()
 

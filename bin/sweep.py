@@ -11,15 +11,16 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from ebm_tf import flags
-from ebm_tf.config import SweepConfig, TrainConfig
+from ebm_tf.cli import flags
+from ebm_tf.settings.commands import SweepConfig
+from ebm_tf.settings.train import TrainConfig
 
 TRAIN = pathlib.Path(__file__).resolve().with_name("train.py")
 REST = flags.split_arguments()
 
 
 def main(settings: SweepConfig) -> int:
-    from ebm_tf import sweep
+    from ebm_tf.cli import sweep
 
     arguments = flags.expand_flag_files(REST)
     trials = sweep.plan(settings, arguments, lambda arguments: flags.read_config(TrainConfig, arguments))

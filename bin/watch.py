@@ -11,12 +11,12 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from ebm_tf import flags
-from ebm_tf.config import WatchConfig
+from ebm_tf.cli import flags
+from ebm_tf.settings.commands import WatchConfig
 
 
 def main(settings: WatchConfig) -> None:
-    from ebm_tf.evaluation import watch
+    from ebm_tf.plots import watch
 
     print(f"wrote {watch.watch(settings)}")
 

@@ -56,16 +56,16 @@ def on_page_content(html, page, config, files):
 
 
 def _settings_table(name):
-    """A row per field of a dataclass of ebm_tf.config: name and type, default, help."""
+    """A row per field of a dataclass of ebm_tf.settings: name and type, default, help."""
     sys.path.insert(0, str(ROOT))
     try:
-        from ebm_tf import config
+        from ebm_tf.settings import commands, fields, train
     finally:
         sys.path.pop(0)
     rows = ["| setting | default | what it is |", "| --- | --- | --- |"]
-    for field in dataclasses.fields(getattr(config, name)):
+    for field in dataclasses.fields((vars(commands) | vars(train))[name]):
         kind = getattr(field.type, "__name__", str(field.type)).replace("|", "or")
-        what = config.field_help(field).replace("|", "\\|")
+        what = fields.field_help(field).replace("|", "\\|")
         if field.metadata["choices"]:
             what += " One of " + ", ".join(f"`{choice}`" for choice in field.metadata["choices"]) + "."
         rows.append(f"| `{field.name}`: {kind} | `{field.default}` | {what} |")

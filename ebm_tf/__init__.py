@@ -18,13 +18,18 @@ Public are the names of __all__, which README.md has in a table:
 
 Everything else may change. The subpackages, in the order of reading:
 
-- `ebm_tf.config`: every setting once.
+- `ebm_tf.settings`: every setting once.
 - `ebm_tf.energies`: networks that give an energy E(x) per input.
 - `ebm_tf.mcmc`: Langevin chains as pure functions of (energy_fn, state, seed).
 - `ebm_tf.training`: Algorithm 1, and the Keras model around it.
 - `ebm_tf.data`: the rings of App. A.1, and images.
-- `ebm_tf.evaluation`: what a trained model is worth.
+- `ebm_tf.build`: where settings become batches, an energy, chains and an optimizer.
+- `ebm_tf.runs`: the files of a run.
+- `ebm_tf.evaluation`: what a trained model is worth, by the numbers of `ebm_tf.stats`.
+- `ebm_tf.plots`: arrays in, pictures out.
+- `ebm_tf.paper`: the paper's figures and tables.
 - `ebm_tf.serving`: export, scoring of data, thresholds.
+- `ebm_tf.cli`: flags.
 
 What a public name needs is imported when the name is first used, so `import ebm_tf` costs nothing.
 """
@@ -32,12 +37,15 @@ What a public name needs is imported when the name is first used, so `import ebm
 import importlib
 from typing import TYPE_CHECKING
 
+from ebm_tf.version import __version__ as __version__
+
 if TYPE_CHECKING:
-    from ebm_tf.config import ConfigError, TrainConfig
     from ebm_tf.data import rings
+    from ebm_tf.errors import ConfigError
     from ebm_tf.serving.export import load
     from ebm_tf.serving.info import ModelInfo
     from ebm_tf.serving.trained import TrainedEnergy
+    from ebm_tf.settings.train import TrainConfig
     from ebm_tf.training.run import DivergenceError, Stopped, TrainingError, WorkerLostError, train
 
 __all__ = [
@@ -54,14 +62,12 @@ __all__ = [
     "train",
 ]
 
-__version__ = "0.1.0"
-
 _HOMES = {
-    "ConfigError": "ebm_tf.config",
+    "ConfigError": "ebm_tf.errors",
     "DivergenceError": "ebm_tf.training.run",
     "ModelInfo": "ebm_tf.serving.info",
     "Stopped": "ebm_tf.training.run",
-    "TrainConfig": "ebm_tf.config",
+    "TrainConfig": "ebm_tf.settings.train",
     "TrainedEnergy": "ebm_tf.serving.trained",
     "TrainingError": "ebm_tf.training.run",
     "WorkerLostError": "ebm_tf.training.run",

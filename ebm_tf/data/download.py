@@ -17,7 +17,7 @@ from tensorflow_datasets.core.download import resource
 from tensorflow_datasets.core.download.checksums import UrlInfo
 from tensorflow_datasets.core.download.util import DownloadError
 
-from ebm_tf.config import ConfigError, one_line
+from ebm_tf.errors import ConfigError, one_line
 
 __all__ = ["prepare"]
 

@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from ebm_tf.config import ConfigError, one_line
 from ebm_tf.data.crop import center_crop
+from ebm_tf.errors import ConfigError, one_line
 
 __all__ = ["load", "read_image", "walk"]
 

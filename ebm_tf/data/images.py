@@ -13,9 +13,9 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from ebm_tf.config import ConfigError, one_line
 from ebm_tf.data import download, folder, svhn
 from ebm_tf.data.crop import center_crop
+from ebm_tf.errors import ConfigError, one_line
 
 __all__ = ["count", "encoded_images", "load", "load_any", "to_uint8", "to_unit_range"]
 

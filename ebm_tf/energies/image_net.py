@@ -5,10 +5,10 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from ebm_tf.cosines import cosine_transform
 from ebm_tf.energies import image_energy
 from ebm_tf.energies.attention import NonLocalBlock
 from ebm_tf.energies.base import EnergyModel
+from ebm_tf.mcmc.cosines import cosine_transform
 
 __all__ = ["ImageNet"]
 

@@ -5,22 +5,16 @@ import pathlib
 
 import numpy as np
 
-from ebm_tf.config import ConfigError, SampleConfig
-from ebm_tf.evaluation import density, figures
-from ebm_tf.evaluation.chains import data_starts
-from ebm_tf.evaluation.runs import (
-    CHAINS,
-    FinishedRun,
-    bare_run,
-    block_seed,
-    blocks,
-    load_run,
-    noise_starts,
-    resolve,
-    run_chains,
-)
-from ebm_tf.training import signals
-from ebm_tf.training.run_dir import draft_of, make_folder
+from ebm_tf.errors import ConfigError
+from ebm_tf.evaluation.chains.long import data_starts
+from ebm_tf.evaluation.finished import FinishedRun, bare_run, load_run, noise_starts, resolve, run_chains
+from ebm_tf.mcmc.streams import CHAINS, block_seed
+from ebm_tf.plots import figures
+from ebm_tf.runs import signals
+from ebm_tf.runs.partial import blocks
+from ebm_tf.runs.run_dir import draft_of, make_folder
+from ebm_tf.settings.commands import SampleConfig
+from ebm_tf.stats import plane
 
 __all__ = ["sample"]
 
@@ -28,7 +22,7 @@ __all__ = ["sample"]
 def sample(settings: SampleConfig) -> pathlib.Path:
     """Runs chains and writes samples.npz (x_init, x_final, float32 [N, *event]) and samples.png.
 
-    Law: see runs.run_chains, with T replaced by settings.temperature where given.
+    Law: see finished.run_chains, with T replaced by settings.temperature where given.
     Limits: num_steps = 0 writes the starts.
 
     Returns:
@@ -83,5 +77,5 @@ def _draw(run: FinishedRun, x_init: np.ndarray, x_final: np.ndarray, path: pathl
         figures.save_image_grid(x_final[:256], path)
         return
     title = run.model.stem if run.is_bare else str(run.config.scheme)
-    columns = {title: (density.kde_xy(x_init), density.kde_xy(x_final))}
-    figures.rings_figure(density.data_density(), columns, path, ("starts of chains", "ends of chains"))
+    columns = {title: (plane.kde_xy(x_init), plane.kde_xy(x_final))}
+    figures.rings_figure(plane.data_density(), columns, path, ("starts of chains", "ends of chains"))

@@ -17,13 +17,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ebm_tf.config import ConfigError, EvaluateConfig
-from ebm_tf.evaluation import chains, density, diagnostics, fid, figures, likelihood, mala, neighbours, ood, ood_curve
-from ebm_tf.evaluation.runs import FinishedRun, PartialArrays, TaskResult, bare_run, load_run, resolve
-from ebm_tf.evaluation.saved import digest, file_digest
-from ebm_tf.training import signals
-from ebm_tf.training.run_dir import draft_of, make_folder, replace_file
-from ebm_tf.training.signals import StopRequest
+from ebm_tf.errors import ConfigError
+from ebm_tf.evaluation.chains import bank, density, diagnostics, likelihood, long, mala, short
+from ebm_tf.evaluation.detection import ood, ood_curve
+from ebm_tf.evaluation.features import fid, neighbours
+from ebm_tf.evaluation.finished import FinishedRun, TaskResult, bare_run, load_run, resolve
+from ebm_tf.plots import figures
+from ebm_tf.runs import signals
+from ebm_tf.runs.partial import PartialArrays
+from ebm_tf.runs.run_dir import draft_of, make_folder, replace_file
+from ebm_tf.runs.saved import digest, file_digest
+from ebm_tf.runs.signals import StopRequest
+from ebm_tf.settings.commands import EvaluateConfig
+from ebm_tf.stats import plane
 
 __all__ = ["TASKS", "Task", "evaluate"]
 
@@ -61,10 +67,10 @@ _PATHS = ("fid_features", "inception_graph", "ood_data")  # settings that may na
 
 TASKS: dict[str, Task] = {
     "density": Task(density.density_task, (), "rings"),
-    "short_run": Task(chains.short_run_task, (*_CHAIN, "num_samples", "num_steps")),
-    "long_run": Task(chains.long_run_task, (*_CHAIN, "num_chains", "long_run_steps")),
-    "data_init": Task(chains.data_init_task, (*_CHAIN, "num_chains", "data_init_steps"), check=chains.check_data_init),
-    "bank": Task(chains.bank_task, (*_CHAIN, "num_samples", "num_steps"), check=chains.check_bank),
+    "short_run": Task(short.short_run_task, (*_CHAIN, "num_samples", "num_steps")),
+    "long_run": Task(long.long_run_task, (*_CHAIN, "num_chains", "long_run_steps")),
+    "data_init": Task(long.data_init_task, (*_CHAIN, "num_chains", "data_init_steps"), check=long.check_data_init),
+    "bank": Task(bank.bank_task, (*_CHAIN, "num_samples", "num_steps"), check=bank.check_bank),
     "mala": Task(
         mala.mala_task,
         ("seed", "num_chains", "mala_steps", "mala_warmup_steps", "mala_target", "mala_step_sizes", "mala_count"),
@@ -144,9 +150,9 @@ def evaluate(settings: EvaluateConfig) -> FinishedRun:
                 print(f"{name}: has been done with this model and these settings", flush=True)
     results = run.read_results()
     if run.config.dataset == "rings" and all(_has_results(run, results, name) for name in ("density", "short_run")):
-        column = density.kde_xy(run.arrays("short_run")["x_from_noise"]), run.arrays("density")["model_density"]
+        column = plane.kde_xy(run.arrays("short_run")["x_from_noise"]), run.arrays("density")["model_density"]
         path = run.run_dir.figures / "fig2.png"
-        figures.rings_figure(density.data_density(), {f"{run.config.scheme}": column}, path)
+        figures.rings_figure(plane.data_density(), {f"{run.config.scheme}": column}, path)
     return run
 
 

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from ebm_tf.cosines import inverse_cosine_transform
+from ebm_tf.mcmc.cosines import inverse_cosine_transform
 
 __all__ = ["Spectrum", "coloured", "noise", "refresh", "restart"]
 

@@ -9,7 +9,7 @@ constant, positive definite P; P = I is Eq. 9. Here P is diagonal in the cosine 
 import numpy as np
 import tensorflow as tf
 
-from ebm_tf.cosines import cosine_transform, inverse_cosine_transform
+from ebm_tf.mcmc.cosines import cosine_transform, inverse_cosine_transform
 
 __all__ = ["precondition", "root_of_spectrum"]
 

@@ -12,14 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from ebm_tf.config import ConfigError, ScoreConfig
+from ebm_tf.errors import ConfigError
 from ebm_tf.serving import calibrate as calibration
 from ebm_tf.serving.info import ModelInfo, read_info
-from ebm_tf.serving.inputs import find_shards, read_shard
-from ebm_tf.serving.records import Record, Shard
 from ebm_tf.serving.score import energies_of
+from ebm_tf.serving.sources.inputs import find_shards, read_shard
+from ebm_tf.serving.sources.records import Record, Shard
 from ebm_tf.serving.table import COLUMNS, REFERENCE_COLUMNS, format_row, to_csv
 from ebm_tf.serving.trained import TrainedEnergy, load_exported
+from ebm_tf.settings.commands import ScoreConfig
 
 try:
     import apache_beam as beam

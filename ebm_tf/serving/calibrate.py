@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from ebm_tf.config import CalibrateConfig, ConfigError, ScoreConfig
+from ebm_tf.errors import ConfigError
+from ebm_tf.runs.run_dir import draft_of, replace_file
 from ebm_tf.serving.info import ModelInfo
 from ebm_tf.serving.table import read_energies
-from ebm_tf.training.run_dir import draft_of, replace_file
+from ebm_tf.settings.commands import CalibrateConfig, ScoreConfig
 
 __all__ = ["Reference", "clopper_pearson", "load_reference", "save_calibration", "threshold"]
 

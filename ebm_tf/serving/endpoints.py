@@ -13,9 +13,9 @@ import tensorflow as tf
 
 from ebm_tf.data.images import to_unit_range
 from ebm_tf.energies import EnergyModel
-from ebm_tf.evaluation.runs import CHAINS, NOISE_STARTS, block_seed
 from ebm_tf.mcmc import chain_init
 from ebm_tf.mcmc.langevin import langevin_chain
+from ebm_tf.mcmc.streams import CHAINS, NOISE_STARTS, block_seed
 from ebm_tf.serving.info import ModelInfo
 
 __all__ = ["Endpoint", "endpoints"]

@@ -9,16 +9,18 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-import ebm_tf
-from ebm_tf.config import ConfigError, ExportConfig, SampleConfig, TrainConfig
+from ebm_tf.build import step_sizes
 from ebm_tf.energies import EnergyModel
-from ebm_tf.evaluation.precision import with_policy
-from ebm_tf.evaluation.runs import FinishedRun, load_run, resolve
+from ebm_tf.energies.precision import with_policy
+from ebm_tf.errors import ConfigError
+from ebm_tf.evaluation.finished import FinishedRun, load_run, resolve
+from ebm_tf.runs.run_dir import DISK_ERRORS
 from ebm_tf.serving.endpoints import Endpoint, endpoints
 from ebm_tf.serving.info import FILE_NAME, ModelInfo
 from ebm_tf.serving.trained import TrainedEnergy, load_exported
-from ebm_tf.training.run_dir import DISK_ERRORS
-from ebm_tf.training.trainer import step_sizes
+from ebm_tf.settings.commands import ExportConfig, SampleConfig
+from ebm_tf.settings.train import TrainConfig
+from ebm_tf.version import __version__
 
 __all__ = ["export", "load"]
 
@@ -124,7 +126,7 @@ def _info(run: FinishedRun, data_dir: str | None) -> ModelInfo:
         label_names=_label_names(config, data_dir),
         model=run.model_id,
         scheme=config.scheme.value,
-        version=ebm_tf.__version__,
+        version=__version__,
     )
 
 

@@ -6,7 +6,7 @@ import os
 import pathlib
 from typing import Any
 
-from ebm_tf.config import ConfigError
+from ebm_tf.errors import ConfigError
 
 __all__ = ["FILE_NAME", "ModelInfo", "read_info"]
 

@@ -2,7 +2,7 @@
 
 import pathlib
 
-from ebm_tf.config import ConfigError
+from ebm_tf.errors import ConfigError
 from ebm_tf.serving.endpoints import Endpoint
 
 __all__ = ["OPSET", "check_installed", "write"]

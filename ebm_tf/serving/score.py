@@ -14,13 +14,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ebm_tf.config import CalibrateConfig, ConfigError, ScoreConfig
-from ebm_tf.evaluation import progress
+from ebm_tf.errors import ConfigError
+from ebm_tf.runs import progress
 from ebm_tf.serving import calibrate as calibration
-from ebm_tf.serving.inputs import find_shards, read_shard
-from ebm_tf.serving.records import Record, Shard
+from ebm_tf.serving.sources.inputs import find_shards, read_shard
+from ebm_tf.serving.sources.records import Record, Shard
 from ebm_tf.serving.table import COLUMNS, REFERENCE_COLUMNS, PartialTable, check_output, format_row
 from ebm_tf.serving.trained import TrainedEnergy, load_exported
+from ebm_tf.settings.commands import CalibrateConfig, ScoreConfig
 
 __all__ = ["Summary", "calibrate", "energies_of", "score"]
 

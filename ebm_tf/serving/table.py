@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ebm_tf.config import ConfigError, one_line
-from ebm_tf.training.run_dir import draft_of
+from ebm_tf.errors import ConfigError, one_line
+from ebm_tf.runs.run_dir import draft_of
 
 __all__ = ["COLUMNS", "PartialTable", "check_output", "format_row", "read_energies", "to_csv"]
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import tensorflow as tf
 
-from ebm_tf.config import ConfigError, one_line
+from ebm_tf.errors import ConfigError, one_line
 from ebm_tf.serving.info import ModelInfo, read_info
 
 __all__ = ["TrainedEnergy", "load_exported"]

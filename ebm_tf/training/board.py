@@ -8,7 +8,7 @@ import html
 from collections.abc import Mapping
 from typing import Any
 
-from ebm_tf.config import TrainConfig
+from ebm_tf.settings.train import TrainConfig
 
 __all__ = ["card", "scalars"]
 

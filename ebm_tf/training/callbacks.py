@@ -21,15 +21,15 @@ import tensorflow as tf
 import tqdm
 from matplotlib.figure import Figure
 
-from ebm_tf.config import TrainConfig
-from ebm_tf.evaluation import watch
-from ebm_tf.evaluation.figures import save_image_grid
+from ebm_tf.plots import watch
+from ebm_tf.plots.figures import save_image_grid
+from ebm_tf.runs.run_dir import RunDir
+from ebm_tf.runs.signals import StopRequest
+from ebm_tf.settings.train import TrainConfig
 from ebm_tf.training import board, device
 from ebm_tf.training.checkpoints import Checkpoints
 from ebm_tf.training.guard import DivergenceError, Guard, underflow
 from ebm_tf.training.replicas import BankShards
-from ebm_tf.training.run_dir import RunDir
-from ebm_tf.training.signals import StopRequest
 
 __all__ = ["Checkpointer", "DivergenceGuard", "FigureWriter", "MetricsLogger", "ProgressBar", "Watcher"]
 

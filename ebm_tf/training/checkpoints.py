@@ -25,10 +25,10 @@ from typing import Any, NamedTuple, NoReturn
 
 import tensorflow as tf
 
-from ebm_tf.config import ConfigError, one_line
-from ebm_tf.training import manifest as manifests
+from ebm_tf.errors import ConfigError, one_line
+from ebm_tf.runs import manifest as manifests
+from ebm_tf.runs.run_dir import RunDir, replace_file
 from ebm_tf.training.failures import FILE_ERRORS, TrainingError, fsync
-from ebm_tf.training.run_dir import RunDir, replace_file
 
 __all__ = ["Checkpoints", "Saved", "intact", "newest_intact"]
 

@@ -10,7 +10,7 @@ import socket
 import time
 from typing import NamedTuple
 
-from ebm_tf.config import ConfigError
+from ebm_tf.errors import ConfigError
 
 __all__ = ["Cluster", "WorkerLostError", "read_tf_config", "wait_for_workers"]
 

@@ -11,9 +11,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-import ebm_tf
-from ebm_tf.config import ConfigError, TrainConfig
-from ebm_tf.training.trainer import use_xla
+from ebm_tf.build import use_xla
+from ebm_tf.errors import ConfigError
+from ebm_tf.settings.train import TrainConfig
+from ebm_tf.version import __version__
 
 __all__ = ["choose", "describe", "why_no_gpu"]
 
@@ -53,7 +54,7 @@ def describe(config: TrainConfig) -> dict[str, Any]:
     devices = tf.config.get_visible_devices("GPU") or tf.config.get_visible_devices("CPU")
     return {
         "command": sys.argv,
-        "ebm_tf": ebm_tf.__version__,
+        "ebm_tf": __version__,
         "git_commit": _git_commit(),
         "python": platform.python_version(),
         "tensorflow": tf.__version__,

@@ -14,14 +14,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ebm_tf import data
-from ebm_tf.config import TrainConfig, one_line
+from ebm_tf import build
+from ebm_tf.build import step_sizes, use_xla
+from ebm_tf.errors import one_line
+from ebm_tf.runs.run_dir import RunDir
+from ebm_tf.settings.train import TrainConfig
 from ebm_tf.training import device, replicas
 from ebm_tf.training.failures import bank_bytes, memory_explained, num_weights
 from ebm_tf.training.guard import Guard, underflow
 from ebm_tf.training.run import build_trainer, initial_energy, restore
-from ebm_tf.training.run_dir import RunDir
-from ebm_tf.training.trainer import Trainer, step_sizes, use_xla
+from ebm_tf.training.trainer import Trainer
 
 __all__ = ["Finding", "examine"]
 
@@ -91,7 +93,7 @@ def _xla(config: TrainConfig) -> tuple[bool, str]:
 
 
 def _data(config: TrainConfig) -> tuple[bool, str]:
-    x = next(iter(data.make_dataset(config))).numpy()
+    x = next(iter(build.make_dataset(config))).numpy()
     where = "drawn as needed" if config.dataset == "rings" else config.data_dir or "TFDS's own folder"
     return True, f"{config.dataset}, {where}: a batch {list(x.shape)} in [{x.min():.3g}, {x.max():.3g}]"
 
@@ -121,7 +123,7 @@ def _trial(config: TrainConfig, seconds: float) -> tuple[bool, str]:
         trainer = build_trainer(dataclasses.replace(last, num_steps=1, num_steps_start=None), strategy)
         restore(trainer, None, initial_energy(config))
         begun = time.monotonic()
-        batches = replicas.split_batches(strategy, data.make_dataset(config))
+        batches = replicas.split_batches(strategy, build.make_dataset(config))
         history = trainer.fit(batches, steps_per_epoch=1, epochs=1, verbose=0)
         compiled = time.monotonic() - begun
         step_seconds = _seconds_per_step(trainer, last, strategy.num_replicas_in_sync, seconds)

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from ebm_tf.config import TrainConfig, one_line
-from ebm_tf.training.run_dir import DISK_FULL, RunDir
+from ebm_tf.errors import one_line
+from ebm_tf.runs.run_dir import DISK_FULL, RunDir
+from ebm_tf.settings.train import TrainConfig
 
 __all__ = [
     "TrainingError",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 
-from ebm_tf.config import TrainConfig
+from ebm_tf.settings.train import TrainConfig
 
 __all__ = ["DivergenceError", "Guard", "float_variables", "underflow"]
 

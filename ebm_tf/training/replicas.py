@@ -17,9 +17,10 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from ebm_tf.config import ConfigError, TrainConfig
+from ebm_tf.errors import ConfigError
 from ebm_tf.mcmc.chain_init import Spectrum
 from ebm_tf.mcmc.sample_bank import Drawn, SampleBank
+from ebm_tf.settings.train import TrainConfig
 from ebm_tf.training import cluster
 from ebm_tf.training.algorithm1 import StepResult
 

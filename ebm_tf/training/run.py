@@ -8,17 +8,20 @@ from typing import Any
 
 import tensorflow as tf
 
-from ebm_tf import data
-from ebm_tf.config import ConfigError, Stage, TrainConfig, one_line
-from ebm_tf.energies import EnergyModel, load_energy
-from ebm_tf.evaluation import watch
-from ebm_tf.training import callbacks, device, lock, replicas, signals
+from ebm_tf import build
+from ebm_tf.energies import EnergyModel
+from ebm_tf.energies.files import load_energy
+from ebm_tf.errors import ConfigError, one_line
+from ebm_tf.plots import watch
+from ebm_tf.runs import lock, signals
+from ebm_tf.runs.run_dir import RunDir, draft_of
+from ebm_tf.runs.signals import Stopped, StopRequest
+from ebm_tf.settings.train import Stage, TrainConfig
+from ebm_tf.training import callbacks, device, replicas
 from ebm_tf.training.checkpoints import Checkpoints, Saved, newest_intact
 from ebm_tf.training.cluster import WorkerLostError
 from ebm_tf.training.failures import TrainingError, disk_explained, fsync, memory_explained
 from ebm_tf.training.guard import DivergenceError
-from ebm_tf.training.run_dir import RunDir, draft_of
-from ebm_tf.training.signals import Stopped, StopRequest
 from ebm_tf.training.trainer import Trainer
 
 __all__ = [
@@ -101,7 +104,7 @@ def _train(
         )
     config = dataclasses.replace(config, rollbacks=saved.rollbacks if saved else 0)
     initial = None if saved else initial_energy(config)
-    dataset = data.make_dataset(config, first_step)  # says what is missing before the slow parts
+    dataset = build.make_dataset(config, first_step)  # says what is missing before the slow parts
     trainer = build_trainer(config, strategy, config.stage_of(first_step))
     restore(trainer, saved, initial)
     weights = trainer.energy.trainable_variables if initial else ()
@@ -143,7 +146,7 @@ def _all_updates(config, trainer, dataset, saved, initial, run_dir, files, deadl
             trainer = _next_stage(config, trainer)
             if files is not None:
                 run_dir.log_event("stage", trainer.stage.first_step, name=trainer.stage.name)
-        dataset = data.make_dataset(config, int(trainer.update_count.numpy()))
+        dataset = build.make_dataset(config, int(trainer.update_count.numpy()))
 
 
 def _rolled_back(

@@ -7,22 +7,19 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from ebm_tf import data
-from ebm_tf.config import Scheme, Stage, TrainConfig
-from ebm_tf.energies import build_energy
+from ebm_tf import build
+from ebm_tf.build import build_energy, build_optimizer, energy_chain_fn, step_sizes, use_xla
 from ebm_tf.mcmc import chain_init
-from ebm_tf.mcmc.langevin import compile_chain
 from ebm_tf.mcmc.preconditioner import root_of_spectrum
 from ebm_tf.mcmc.sample_bank import Drawn, SampleBank
 from ebm_tf.mcmc.step_size import adaptive_step_size
+from ebm_tf.settings.train import Scheme, Stage, TrainConfig
 from ebm_tf.training import replicas
 from ebm_tf.training.algorithm1 import one_step_update
 from ebm_tf.training.guard import float_variables
 from ebm_tf.training.losses import energy_difference
 
-__all__ = ["Trainer", "energy_chain_fn", "step_sizes", "use_xla"]
-
-NUM_WIDE = 3  # coordinates of A.1 with the large noise: x, y, z
+__all__ = ["Trainer"]
 
 
 class Starts(NamedTuple):
@@ -37,26 +34,6 @@ class Starts(NamedTuple):
     x_inits: dict[str, tf.Tensor]
     weights: dict[str, float | tf.Tensor]
     drawn: Drawn | None
-
-
-def use_xla(config: TrainConfig) -> bool:
-    """Whether chains and gradients are compiled with XLA."""
-    if config.jit_compile == "auto":
-        return bool(tf.config.get_visible_devices("GPU"))
-    return config.jit_compile == "true"
-
-
-def step_sizes(config: TrainConfig) -> tf.Tensor:
-    """epsilon of every coordinate, float32 [*event]."""
-    sizes = config.step_size * tf.ones(config.event_shape)
-    if config.dataset == "rings":
-        sizes *= tf.constant([config.step_ratio] * NUM_WIDE + [1.0] * (config.event_shape[0] - NUM_WIDE))
-    return sizes
-
-
-def energy_chain_fn(energy: keras.Model, config: TrainConfig) -> tf.types.experimental.PolymorphicFunction:
-    """compile_chain for an energy model."""
-    return compile_chain(energy, config.event_shape, use_xla(config), energy.preconditioner)
 
 
 class Trainer(keras.Model):
@@ -112,7 +89,7 @@ class Trainer(keras.Model):
     def _fit_spectrum(self) -> None:
         """What the training images say of where chains start and how far their steps go."""
         assert self.energy.noise_spectrum
-        mean, factor = data.noise_spectrum(self.config)
+        mean, factor = build.noise_spectrum(self.config)
         for weight, value in zip(self.energy.noise_spectrum, (mean, factor), strict=True):
             weight.assign(value)
         if self.energy.preconditioner is not None:
@@ -121,7 +98,7 @@ class Trainer(keras.Model):
     def compile(self) -> None:
         """Keras' compile, with the optimizer that config names."""
         with self.strategy.scope():
-            optimizer = _build_optimizer(self.config)
+            optimizer = build_optimizer(self.config)
             # XLA compiles what __init__ says; Keras nothing.
             super().compile(optimizer=optimizer, jit_compile=False)
             optimizer.build(self.energy.trainable_variables)
@@ -129,7 +106,7 @@ class Trainer(keras.Model):
     def _build_bank(self) -> SampleBank | replicas.BankShards:
         config = self.config
         seed = tf.constant([config.seed, 1], tf.int32)
-        x_init = data.first_examples(config, config.bank_size) if config.bank_start == "data" else None
+        x_init = build.first_examples(config, config.bank_size) if config.bank_start == "data" else None
         args = config.bank_size, config.event_shape, seed, config.bank_dtype, self.energy.noise_spectrum, x_init
         one = self.strategy.num_replicas_in_sync == 1
         return SampleBank(*args) if one else replicas.BankShards(self.strategy, *args)
@@ -230,7 +207,7 @@ class Trainer(keras.Model):
         if self.strategy.num_replicas_in_sync == 1:
             optimizer.apply_gradients(zip(gradient, theta, strict=True))
             return
-        # What apply_gradients does with _build_optimizer's, but for its own all-reduce, which XLA does not compile.
+        # What apply_gradients does with build_optimizer's, but for its own all-reduce, which XLA does not compile.
         for slope, variable in zip(gradient, theta, strict=True):
             optimizer.update_step(slope, variable.value, optimizer.learning_rate)
         if optimizer.use_ema:
@@ -302,16 +279,6 @@ class Trainer(keras.Model):
             x_init = self._noise((num_samples, *self.config.event_shape), seeds[0])
         sizes, temperature = step_sizes(self.config), tf.constant(self.config.temperature)
         return self.chain_fn(x_init, tf.constant(num_steps), sizes, temperature, seeds[1])[0]
-
-
-def _build_optimizer(config: TrainConfig) -> keras.optimizers.Optimizer:
-    rate = config.first_learning_rate
-    if config.learning_rate_schedule == "cosine":
-        part_left = config.learning_rate_end / config.learning_rate
-        rate = keras.optimizers.schedules.CosineDecay(rate, config.train_steps, alpha=part_left)
-    average = {"use_ema": True, "ema_momentum": config.ema_momentum} if config.ema_momentum else {}
-    kinds = {"adam": keras.optimizers.Adam, "sgd": keras.optimizers.SGD}
-    return kinds[config.optimizer](rate, **average)
 
 
 def _count_not_finite(values):

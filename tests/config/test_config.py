@@ -12,8 +12,9 @@ import pytest
 from absl import flags as absl_flags
 from scipy import integrate
 
-from ebm_tf.config import ConfigError, Scheme, TrainConfig
-from ebm_tf.training.run_dir import RunDir
+from ebm_tf.errors import ConfigError
+from ebm_tf.runs.run_dir import RunDir
+from ebm_tf.settings.train import Scheme, TrainConfig
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / "configs").glob("*.flags"))
@@ -23,8 +24,8 @@ SCHEMES = ("data", "noise", "persistent", "persistent_refresh", "hybrid")
 # Parses a flag file in a fresh process (absl's flags are global) and prints the settings as JSON.
 PRINT_CONFIG = """
 import json
-from ebm_tf import flags
-from ebm_tf.config import TrainConfig
+from ebm_tf.cli import flags
+from ebm_tf.settings.train import TrainConfig
 flags.run_main(lambda config: print(json.dumps(config.to_dict())), TrainConfig, needs_tensorflow=False)
 """
 

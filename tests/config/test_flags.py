@@ -63,8 +63,9 @@ def test_help_lists_settings_with_unit_and_section():
 
 RUN_MAIN = """
 import os, sys
-from ebm_tf import flags
-from ebm_tf.config import ConfigError, TrainConfig
+from ebm_tf.cli import flags
+from ebm_tf.errors import ConfigError
+from ebm_tf.settings.train import TrainConfig
 
 def main(config):
     assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == {level!r}

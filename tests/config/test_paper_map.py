@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from ebm_tf.evaluation import paper
+from ebm_tf.paper import numbers as paper
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HEADER = ["paper", "what", "code", "test", "config", "ours", "paper's"]
@@ -136,7 +136,7 @@ def test_measured_tables_are_those_of_results(table, digits):
 @pytest.mark.parametrize(
     "row",
     [
-        {"code": "`ebm_tf/config.py:Nothing`"},
+        {"code": "`ebm_tf/settings/train.py:Nothing`"},
         {"code": "`ebm_tf/nothing.py:Scheme`"},
         {"test": "`tests/unit/test_losses.py::test_nothing`"},
         {"config": "`configs/nothing.flags`"},

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ebm_tf.config import ExportConfig, TrainConfig
-from ebm_tf.energies import build_energy
+from ebm_tf.build import build_energy
+from ebm_tf.settings.commands import ExportConfig
+from ebm_tf.settings.train import TrainConfig
 
 
 def _make_run(folder, config):

@@ -23,9 +23,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ebm_tf.config import Scheme, TrainConfig
+from ebm_tf.runs.run_dir import RunDir
+from ebm_tf.settings.train import Scheme, TrainConfig
 from ebm_tf.training import run
-from ebm_tf.training.run_dir import RunDir
 
 UPDATES_PER_LIFE = 8
 EARLY = 0.25  # share of kills before the first update of a life

@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ebm_tf.config import ConfigError, ScoreConfig
-from ebm_tf.serving import records, score
+from ebm_tf.errors import ConfigError
+from ebm_tf.serving import score
+from ebm_tf.serving.sources import records
+from ebm_tf.settings.commands import ScoreConfig
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 

@@ -10,9 +10,10 @@ import pytest
 from scipy import stats
 
 import ebm_tf
-from ebm_tf.config import CalibrateConfig, ConfigError, ScoreConfig
+from ebm_tf.errors import ConfigError
 from ebm_tf.serving import calibrate, score
 from ebm_tf.serving.calibrate import clopper_pearson, threshold
+from ebm_tf.settings.commands import CalibrateConfig, ScoreConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -10,13 +10,19 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-from ebm_tf.config import ConfigError, EvaluateConfig, TrainConfig
-from ebm_tf.energies import EnergyModel, build_energy
-from ebm_tf.evaluation import diagnostics, likelihood, ood, scores, tasks
-from ebm_tf.evaluation.mala import projections
-from ebm_tf.evaluation.precision import rounding_over_temperature, with_policy
-from ebm_tf.evaluation.runs import FinishedRun, PartialArrays, load_run
-from ebm_tf.training.run_dir import RunDir
+from ebm_tf.build import build_energy
+from ebm_tf.energies import EnergyModel
+from ebm_tf.energies.precision import rounding_over_temperature, with_policy
+from ebm_tf.errors import ConfigError
+from ebm_tf.evaluation import tasks
+from ebm_tf.evaluation.chains import diagnostics, likelihood
+from ebm_tf.evaluation.chains.mala import projections
+from ebm_tf.evaluation.detection import ood, scores
+from ebm_tf.evaluation.finished import FinishedRun, load_run
+from ebm_tf.runs.partial import PartialArrays
+from ebm_tf.runs.run_dir import RunDir
+from ebm_tf.settings.commands import EvaluateConfig
+from ebm_tf.settings.train import TrainConfig
 
 FALSE_ALARM_RATE = 1e-6
 STIFFNESS, TEMPERATURE, STEP_SIZE = 2.0, 0.3, 0.25

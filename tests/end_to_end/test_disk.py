@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ebm_tf.config import ConfigError, ExportConfig, ScoreConfig
+from ebm_tf.errors import ConfigError
 from ebm_tf.serving import export, score
+from ebm_tf.settings.commands import ExportConfig, ScoreConfig
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import keras
 import pytest
 import tensorflow as tf
 
-from ebm_tf.config import TrainConfig
+from ebm_tf.settings.train import TrainConfig
 from ebm_tf.training import doctor, run
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -113,7 +113,7 @@ import json, sys
 import tensorflow as tf
 devices = [tf.config.LogicalDeviceConfiguration()] * 2
 tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], devices)
-from ebm_tf.config import TrainConfig
+from ebm_tf.settings.train import TrainConfig
 from ebm_tf.training import doctor
 for finding in list(doctor.examine(TrainConfig(**json.loads(sys.argv[1])), 0.1)):
     print(json.dumps(finding))

@@ -14,14 +14,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ebm_tf.config import ConfigError, EvaluateConfig, SampleConfig, TrainConfig
 from ebm_tf.data import images
-from ebm_tf.evaluation import runs, tasks
-from ebm_tf.evaluation.runs import load_run
+from ebm_tf.errors import ConfigError
+from ebm_tf.evaluation import finished, tasks
+from ebm_tf.evaluation.finished import load_run
 from ebm_tf.evaluation.sampling import sample
+from ebm_tf.mcmc import streams
+from ebm_tf.runs.partial import PartialArrays
+from ebm_tf.runs.run_dir import RunDir
+from ebm_tf.settings.commands import EvaluateConfig, SampleConfig
+from ebm_tf.settings.train import TrainConfig
 from ebm_tf.training.checkpoints import newest_intact
 from ebm_tf.training.run import train
-from ebm_tf.training.run_dir import RunDir
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DATA = pathlib.Path(os.environ.get("EBM_TF_DATA", ROOT.parent / "shared" / "tfds"))
@@ -127,10 +131,10 @@ def test_the_bank_starts_at_the_newest_checkpoints_bank(made, evaluated):
 def test_long_chains_have_langevins_law_across_pieces(evaluated):
     """A chain cut into pieces is a chain: piece by piece it is langevin_chain from the state before."""
     run = load_run(evaluated)
-    x = runs.noise_starts(run, 3, 0, 0)
+    x = finished.noise_starts(run, 3, 0, 0)
     steps = [0, 1, 2, 5, 10, 20, 50, 100, 200, 500, *range(550, 1_000, 55), 1_000, 1_045, 1_100]
     for start, stop in itertools.pairwise(steps):
-        x, _ = runs.run_chains(run, x, stop - start, 0.005, runs.block_seed(0, runs.CHAINS, 0, start))
+        x, _ = finished.run_chains(run, x, stop - start, 0.005, streams.block_seed(0, streams.CHAINS, 0, start))
     np.testing.assert_array_equal(run.arrays("long_run")["x_final"][:3], x)
 
 
@@ -144,7 +148,7 @@ class Killed(BaseException):
 @pytest.mark.parametrize("when", ["before the mark", "after the mark"])
 def test_a_killed_task_goes_on_as_if_it_had_not_been(task, kill_at, when, made, evaluated, tmp_path, monkeypatch):
     """Bit for bit. Before the mark: what was written is there, and is not marked."""
-    folder, mark, marks = copy(made, tmp_path), runs.PartialArrays.mark, []
+    folder, mark, marks = copy(made, tmp_path), PartialArrays.mark, []
 
     def deadly(partial, blocks_done):
         marks.append(blocks_done)
@@ -154,7 +158,7 @@ def test_a_killed_task_goes_on_as_if_it_had_not_been(task, kill_at, when, made, 
         if len(marks) == kill_at:
             raise Killed
 
-    monkeypatch.setattr(runs.PartialArrays, "mark", deadly)
+    monkeypatch.setattr(PartialArrays, "mark", deadly)
     with pytest.raises(Killed):
         evaluate(folder, task)
     assert not (folder / f"{task}.npz").exists()
@@ -170,7 +174,7 @@ def test_a_killed_task_goes_on_as_if_it_had_not_been(task, kill_at, when, made, 
 
 def test_what_has_been_done_is_skipped(evaluated, tmp_path, monkeypatch, capsys):
     folder = copy(evaluated, tmp_path)
-    monkeypatch.setattr(runs, "run_chains", None)  # would fail
+    monkeypatch.setattr(finished, "run_chains", None)  # would fail
     before = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.npz")}
     evaluate(folder, ",".join(TASKS))
     assert capsys.readouterr().out.count("has been done with this model and these settings") == len(TASKS)
@@ -275,9 +279,11 @@ def test_sample_uses_the_step_size_and_temperature_asked_for(settings, made, tmp
     sample(SampleConfig(workdir=str(made), output=str(tmp_path), num_samples=9, batch_size=9, **settings))
     run = load_run(made)
     as_asked = dataclasses.replace(run, config=dataclasses.replace(run.config, **settings, step_ratio=36.0))
-    seed = runs.block_seed(0, runs.CHAINS, 0)
+    seed = streams.block_seed(0, streams.CHAINS, 0)
     with np.load(tmp_path / "samples.npz") as arrays:
-        ends = [runs.run_chains(each, arrays["x_init"], 2, each.config.step_size, seed)[0] for each in (as_asked, run)]
+        ends = [
+            finished.run_chains(each, arrays["x_init"], 2, each.config.step_size, seed)[0] for each in (as_asked, run)
+        ]
         np.testing.assert_allclose(arrays["x_final"], ends[0], rtol=1e-5, atol=1e-5)
         assert abs(arrays["x_final"] - ends[1]).max() > 0.01
 

@@ -16,13 +16,14 @@ import pytest
 import tensorflow as tf
 
 import ebm_tf
-from ebm_tf.config import ConfigError, ExportConfig, SampleConfig
 from ebm_tf.data import images
-from ebm_tf.evaluation.precision import with_policy
-from ebm_tf.evaluation.runs import load_run
+from ebm_tf.energies.precision import with_policy
+from ebm_tf.errors import ConfigError
+from ebm_tf.evaluation.finished import load_run
 from ebm_tf.evaluation.sampling import sample
 from ebm_tf.serving.export import CIFAR10, export
 from ebm_tf.serving.info import ModelInfo
+from ebm_tf.settings.commands import ExportConfig, SampleConfig
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}

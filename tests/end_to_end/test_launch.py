@@ -8,9 +8,10 @@ import sys
 
 import pytest
 
-from ebm_tf import flags
-from ebm_tf.config import ConfigError, TrainConfig
-from ebm_tf.training.run_dir import RunDir
+from ebm_tf.cli import flags
+from ebm_tf.errors import ConfigError
+from ebm_tf.runs.run_dir import RunDir
+from ebm_tf.settings.train import TrainConfig
 
 ROOT = pathlib.Path(__file__).parents[2]
 TFDS = ROOT.parent / "shared" / "tfds"

@@ -14,11 +14,14 @@ import keras
 import numpy as np
 import pytest
 
-from ebm_tf.config import ConfigError, PackConfig, TrainConfig, UnpackConfig
-from ebm_tf.training import callbacks, parcel, run
+from ebm_tf.errors import ConfigError
+from ebm_tf.runs import parcel
+from ebm_tf.runs.run_dir import RunDir
+from ebm_tf.runs.signals import StopRequest
+from ebm_tf.settings.commands import PackConfig, UnpackConfig
+from ebm_tf.settings.train import TrainConfig
+from ebm_tf.training import callbacks, run
 from ebm_tf.training.checkpoints import newest_intact
-from ebm_tf.training.run_dir import RunDir
-from ebm_tf.training.signals import StopRequest
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -365,6 +368,6 @@ def test_words_and_flags(made, tmp_path):
 
 
 def test_tensorflow_is_not_loaded():
-    code = "import sys, ebm_tf.flags, ebm_tf.training.parcel; print('tensorflow' in sys.modules)"
+    code = "import sys, ebm_tf.cli.flags, ebm_tf.runs.parcel; print('tensorflow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ebm_tf.config import TrainConfig
+from ebm_tf.settings.train import TrainConfig
 from ebm_tf.training import run
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -24,7 +24,7 @@ HEAD = """
 import pathlib, sys, tempfile
 sys.path.insert(0, sys.argv[1])
 import tensorflow as tf
-from ebm_tf.config import TrainConfig
+from ebm_tf.settings.train import TrainConfig
 from ebm_tf.training import callbacks, run
 
 def resident():

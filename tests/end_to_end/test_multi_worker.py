@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ebm_tf.config import ConfigError, TrainConfig
+from ebm_tf.errors import ConfigError
+from ebm_tf.runs.run_dir import RunDir
+from ebm_tf.settings.train import TrainConfig
 from ebm_tf.training import cluster, replicas, run
-from ebm_tf.training.run_dir import RunDir
 
 ROOT = pathlib.Path(__file__).parents[2]
 SETTINGS = dict(
@@ -110,7 +111,7 @@ def test_two_workers_are_two_replicas(straight, tmp_path):
         "import json, sys; import tensorflow as tf;"
         "tf.config.set_logical_device_configuration("
         "    tf.config.list_physical_devices('CPU')[0], [tf.config.LogicalDeviceConfiguration()] * 2);"
-        "from ebm_tf.config import TrainConfig; from ebm_tf.training import run;"
+        "from ebm_tf.settings.train import TrainConfig; from ebm_tf.training import run;"
         "run.train(TrainConfig.from_dict(json.loads(sys.argv[1])))"
     )
     config = TrainConfig(**{**SETTINGS, "strategy": "mirrored", "train_steps": 4, "workdir": str(tmp_path / "run")})

@@ -7,10 +7,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ebm_tf.config import ConfigError, EvaluateConfig, TrainConfig
 from ebm_tf.data import images
-from ebm_tf.evaluation import ood, tasks
-from ebm_tf.evaluation.runs import PartialArrays, load_run
+from ebm_tf.errors import ConfigError
+from ebm_tf.evaluation import tasks
+from ebm_tf.evaluation.detection import ood
+from ebm_tf.evaluation.finished import load_run
+from ebm_tf.runs.partial import PartialArrays
+from ebm_tf.settings.commands import EvaluateConfig
+from ebm_tf.settings.train import TrainConfig
+from ebm_tf.stats import detection
 from ebm_tf.training import run
 
 CONFIG = TrainConfig(
@@ -59,7 +64,7 @@ def test_each_point_is_of_its_checkpoint(folder, evaluate):
         tf.train.Checkpoint(energy=energy).restore(str(folder / "checkpoints" / f"update-{update}")).expect_partial()
         test, smooth = (energy(images.to_unit_range(x)).numpy() for x in (TEST, SMOOTH))
         assert found["energy_mean"]["in"][index] == pytest.approx(test.mean(), rel=1e-4)
-        assert found["auroc"]["svhn_cropped"][index] == ood.detection(-test, -smooth)["auroc"]
+        assert found["auroc"]["svhn_cropped"][index] == detection.detection(-test, -smooth)["auroc"]
     assert found["energy_mean"]["in"][0] != pytest.approx(found["energy_mean"]["in"][1], rel=1e-3)
 
 

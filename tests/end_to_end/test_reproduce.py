@@ -16,9 +16,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ebm_tf.config import ARTIFACTS, ConfigError, ReproduceConfig, Scheme, TrainConfig
-from ebm_tf.evaluation import curves, figures, paper, saved
-from ebm_tf.evaluation.reproduce import reproduce
+from ebm_tf.errors import ConfigError
+from ebm_tf.paper import curves
+from ebm_tf.paper import numbers as paper
+from ebm_tf.paper.reproduce import reproduce
+from ebm_tf.plots import figures
+from ebm_tf.runs import saved
+from ebm_tf.settings.commands import ARTIFACTS, ReproduceConfig
+from ebm_tf.settings.train import Scheme, TrainConfig
+from ebm_tf.stats import histogram
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SEED_STRIDE = 7919
@@ -563,12 +569,12 @@ def test_smooth_is_a_centred_average():
 
 
 def test_histogram_literals():
-    edges, heights = curves.histogram(np.array([0.0] * 30 + [10.0] * 15 + [np.nan, np.inf]))
+    edges, heights = histogram.histogram(np.array([0.0] * 30 + [10.0] * 15 + [np.nan, np.inf]))
     assert len(heights) == 6  # the root of 45
     np.testing.assert_allclose(edges[[0, -1]], [0, 10])
     np.testing.assert_allclose(heights[[0, -1]], [1, 0.5])
-    assert curves.histogram(np.full(9, 3.0))[1].max() == 1
-    assert not curves.histogram(np.full(4, np.nan))[1].any()
+    assert histogram.histogram(np.full(9, 3.0))[1].max() == 1
+    assert not histogram.histogram(np.full(4, np.nan))[1].any()
 
 
 def test_training_minutes_add_up_the_logged_rates():
@@ -602,8 +608,8 @@ FEATURES = ROOT / "pretrained" / "cifar_features.keras"
 @pytest.mark.skipif(DATA is None or not FEATURES.exists(), reason="needs ../shared/tfds and pretrained/")
 def test_the_whole_chain_on_real_images(tmp_path, monkeypatch):
     """Training, every task, and all that two schemes can give; CIFAR-10 and SVHN as they are, everything else tiny."""
-    from ebm_tf.config import EvaluateConfig
     from ebm_tf.evaluation import tasks
+    from ebm_tf.settings.commands import EvaluateConfig
     from ebm_tf.training.run import train
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -18,11 +18,13 @@ import tensorflow as tf
 from PIL import Image
 
 import ebm_tf
-from ebm_tf.config import ConfigError, ScoreConfig
 from ebm_tf.data import images
-from ebm_tf.serving import inputs, records, score, table
+from ebm_tf.errors import ConfigError
+from ebm_tf.serving import score, table
 from ebm_tf.serving.info import read_info
+from ebm_tf.serving.sources import inputs, records
 from ebm_tf.serving.trained import load_exported
+from ebm_tf.settings.commands import ScoreConfig
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DATA = pathlib.Path(os.environ.get("EBM_TF_DATA", ROOT.parent / "shared" / "tfds"))

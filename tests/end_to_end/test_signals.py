@@ -13,9 +13,9 @@ import time
 
 import numpy as np
 
-from ebm_tf import sweep
-from ebm_tf.config import EvaluateConfig
+from ebm_tf.cli import sweep
 from ebm_tf.evaluation import tasks
+from ebm_tf.settings.commands import EvaluateConfig
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 

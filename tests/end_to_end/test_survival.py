@@ -17,11 +17,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ebm_tf.config import ConfigError, TrainConfig
-from ebm_tf.training import callbacks, lock, run
+from ebm_tf.errors import ConfigError
+from ebm_tf.runs import lock
+from ebm_tf.runs.run_dir import RunDir
+from ebm_tf.settings.train import TrainConfig
+from ebm_tf.training import callbacks, run
 from ebm_tf.training.checkpoints import newest_intact
 from ebm_tf.training.guard import Guard
-from ebm_tf.training.run_dir import RunDir
 
 ROOT = pathlib.Path(__file__).parents[2]
 

@@ -10,8 +10,10 @@ import pytest
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from tensorboard.plugins.hparams import plugin_data_pb2
 
-from ebm_tf import flags, sweep
-from ebm_tf.config import ConfigError, Scheme, SweepConfig, TrainConfig
+from ebm_tf.cli import flags, sweep
+from ebm_tf.errors import ConfigError
+from ebm_tf.settings.commands import SweepConfig
+from ebm_tf.settings.train import Scheme, TrainConfig
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BASE = flags.expand_flag_files([f"--flagfile={ROOT / 'configs' / 'smoke.flags'}"])

@@ -11,11 +11,11 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 import ebm_tf
-from ebm_tf import flags
-from ebm_tf.config import TrainConfig
-from ebm_tf.evaluation import watch
+from ebm_tf.cli import flags
+from ebm_tf.plots import watch
+from ebm_tf.runs.run_dir import RunDir
+from ebm_tf.settings.train import TrainConfig
 from ebm_tf.training import board, callbacks, run
-from ebm_tf.training.run_dir import RunDir
 
 SMOKE = pathlib.Path(__file__).parents[2] / "configs" / "smoke.flags"
 GROUPS = ("data", "noise_init", "data_init")

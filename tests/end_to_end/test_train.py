@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ebm_tf.config import ConfigError, Scheme, TrainConfig
+from ebm_tf.errors import ConfigError
+from ebm_tf.runs.run_dir import RunDir
+from ebm_tf.settings.train import Scheme, TrainConfig
 from ebm_tf.training import callbacks, run
 from ebm_tf.training.checkpoints import Saved, newest_intact
-from ebm_tf.training.run_dir import RunDir
 
 ROOT = pathlib.Path(__file__).parents[2]
 TFDS = ROOT.parent / "shared" / "tfds"
@@ -301,7 +302,7 @@ def test_a_run_keeps_the_gaussian_that_its_first_energy_tilts(tmp_path, monkeypa
     """The images of this run may have another."""
     mean, factor = np.zeros((32, 32, 3), np.float32), np.broadcast_to(np.eye(3, dtype=np.float32), (32, 32, 3, 3))
     monkeypatch.setattr(
-        run.Trainer.__init__.__globals__["data"], "noise_spectrum", lambda config: (mean, scale * factor)
+        run.Trainer.__init__.__globals__["build"], "noise_spectrum", lambda config: (mean, scale * factor)
     )
     tilted = dict(
         num_filters=1, data_noise=0.05, noise_spectrum="data", preconditioner="spectrum", reference="gaussian"

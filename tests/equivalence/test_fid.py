@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import linalg
 
-from ebm_tf.evaluation import distances
-from ebm_tf.evaluation.distances import Moments, frechet_distance, kernel_distance, unbiased_mmd
+from ebm_tf.stats import distances
+from ebm_tf.stats.distances import Moments, frechet_distance, kernel_distance, unbiased_mmd
 
 Z_LIMIT = 4.9
 

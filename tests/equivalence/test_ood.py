@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics
 
-from ebm_tf.evaluation.ood import detection
+from ebm_tf.stats.detection import detection
 
 
 def scores(name):

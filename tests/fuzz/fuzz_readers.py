@@ -26,11 +26,15 @@ from hypothesis import HealthCheck, Verbosity, given, seed, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ebm_tf.config import ConfigError, EvaluateConfig, ReproduceConfig, SampleConfig, TrainConfig
 from ebm_tf.data import images
-from ebm_tf.evaluation import runs, saved
+from ebm_tf.errors import ConfigError
+from ebm_tf.evaluation import finished
+from ebm_tf.runs import saved
+from ebm_tf.runs.partial import PartialArrays
+from ebm_tf.runs.run_dir import RunDir
+from ebm_tf.settings.commands import EvaluateConfig, ReproduceConfig, SampleConfig
+from ebm_tf.settings.train import TrainConfig
 from ebm_tf.training.checkpoints import Checkpoints, newest_intact
-from ebm_tf.training.run_dir import RunDir
 
 EXAMPLES = 200  # of each target in a round
 FOLDER = pathlib.Path(tempfile.gettempdir())  # main sets one of its own
@@ -165,7 +169,7 @@ def arrays_file(content):
     (FOLDER / "results.json").unlink(missing_ok=True)
     (FOLDER / "model.keras").write_bytes(b"x")
     with refused():
-        runs.FinishedRun(RunDir(FOLDER), TrainConfig(), FOLDER / "model.keras").arrays("t")
+        finished.FinishedRun(RunDir(FOLDER), TrainConfig(), FOLDER / "model.keras").arrays("t")
 
 
 @given(st.one_of(*(changed(picture(kind)) for kind in ("PNG", "JPEG", "BMP", "GIF", "TIFF"))))
@@ -183,11 +187,11 @@ def partial_arrays(state, array):
     folder.mkdir(exist_ok=True)
     (folder / "state.json").write_bytes(state)
     (folder / "x.npy").write_bytes(array)
-    partial = runs.PartialArrays(folder, "k")
+    partial = PartialArrays(folder, "k")
     assert partial.blocks_done >= 0
     assert partial.array("x", (2,), np.float32).shape == (2,)
     partial.mark(1)
-    assert runs.PartialArrays(folder, "k").blocks_done == 1
+    assert PartialArrays(folder, "k").blocks_done == 1
 
 
 MANIFEST = b'{"step": 3, "rollbacks": 0, "best": {}, "sha256": {"update-3.index": "00"}}'

@@ -18,12 +18,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ebm_tf import data
-from ebm_tf.config import ConfigError, TrainConfig
+from ebm_tf import build
 from ebm_tf.data import images
+from ebm_tf.errors import ConfigError
 from ebm_tf.mcmc import chain_init
+from ebm_tf.runs.run_dir import RunDir
+from ebm_tf.settings.train import TrainConfig
 from ebm_tf.training import replicas, run
-from ebm_tf.training.run_dir import RunDir
 from ebm_tf.training.trainer import Trainer
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -68,7 +69,7 @@ import json, shutil, sys
 import tensorflow as tf
 devices = [tf.config.LogicalDeviceConfiguration()] * int(sys.argv[1])
 tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], devices)
-from ebm_tf.config import TrainConfig
+from ebm_tf.settings.train import TrainConfig
 from ebm_tf.training import run
 exec(sys.argv[3])
 for settings, begun in json.loads(sys.argv[2]):
@@ -179,7 +180,7 @@ def single_device_update(config, update, num_replicas, seed_of=tf.random.experim
     """
     trainer = restored(config, update)
     step_seed = tf.random.experimental.stateless_fold_in(tf.constant([config.seed, 0]), update)
-    x = next(iter(data.make_dataset(config, update)))
+    x = next(iter(build.make_dataset(config, update)))
     bank = trainer.bank.samples.numpy() if trainer.bank else None
     shards = np.split(bank, num_replicas) if trainer.bank else [None] * num_replicas
     ages = np.split(trainer.bank.ages.numpy(), num_replicas) if trainer.bank else [None] * num_replicas
@@ -329,5 +330,5 @@ def test_fit_is_keras_own_on_one_device():
     config = TrainConfig(dataset="rings", num_filters=8, batch_size=4, num_steps=2, step_size=0.005, train_steps=3)
     trainer = Trainer(config)
     trainer.compile()
-    history = trainer.fit(data.make_dataset(config), steps_per_epoch=3, verbose=0)
+    history = trainer.fit(build.make_dataset(config), steps_per_epoch=3, verbose=0)
     assert int(trainer.update_count) == 3 and np.isfinite(history.history["loss"]).all()

@@ -10,9 +10,10 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-from ebm_tf.config import TrainConfig
-from ebm_tf.energies import ImageNet, RingsNet, build_energy
+from ebm_tf.build import build_energy
+from ebm_tf.energies import ImageNet, RingsNet
 from ebm_tf.mcmc.langevin import BLOCK, compile_chain, langevin_chain
+from ebm_tf.settings.train import TrainConfig
 from ebm_tf.training.algorithm1 import one_step_update
 
 FALSE_ALARM_RATE = 1e-6

@@ -8,8 +8,9 @@ import pathlib
 import stat
 import sys
 
-from ebm_tf import flags
-from ebm_tf.config import EvaluateConfig, ReproduceConfig, SampleConfig, TrainConfig
+from ebm_tf.cli import flags
+from ebm_tf.settings.commands import EvaluateConfig, ReproduceConfig, SampleConfig
+from ebm_tf.settings.train import TrainConfig
 
 CONFIGS = {"train": TrainConfig, "evaluate": EvaluateConfig, "sample": SampleConfig, "reproduce": ReproduceConfig}
 
@@ -28,7 +29,7 @@ def main_of(command):
         from ebm_tf.evaluation import sampling
 
         return lambda config: sampling.sample(config) and None
-    from ebm_tf.evaluation import reproduce
+    from ebm_tf.paper import reproduce
 
     return lambda config: reproduce.reproduce(config) and None
 

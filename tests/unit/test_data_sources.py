@@ -10,10 +10,11 @@ import scipy.io
 import tensorflow_datasets as tfds
 from PIL import Image, ImageOps
 
-from ebm_tf import data
-from ebm_tf.config import ConfigError, TrainConfig
+from ebm_tf import build
 from ebm_tf.data import images, svhn
 from ebm_tf.data.crop import center_crop
+from ebm_tf.errors import ConfigError
+from ebm_tf.settings.train import TrainConfig
 
 
 def noise_image(height, width, seed=0, channels=3):
@@ -143,7 +144,7 @@ def test_train_split_trains_and_nothing_else(prepared, train_split):
     config = TrainConfig(
         dataset="oxford_flowers102", train_split=train_split, data_dir=str(prepared), batch_size=len(pixels)
     )
-    for batch in data.make_dataset(config).take(3).as_numpy_iterator():
+    for batch in build.make_dataset(config).take(3).as_numpy_iterator():
         np.testing.assert_array_equal(sorted_images(images.to_uint8(batch)), sorted_images(pixels))
 
 

@@ -43,8 +43,8 @@ energies = np.concatenate([info.energy_final for _, info in results])
 np.testing.assert_allclose(energies, together[1].energy_final, rtol=1e-5, atol=1e-6)
 assert len(devices.run_on_all(replicas, x[:2], arguments)) == 2
 
-from ebm_tf.config import TrainConfig
-from ebm_tf.evaluation.runs import FinishedRun, energies, run_chains
+from ebm_tf.settings.train import TrainConfig
+from ebm_tf.evaluation.finished import FinishedRun, energies, run_chains
 
 settings = dict(dataset="rings", num_filters=8, energy_scale=0.005, step_size=0.01, temperature=0.005)
 run = FinishedRun(None, TrainConfig(**settings), None, loaded=energy)

@@ -14,8 +14,8 @@ import scipy.io
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download.checksums import UrlInfo
 
-from ebm_tf.config import ConfigError
 from ebm_tf.data import download, images, svhn
+from ebm_tf.errors import ConfigError
 
 FILE = "test_32x32.mat"
 PROXIES = [name for lower in ("http_proxy", "https_proxy", "all_proxy", "no_proxy") for name in (lower, lower.upper())]

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ebm_tf.config import TrainConfig
-from ebm_tf.energies import ImageNet, RingsNet, build_energy
+from ebm_tf.build import build_energy
+from ebm_tf.energies import ImageNet, RingsNet
 from ebm_tf.energies.attention import NonLocalBlock
+from ebm_tf.settings.train import TrainConfig
 
 IMAGE = {"dataset": "cifar10", "num_filters": 4}
 RINGS = {"dataset": "rings", "num_filters": 8}

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ebm_tf.config import ConfigError
-from ebm_tf.evaluation import features, inception
-from ebm_tf.evaluation.features import load_extractor
+from ebm_tf.errors import ConfigError
+from ebm_tf.evaluation.features import extractors, inception
+from ebm_tf.evaluation.features.extractors import load_extractor
 
 NUM_FEATURES = 5
 
@@ -223,7 +223,7 @@ def test_keras_file(tmp_path, outputs, size):
 
 
 def test_only_inception_is_called_fid(tmp_path):
-    path = tmp_path / features.CIFAR_FEATURES
+    path = tmp_path / extractors.CIFAR_FEATURES
     features_model().save(path)
     assert load_extractor(str(path), 32).distance_name == "FD (CIFAR features)"
 

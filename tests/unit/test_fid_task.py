@@ -7,12 +7,15 @@ import keras
 import numpy as np
 import pytest
 
-from ebm_tf.config import ConfigError, EvaluateConfig, TrainConfig
-from ebm_tf.evaluation import fid
-from ebm_tf.evaluation.distances import Moments, frechet_distance, kernel_distance
-from ebm_tf.evaluation.features import load_extractor
-from ebm_tf.evaluation.runs import FinishedRun, PartialArrays, resolve
-from ebm_tf.training.run_dir import RunDir
+from ebm_tf.errors import ConfigError
+from ebm_tf.evaluation.features import fid
+from ebm_tf.evaluation.features.extractors import load_extractor
+from ebm_tf.evaluation.finished import FinishedRun, resolve
+from ebm_tf.runs.partial import PartialArrays
+from ebm_tf.runs.run_dir import RunDir
+from ebm_tf.settings.commands import EvaluateConfig
+from ebm_tf.settings.train import TrainConfig
+from ebm_tf.stats.distances import Moments, frechet_distance, kernel_distance
 
 RNG = np.random.default_rng(0)
 REFERENCE = RNG.integers(0, 256, (60, 32, 32, 3)).astype(np.uint8)

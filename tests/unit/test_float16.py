@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ebm_tf.config import TrainConfig
+from ebm_tf.settings.train import TrainConfig
 from ebm_tf.training import board, callbacks, failures, guard, run
 
 HELD = "float16 holds sizes up to 65,504"

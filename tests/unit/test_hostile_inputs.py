@@ -21,13 +21,17 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from ebm_tf.config import ConfigError, EvaluateConfig, TrainConfig
 from ebm_tf.data import images
-from ebm_tf.energies import load_energy
-from ebm_tf.evaluation import runs, saved, tasks
+from ebm_tf.energies.files import load_energy
+from ebm_tf.errors import ConfigError
+from ebm_tf.evaluation import finished, tasks
+from ebm_tf.runs import saved
+from ebm_tf.runs.partial import PartialArrays
+from ebm_tf.runs.run_dir import RunDir
+from ebm_tf.settings.commands import EvaluateConfig
+from ebm_tf.settings.train import TrainConfig
 from ebm_tf.training import run
 from ebm_tf.training.checkpoints import newest_intact
-from ebm_tf.training.run_dir import RunDir
 from tests.unit import hostile
 from tests.unit.hostile import ANY_FILE, call, flip, tree, truncate, write
 
@@ -262,7 +266,7 @@ def read_saved(folder):
 
 
 def read_finished(folder):
-    return runs.load_run(folder).arrays("short_run")["x_from_noise"]
+    return finished.load_run(folder).arrays("short_run")["x_from_noise"]
 
 
 @pytest.mark.parametrize("read", [read_saved, read_finished])
@@ -387,7 +391,7 @@ STATES += ['{"key": "k", "blocks_done": true}', "[" * 200_000, '{"key": "k", "bl
 def test_a_damaged_state_of_a_task_starts_it_anew(tmp_path, state):
     (tmp_path / "partial").mkdir()
     (tmp_path / "partial" / "state.json").write_text(state)
-    partial = runs.PartialArrays(tmp_path / "partial", "k")
+    partial = PartialArrays(tmp_path / "partial", "k")
     assert partial.blocks_done == 0
     assert not partial.array("x", (2, 3), np.float32).any()
 

@@ -6,9 +6,10 @@ import pathlib
 import numpy as np
 import pytest
 
-from ebm_tf import data
-from ebm_tf.config import ConfigError, TrainConfig
+from ebm_tf import build
 from ebm_tf.data import images
+from ebm_tf.errors import ConfigError
+from ebm_tf.settings.train import TrainConfig
 
 DATA_DIR = pathlib.Path(os.environ.get("EBM_TF_DATA", "../shared/tfds")).resolve()
 
@@ -24,7 +25,7 @@ def batches(start_step, count, **settings):
     config = TrainConfig(
         dataset="cifar10", data_dir=str(DATA_DIR), train_split="train[:5000]", batch_size=500, seed=5, **settings
     )
-    return [x.numpy() for x in data.make_dataset(config, start_step).take(count)]
+    return [x.numpy() for x in build.make_dataset(config, start_step).take(count)]
 
 
 def test_missing_data_dir_says_which_flag(tmp_path):

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from ebm_tf.config import TrainConfig
+from ebm_tf.settings.train import TrainConfig
 from ebm_tf.training.losses import energy_difference
 from ebm_tf.training.trainer import Trainer
 

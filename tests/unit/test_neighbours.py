@@ -6,12 +6,15 @@ import keras
 import numpy as np
 import pytest
 
-from ebm_tf.config import EvaluateConfig, TrainConfig
-from ebm_tf.evaluation import fid, neighbours
-from ebm_tf.evaluation.features import load_extractor
-from ebm_tf.evaluation.neighbours import nearest
-from ebm_tf.evaluation.runs import FinishedRun, PartialArrays, resolve
-from ebm_tf.training.run_dir import RunDir
+from ebm_tf.evaluation.features import fid, neighbours
+from ebm_tf.evaluation.features.extractors import load_extractor
+from ebm_tf.evaluation.finished import FinishedRun, resolve
+from ebm_tf.runs.partial import PartialArrays
+from ebm_tf.runs.run_dir import RunDir
+from ebm_tf.settings.commands import EvaluateConfig
+from ebm_tf.settings.train import TrainConfig
+from ebm_tf.stats import nearest as nearest_module
+from ebm_tf.stats.nearest import nearest
 
 RNG = np.random.default_rng(0)
 SPLIT = RNG.integers(0, 256, (50, 32, 32, 3)).astype(np.uint8)
@@ -31,7 +34,7 @@ def by_double_loop(queries, rows, count):
 @pytest.mark.parametrize("block", [7, 4096])
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_nearest_is_the_double_loop(monkeypatch, block, dtype):
-    monkeypatch.setattr(neighbours, "BLOCK", block)
+    monkeypatch.setattr(nearest_module, "BLOCK", block)
     rows = RNG.integers(0, 256, (40, 6, 5)).astype(dtype)
     queries = np.concatenate([RNG.integers(0, 256, (4, 6, 5)), rows[10:12]]).astype(dtype)
     index, distance = nearest(queries, rows, 5)
@@ -43,7 +46,7 @@ def test_nearest_is_the_double_loop(monkeypatch, block, dtype):
 
 
 def test_ties_go_to_the_lower_index(monkeypatch):
-    monkeypatch.setattr(neighbours, "BLOCK", 3)
+    monkeypatch.setattr(nearest_module, "BLOCK", 3)
     rows = np.array([[2.0], [0.0], [1.0], [-1.0], [0.0], [1.0], [-1.0], [5.0]])
     index, distance = nearest(np.zeros((1, 1)), rows, 6)
     np.testing.assert_array_equal(index[0], [1, 4, 2, 3, 5, 6])

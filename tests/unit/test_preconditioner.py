@@ -6,12 +6,12 @@ import pytest
 import tensorflow as tf
 from scipy import fft, stats
 
-from ebm_tf import data
-from ebm_tf.config import TrainConfig
+from ebm_tf import build
+from ebm_tf.build import build_energy
 from ebm_tf.data import images
-from ebm_tf.energies import build_energy
 from ebm_tf.mcmc.langevin import compile_chain, langevin_chain
 from ebm_tf.mcmc.preconditioner import precondition, root_of_spectrum
+from ebm_tf.settings.train import TrainConfig
 from ebm_tf.training.trainer import Trainer
 
 FALSE_ALARM_RATE = 1e-6
@@ -121,7 +121,7 @@ def test_trainer_fits_it_and_the_file_keeps_it(monkeypatch, tmp_path):
     monkeypatch.setattr(images, "load", lambda *args: images.to_uint8(0.3 * smooth))
     settings = {"num_filters": 4, "noise_spectrum": "data", "preconditioner": "spectrum", "batch_size": 4}
     config = TrainConfig(**settings, data_noise=0.1, num_steps=2, attention=False)
-    trainer, root = Trainer(config), root_of_spectrum(data.noise_spectrum(config)[1])
+    trainer, root = Trainer(config), root_of_spectrum(build.noise_spectrum(config)[1])
     np.testing.assert_array_equal(trainer.energy.preconditioner, root)
     trainer.energy.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from ebm_tf.data import images
-from ebm_tf.energies import load_energy
-from ebm_tf.evaluation.precision import with_policy
+from ebm_tf.energies.files import load_energy
+from ebm_tf.energies.precision import with_policy
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DATA = pathlib.Path(os.environ.get("EBM_TF_DATA", ROOT.parent / "shared" / "tfds"))

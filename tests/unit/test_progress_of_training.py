@@ -5,7 +5,7 @@ import types
 
 import pytest
 
-from ebm_tf.config import TrainConfig
+from ebm_tf.settings.train import TrainConfig
 from ebm_tf.training import callbacks
 
 CHAINS = {"num_steps_start": 1, "num_steps": 100, "train_steps": 10}

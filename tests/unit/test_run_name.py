@@ -4,9 +4,10 @@ import shlex
 
 import pytest
 
-from ebm_tf import flags
-from ebm_tf.config import ConfigError, TrainConfig
-from ebm_tf.training import run_name
+from ebm_tf.cli import flags
+from ebm_tf.errors import ConfigError
+from ebm_tf.runs import run_name
+from ebm_tf.settings.train import TrainConfig
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ebm_tf.evaluation.saturation import is_saturated, saturation_bounds
+from ebm_tf.stats.saturation import is_saturated, saturation_bounds
 
 
 def smooth_images(seed, count):

@@ -7,11 +7,17 @@ import re
 import numpy as np
 import pytest
 
-from ebm_tf.config import TASKS, ConfigError, EvaluateConfig, SampleConfig, TrainConfig
-from ebm_tf.evaluation import progress, tasks
-from ebm_tf.evaluation.chains import grid_steps, record_steps, verdict
-from ebm_tf.evaluation.ood import set_names
-from ebm_tf.evaluation.runs import PartialArrays, block_seed, blocks, resolve
+from ebm_tf.errors import ConfigError
+from ebm_tf.evaluation import tasks
+from ebm_tf.evaluation.chains.long import grid_steps, record_steps
+from ebm_tf.evaluation.detection.ood import set_names
+from ebm_tf.evaluation.finished import resolve
+from ebm_tf.mcmc.streams import block_seed
+from ebm_tf.runs import progress
+from ebm_tf.runs.partial import PartialArrays, blocks
+from ebm_tf.settings.commands import TASKS, EvaluateConfig, SampleConfig
+from ebm_tf.settings.train import TrainConfig
+from ebm_tf.stats.drift import verdict
 
 
 def test_partial_arrays_go_on_where_they_were_marked(tmp_path):

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ebm_tf.config import ConfigError, TrainConfig, WatchConfig
-from ebm_tf.evaluation import watch
-from ebm_tf.training.run_dir import RunDir
+from ebm_tf.errors import ConfigError
+from ebm_tf.plots import watch
+from ebm_tf.runs.run_dir import RunDir
+from ebm_tf.settings.commands import WatchConfig
+from ebm_tf.settings.train import TrainConfig
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -87,6 +89,6 @@ def test_no_run_is_one_line(tmp_path):
 
 
 def test_it_does_not_load_tensorflow():
-    code = "import sys, ebm_tf.evaluation.watch; print([m for m in ('tensorflow', 'keras') if m in sys.modules])"
+    code = "import sys, ebm_tf.plots.watch; print([m for m in ('tensorflow', 'keras') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

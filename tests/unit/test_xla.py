@@ -4,10 +4,10 @@ import os
 import subprocess
 import sys
 
-from ebm_tf import xla
+from ebm_tf.cli import xla
 
 COMPILE = """
-from ebm_tf import xla
+from ebm_tf.cli import xla
 xla.configure()
 import tensorflow as tf
 print(float(tf.function(lambda x: x + 1, jit_compile=True)(tf.constant(1.0))))

@@ -1,0 +1,285 @@
+"""The command line: one absl flag per field of a config dataclass, and one line on stderr for bad input.
+
+Only the scripts of bin/ import this module; the library itself takes configs and never sees a flag. A script reads
+
+    def main(config):
+        from ebm_tf.training import run  # not above: TensorFlow is imported after the flags are parsed
+        ...
+
+    if __name__ == "__main__":
+        flags.run_main(main, TrainConfig)
+
+so that a mistyped flag is answered at once, without waiting for TensorFlow to load.
+"""
+
+import dataclasses
+import difflib
+import inspect
+import os
+import re
+import signal
+import sys
+import tempfile
+import types
+import typing
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from absl import flags as absl_flags
+
+from ebm_tf.cli import xla
+from ebm_tf.errors import ConfigError
+from ebm_tf.runs.run_dir import DISK_ERRORS
+from ebm_tf.runs.signals import Stopped
+from ebm_tf.settings.fields import field_help
+
+__all__ = [
+    "config_from_flags",
+    "define_flags",
+    "expand_flag_files",
+    "load_tensorflow",
+    "read_config",
+    "run_action",
+    "run_main",
+    "split_arguments",
+]
+
+FLAGS = absl_flags.FLAGS
+EXIT_BAD_INPUT = 2
+EXIT_FAILED = 1
+EXIT_SIGNAL = 128  # plus the signal, as shells report it
+
+absl_flags.disclaim_key_flags()  # flags belong to the script that asks for them, and so stand in its --help
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM came. Ends what Ctrl-C would end."""
+
+
+class _NumberParser(absl_flags.ArgumentParser):
+    """Reads an int or a float, and says which one it expected."""
+
+    def __init__(self, number_type: type, section: str) -> None:
+        self._number_type = number_type
+        self._expected = "a whole number" if number_type is int else "a number"
+        self._section = f" ({section})" if section else ""
+
+    def parse(self, argument: Any) -> Any:
+        try:
+            return self._number_type(argument)
+        except (TypeError, ValueError):
+            raise ValueError(f"expected {self._expected}{self._section}") from None
+
+    def flag_type(self) -> str:
+        return self._number_type.__name__
+
+
+def _value_type(annotation: Any) -> type:
+    """The type to read: float for `float | None`, str for an enum, tuple for one that may be given several times."""
+    if typing.get_origin(annotation) is tuple:
+        return tuple
+    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
+        (annotation,) = (arg for arg in typing.get_args(annotation) if arg is not type(None))
+    return annotation if annotation in (bool, int, float) else str
+
+
+def define_flags(config_cls: type, flag_values: absl_flags.FlagValues = FLAGS) -> None:
+    """Defines an absl flag for every field of a config dataclass: its name, default, and help.
+
+    The help carries the choices, the unit and the section of the paper. Choices are checked by the config itself, so
+    that the command line and Python give the same message. Flags that exist already are left as they are.
+
+    Args:
+      config_cls: A dataclass whose fields were made by `ebm_tf.settings`, for example TrainConfig.
+      flag_values: Where to; the command line's unless given.
+    """
+    annotations = typing.get_type_hints(config_cls)
+    for field in dataclasses.fields(config_cls):
+        if field.name in flag_values:
+            continue
+        help_text = field_help(field)
+        if field.metadata["choices"]:
+            help_text = f"<{'|'.join(field.metadata['choices'])}>: {help_text}"
+        value_type, default = _value_type(annotations[field.name]), typing.cast(Any, field.default)
+        if value_type is tuple:
+            absl_flags.DEFINE_multi_string(field.name, None, help_text, flag_values)
+        elif value_type is bool:
+            absl_flags.DEFINE_boolean(field.name, default, help_text, flag_values)
+        elif value_type is str:
+            absl_flags.DEFINE_string(field.name, None if default is None else str(default), help_text, flag_values)
+        else:
+            parser = _NumberParser(value_type, field.metadata["section"])
+            absl_flags.DEFINE(parser, field.name, default, help_text, flag_values)
+
+
+def config_from_flags(config_cls: type) -> Any:
+    """Builds the config from the parsed flags.
+
+    Args:
+      config_cls: The dataclass given to `define_flags`.
+
+    Returns:
+      An instance of config_cls.
+
+    Raises:
+      ConfigError: A value cannot be used. The text says what was expected, what was received, the flag and the section.
+    """
+    return config_cls(**{field.name: FLAGS[field.name].value for field in dataclasses.fields(config_cls)})
+
+
+def read_config(config_cls: type, arguments: list[str]) -> Any:
+    """Builds a config from the arguments of another command, flag files included; the flags of this one stay.
+
+    Args:
+      config_cls: The dataclass that has the other command's settings.
+      arguments: Its command line after its name.
+
+    Returns:
+      An instance of config_cls.
+
+    Raises:
+      ConfigError: As that command would say it.
+    """
+    values = absl_flags.FlagValues()
+    define_flags(config_cls, values)
+    try:
+        positional = values(["", *arguments])[1:]
+    except absl_flags.Error as error:
+        raise ConfigError(_one_line(error)) from None
+    if positional:
+        raise ConfigError(f"expected only flags, --name=value. Received: {' '.join(positional)}")
+    return config_cls(**{field.name: values[field.name].value for field in dataclasses.fields(config_cls)})
+
+
+def expand_flag_files(arguments: list[str]) -> list[str]:
+    """The arguments with the flags of each --flagfile in its place. Raises ConfigError where one cannot be read."""
+    try:
+        return absl_flags.FlagValues().read_flags_from_files(arguments, force_gnu=False)
+    except (absl_flags.Error, UnicodeDecodeError) as error:
+        raise ConfigError(_one_line(error)) from None
+
+
+def split_arguments() -> list[str]:
+    """Cuts sys.argv at a bare `--` and returns what came after it, which is meant for another command."""
+    place = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    rest = sys.argv[place + 1 :]
+    del sys.argv[place:]
+    return rest
+
+
+def run_main(main_fn: Callable[[Any], int | None], config_cls: type, needs_tensorflow: bool = True) -> NoReturn:
+    """Parses sys.argv, runs main_fn, and exits: 0 done, 2 bad input, 1 a disk that is full or closed, 130 by Ctrl-C,
+    143 by SIGTERM.
+
+    All but 0 with one line on stderr. Any other exception of main_fn passes through: Python prints its traceback and
+    exits 1.
+
+    Args:
+      main_fn: Called with the config. Its return value, if an int, is the exit status. What needs TensorFlow is
+        imported inside it: flags are parsed before TensorFlow is loaded.
+      config_cls: The dataclass whose fields are the flags.
+      needs_tensorflow: Whether to load TensorFlow before main_fn; else main_fn may call load_tensorflow.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        define_flags(config_cls)
+        _parse(sys.argv)
+        config = config_from_flags(config_cls)
+        if needs_tensorflow:
+            load_tensorflow()
+        status = main_fn(config)
+    except (ConfigError, absl_flags.Error) as error:
+        print(f"{os.path.basename(sys.argv[0])}: {_one_line(error)}", file=sys.stderr)
+        sys.exit(EXIT_BAD_INPUT)
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        print(f"{os.path.basename(sys.argv[0])}: {_one_line(error)}", file=sys.stderr)
+        sys.exit(EXIT_FAILED)
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        sys.exit(stopped.status)
+    except KeyboardInterrupt as error:
+        signum = signal.SIGTERM if isinstance(error, _Terminated) else signal.SIGINT
+        print(f"interrupted by {signum.name}", file=sys.stderr)
+        sys.exit(EXIT_SIGNAL + signum)
+    sys.exit(status or 0)
+
+
+def run_action(actions: dict[str, tuple[Callable[[Any], int | None], type]]) -> NoReturn:
+    """As run_main, for a command without TensorFlow whose first argument says which of its actions to run.
+
+    Args:
+      actions: for each such word, the function to call and the dataclass whose fields are its flags.
+    """
+    word = sys.argv[1] if len(sys.argv) > 1 else "nothing"
+    if word in actions:
+        del sys.argv[1]
+        run_main(*actions[word], needs_tensorflow=False)
+    name, words = os.path.basename(sys.argv[0]), " or ".join(actions)
+    if word in ("--help", "-help"):
+        print(f"{inspect.getdoc(sys.modules['__main__'])}\n\nThe flags: {name} {words.replace(' or ', '|')} --help")
+        sys.exit(0)
+    print(f"{name}: expected {words}, and then flags. Received: {_one_line(word)}", file=sys.stderr)
+    sys.exit(EXIT_BAD_INPUT)
+
+
+def _terminate(signum: int, frame: Any) -> NoReturn:
+    signal.signal(signum, signal.SIG_DFL)  # a second one does not wait
+    raise _Terminated
+
+
+def load_tensorflow() -> None:
+    """Imports TensorFlow and looks for devices, without the lines that its start prints whatever the log level.
+
+    They are shown when the import fails.
+    """
+    xla.configure()
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as chatter:
+        stderr = os.dup(2)
+        os.dup2(chatter.fileno(), 2)
+        try:
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()
+        except Exception:
+            chatter.seek(0)
+            os.write(stderr, chatter.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
+def _parse(argv: list[str]) -> None:
+    """Parses flags and flag files. `--help` prints the flags of the script and exits 0."""
+    if "help" not in FLAGS:
+        absl_flags.DEFINE_boolean("help", False, "Show the flags and stop.")
+    try:
+        positional = FLAGS(argv)[1:]
+    except absl_flags.UnrecognizedFlagError as error:
+        raise ConfigError(_unknown_flag(error.flagname)) from None
+    except UnicodeDecodeError:
+        raise ConfigError("--flagfile: expected a file of flags, one per line. Received: one that is no text") from None
+    except absl_flags.CantOpenFlagFileError as error:
+        reason = str(error).removeprefix("ERROR:: Unable to open flagfile: ")
+        raise ConfigError(f"--flagfile: expected a file of flags, one per line. Received: {reason}") from None
+    if FLAGS["help"].value:
+        print(f"{inspect.getdoc(sys.modules['__main__']) or argv[0]}\n{FLAGS.main_module_help()}")
+        sys.exit(0)
+    if positional:
+        raise ConfigError(f"expected only flags, --name=value. Received: {' '.join(positional)}")
+
+
+def _unknown_flag(name: str) -> str:
+    """One line that names the nearest flags: those that look alike, or else the single most similar one."""
+    known = [flag.name for flag in FLAGS.get_key_flags_for_module(sys.argv[0])] + ["flagfile"]
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6) or difflib.get_close_matches(name, known, 1, 0.0)
+    return f"unknown flag --{name}. Nearest: {', '.join('--' + flag for flag in near)}"
+
+
+def _one_line(error: Exception | str) -> str:
+    text = re.sub(r"\('Non-boolean argument.*\)$", "expected true or false", str(error))
+    return " ".join(text.split())

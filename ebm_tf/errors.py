@@ -1,0 +1,15 @@
+"""What every room may raise: ConfigError, one line for the user."""
+
+import re
+
+__all__ = ["ConfigError", "one_line"]
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be used. One line: expected, received, flag, section."""
+
+
+def one_line(value: object) -> str:
+    """At most 400 letters of what an error or another value says, without TensorFlow's names of graph nodes."""
+    text = re.sub(r"\[\[\{\{.*|\{\{.*?\}\}|\[Op:\w+\].*", "", str(value))
+    return " ".join(text.split())[:400] or type(value).__name__

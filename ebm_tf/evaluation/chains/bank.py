@@ -1,0 +1,67 @@
+"""The task bank: chains from the bank of a persistent scheme (Fig. 7; Sec. 3)."""
+
+import numpy as np
+import tensorflow as tf
+
+from ebm_tf.errors import ConfigError
+from ebm_tf.evaluation.chains.short import GRID_IMAGES, how_it_ran
+from ebm_tf.evaluation.finished import FinishedRun, TaskResult, energies, run_chains, to_stored
+from ebm_tf.mcmc.streams import CHAINS, block_seed
+from ebm_tf.plots import figures
+from ebm_tf.runs import progress
+from ebm_tf.runs.partial import PartialArrays, blocks
+from ebm_tf.settings.commands import EvaluateConfig
+from ebm_tf.stats.drift import mean_of
+from ebm_tf.training.checkpoints import newest_intact
+
+__all__ = ["bank_task", "check_bank", "read_bank"]
+
+BANK_KEY = "bank/samples/.ATTRIBUTES/VARIABLE_VALUE"
+
+
+def check_bank(run: FinishedRun, settings: EvaluateConfig) -> None:
+    """Raises ConfigError when the run has no bank."""
+    if not run.config.has_bank:
+        expected = "--tasks: expected bank for a run that keeps one only: a persistent scheme, or --bank_weight"
+        raise ConfigError(f"{expected}. Received: scheme={run.config.scheme}")
+    saved = newest_intact(run.run_dir)
+    if saved is None or not tf.train.load_checkpoint(saved.prefix).has_tensor(BANK_KEY):
+        where, received = run.run_dir.checkpoints, saved and saved.prefix
+        raise ConfigError(f"--tasks: expected, for bank, a checkpoint that holds it in {where}. Received: {received}")
+
+
+def read_bank(run: FinishedRun, num_samples: int) -> np.ndarray:
+    """The first slots of the bank in the newest checkpoint, float32 [at most num_samples, *event].
+
+    The checkpoint's reader gives a variable as a whole: 60,000 images take 737 MB for the moment.
+    """
+    saved = newest_intact(run.run_dir)
+    assert saved  # check_bank has seen it
+    return tf.train.load_checkpoint(saved.prefix).get_tensor(BANK_KEY)[:num_samples].astype(np.float32)
+
+
+def bank_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays) -> TaskResult:
+    """Chains of num_steps steps from the bank's first num_samples slots, or from all of them.
+
+    Law: see run_chains.
+    """
+    assert settings.num_samples and settings.num_steps and settings.step_size  # finished.resolve has filled them in
+    x_bank = read_bank(run, settings.num_samples)
+    is_rings, total = run.config.dataset == "rings", len(x_bank)
+    ends = ("init", "final")
+    stored = {end: partial.array(f"x_{end}", x_bank.shape, np.float32 if is_rings else np.uint8) for end in ends}
+    energy = {end: partial.array(f"energy_{end}", (total,), np.float32) for end in ends}
+    with progress.bar("bank", total, "chain", partial.blocks_done * settings.batch_size) as bar:
+        for block, part in list(blocks(total, settings.batch_size))[partial.blocks_done :]:
+            seed = block_seed(settings.seed, CHAINS, block)
+            x_final, energy["final"][part] = run_chains(run, x_bank[part], settings.num_steps, settings.step_size, seed)
+            energy["init"][part] = energies(run, x_bank[part], settings.batch_size)
+            stored["init"][part], stored["final"][part] = to_stored(run, x_bank[part]), to_stored(run, x_final)
+            partial.mark(block + 1)
+            bar.update(part.stop - part.start)
+    numbers = {"num_samples": total, "bank_size": run.config.bank_size, **how_it_ran(run, settings, settings.num_steps)}
+    numbers |= {f"energy_{end}mean_of": mean_of(values) for end, values in energy.items()}
+    if not is_rings:
+        figures.save_image_grid(stored["final"][:GRID_IMAGES], run.run_dir.figures / "bank.png")
+    arrays = {f"x_{end}": stored[end] for end in ends} | {f"energy_{end}": energy[end] for end in ends}
+    return TaskResult(numbers, arrays)

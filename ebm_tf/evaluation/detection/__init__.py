@@ -1,0 +1,1 @@
+"""Tasks that tell one data set from another."""

@@ -1,0 +1,147 @@
+"""Energies of data sets, and telling one from another by a score: tasks energies and ood (Table 2; Figs. 5, 10).
+
+In-distribution is the positive class; the score is -E(x), which is log p(x) up to a constant and the factor 1/T. All
+sets go the same way: uint8 at the run's image size, scaled to [-1, 1], no noise.
+"""
+
+import functools
+import os
+import pathlib
+
+import numpy as np
+
+from ebm_tf.data import images
+from ebm_tf.errors import ConfigError
+from ebm_tf.evaluation.detection.scores import scores_of
+from ebm_tf.evaluation.finished import FinishedRun, TaskResult, energies
+from ebm_tf.plots import figures
+from ebm_tf.runs import progress
+from ebm_tf.runs.partial import PartialArrays, blocks
+from ebm_tf.settings.commands import EvaluateConfig
+from ebm_tf.stats.detection import detection
+from ebm_tf.stats.histogram import histogram
+
+__all__ = [
+    "check_energies",
+    "check_ood",
+    "energies_inputs",
+    "energies_task",
+    "ood_sets",
+    "ood_task",
+    "set_names",
+]
+
+
+def set_names(ood_data: str) -> dict[str, str]:
+    """name -> source of each of the sets: the last part of a folder, NAME, or NAME_SPLIT unless the split is test.
+
+    Raises:
+      ConfigError: none, or two of one name.
+    """
+    sources = [part.strip() for part in ood_data.split(",") if part.strip()]
+    names = {}
+    for source in sources:
+        folder = pathlib.Path(os.path.expanduser(source))
+        name = folder.resolve().name if os.path.isdir(folder) else source.removesuffix("/test").replace("/", "_")
+        names[name] = source
+    if not sources or len(names) < len(sources) or set(names) & {"test", "train", "long_run", "in"}:
+        expected = "sets separated by commas, of different names, none of them test, train, long_run or in"
+        raise ConfigError(f"--ood_data: expected {expected}. Received: ood_data={ood_data}")
+    return names
+
+
+@functools.lru_cache(maxsize=4)
+def _images(source: str, data_dir: str | None, image_size: int, flag: str) -> np.ndarray:
+    """images.load_any, kept: what was loaded to see whether it is there need not be loaded again."""
+    return images.load_any(source, data_dir, image_size, flag)
+
+
+def _load(run: FinishedRun, settings: EvaluateConfig, source: str, flag: str = "ood_data") -> np.ndarray:
+    """At most num_samples images of a set."""
+    return _images(source, settings.data_dir, run.config.image_size, flag)[: settings.num_samples]
+
+
+def _test_set(run: FinishedRun) -> str:
+    return f"{run.config.dataset}/{run.config.test_split}"
+
+
+def _train_set(run: FinishedRun) -> str:
+    return f"{run.config.dataset}/{run.config.train_split}"
+
+
+def check_ood(run: FinishedRun, settings: EvaluateConfig) -> None:
+    """Raises ConfigError when a set is not there."""
+    _load(run, settings, _test_set(run), "data_dir")
+    for source in set_names(settings.ood_data).values():
+        _load(run, settings, source)
+
+
+def check_energies(run: FinishedRun, settings: EvaluateConfig) -> None:
+    """Raises ConfigError when a set is not there."""
+    check_ood(run, settings)
+    _load(run, settings, _train_set(run), "data_dir")
+
+
+def energies_inputs(run: FinishedRun, settings: EvaluateConfig) -> list[str]:
+    """long_run, if it is asked for too or has been done with this model."""
+    done = run.read_results().get("long_run", {}).get("model") == run.model_id
+    return ["long_run"] if done or "long_run" in settings.task_names else []
+
+
+def _energies_of(run, settings, partial, sets: dict[str, np.ndarray], label: str) -> dict[str, np.ndarray]:
+    """Energies of each set, block by block over all of them."""
+    energy = {name: partial.array(name, (len(x),), np.float32) for name, x in sets.items()}
+    parts = [(name, part) for name, x in sets.items() for _, part in blocks(len(x), settings.batch_size)]
+    total, done = sum(map(len, sets.values())), sum(part.stop - part.start for _, part in parts[: partial.blocks_done])
+    with progress.bar(label, total, "image", done) as bar:
+        for index, (name, part) in list(enumerate(parts))[partial.blocks_done :]:
+            energy[name][part] = energies(run, sets[name][part], settings.batch_size)
+            partial.mark(index + 1)
+            bar.update(part.stop - part.start)
+    return energy
+
+
+def energies_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays) -> TaskResult:
+    """Energies of test and training images, of the ends of the long chains, and of other data sets."""
+    sets = {
+        "test": _load(run, settings, _test_set(run), "data_dir"),
+        "train": _load(run, settings, _train_set(run), "data_dir"),
+        **{name: _load(run, settings, source) for name, source in set_names(settings.ood_data).items()},
+    }
+    if energies_inputs(run, settings):
+        sets["long_run"] = run.arrays("long_run")["x_final"]
+    energy = _energies_of(run, settings, partial, sets, "energies")
+    numbers = {
+        "sets": {"test": _test_set(run), "train": _train_set(run)},
+        "num": {name: len(values) for name, values in energy.items()},
+        "mean": {name: float(np.mean(values, dtype=np.float64)) for name, values in energy.items()},
+        "std": {name: float(np.std(values, dtype=np.float64)) for name, values in energy.items()},
+    }
+    test = histogram(energy["test"])
+    others = {name: {"this set": histogram(x), "test images": test} for name, x in energy.items() if name != "test"}
+    figures.histograms_figure(others, "energy", run.run_dir.figures / "energies.png")
+    return TaskResult(numbers, dict(energy))
+
+
+def ood_sets(run: FinishedRun, settings: EvaluateConfig) -> dict[str, np.ndarray]:
+    """The test images, as "in", and the sets that settings name, uint8 [N, S, S, 3] each."""
+    names = set_names(settings.ood_data)
+    sets = {"in": _load(run, settings, _test_set(run), "data_dir")}
+    return sets | {name: _load(run, settings, source) for name, source in names.items()}
+
+
+def ood_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays) -> TaskResult:
+    """How well -E tells test images from each of the other sets (Table 2), and two other scores beside it."""
+    names, sets = set_names(settings.ood_data), ood_sets(run, settings)
+    energy = _energies_of(run, settings, partial, sets, "ood")
+    against = {name: detection(-energy["in"], -energy[name]) for name in names}
+    num_blocks = sum(len(list(blocks(len(x), settings.batch_size))) for x in sets.values())
+    scores = scores_of(run, partial, sets, num_blocks)
+    compared = {
+        score: {name: detection(values["in"], values[name]) for name in names} for score, values in scores.items()
+    }
+    numbers = {"in_distribution": _test_set(run), "score": "-E", "against": against, "scores_compared": compared}
+    numbers["mala_moves"] = {"step_size": run.config.step_size, "temperature": run.config.temperature}
+    arrays = {f"energy_{name}": values for name, values in energy.items()}
+    arrays |= {f"{score}_{name}": x for score, values in scores.items() for name, x in values.items()}
+    return TaskResult(numbers, arrays)

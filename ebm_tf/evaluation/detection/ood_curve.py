@@ -1,0 +1,73 @@
+"""The task ood_curve: how well the energy tells test images from other sets, over training (Table 2 along the way).
+
+A run keeps its newest --keep_checkpoints checkpoints; each gives one point.
+"""
+
+import itertools
+
+import numpy as np
+import tensorflow as tf
+
+from ebm_tf.build import build_energy, use_xla
+from ebm_tf.data import images
+from ebm_tf.energies.precision import compile_energy
+from ebm_tf.errors import ConfigError
+from ebm_tf.evaluation.detection.ood import check_ood, ood_sets
+from ebm_tf.evaluation.finished import FinishedRun, TaskResult
+from ebm_tf.plots import figures
+from ebm_tf.runs import progress
+from ebm_tf.runs.partial import PartialArrays, blocks
+from ebm_tf.settings.commands import EvaluateConfig
+from ebm_tf.stats.detection import detection
+from ebm_tf.training.checkpoints import intact
+
+__all__ = ["check_ood_curve", "ood_curve_task"]
+
+COLORS = (figures.BLUE, figures.ORANGE, figures.GREEN, figures.PURPLE, figures.BLACK)
+
+
+def check_ood_curve(run: FinishedRun, settings: EvaluateConfig) -> None:
+    """Raises ConfigError when a set is not there, or no checkpoint is."""
+    check_ood(run, settings)
+    if not run.run_dir.checkpoint_steps():
+        raise ConfigError(f"--tasks: expected, for ood_curve, checkpoints in {run.run_dir.checkpoints}. Received: none")
+
+
+def ood_curve_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays) -> TaskResult:
+    """AUROC of -E at every checkpoint of the run, and the mean energies of the sets.
+
+    The weights are those of the updates, also where the run saves their average in model.keras.
+    """
+    sets, saved = ood_sets(run, settings), intact(run.run_dir)
+    names = list(sets)
+    mean = partial.array("mean", (len(saved), len(names)), np.float64)
+    auroc = partial.array("auroc", (len(saved), len(names) - 1), np.float64)
+    energy = build_energy(run.config)
+    energy_fn = compile_energy(energy, use_xla(run.config))
+    with progress.bar("ood_curve", len(saved), "checkpoint", partial.blocks_done) as bar:
+        for index, checkpoint in list(enumerate(saved))[partial.blocks_done :]:
+            restored = tf.train.Checkpoint(energy=energy).restore(checkpoint.prefix)
+            restored.assert_existing_objects_matched().expect_partial()  # the optimizer and the bank are left out
+            values = {name: _energies(energy_fn, x, settings.batch_size) for name, x in sets.items()}
+            mean[index] = [values[name].mean(dtype=np.float64) for name in names]
+            found = (detection(-values["in"], -values[name])["auroc"] for name in names[1:])
+            auroc[index] = [np.nan if one is None else one for one in found]
+            partial.mark(index + 1)
+            bar.update(1)
+    steps = np.array([checkpoint.step for checkpoint in saved], np.int64)
+    by_name = {name: auroc[:, column] for column, name in enumerate(names[1:])}
+    _draw(steps, by_name, run)
+    numbers = {"updates": steps, "auroc": by_name, "energy_mean": {n: mean[:, i] for i, n in enumerate(names)}}
+    return TaskResult(numbers, {})
+
+
+def _energies(energy_fn, x, batch_size):
+    return np.concatenate([energy_fn(images.to_unit_range(x[part])).numpy() for _, part in blocks(len(x), batch_size)])
+
+
+def _draw(updates, auroc, run):
+    colors = itertools.cycle(COLORS)
+    curves = [figures.Curve(name, updates, values, next(colors)) for name, values in auroc.items()]
+    chance = figures.Curve("chance", updates, np.full(len(updates), 0.5), "0.6", dashed=True)
+    panel = figures.Panel(f"{run.config.scheme}", "AUROC of -E", [*curves, chance])
+    figures.curves_figure([panel], "update", run.run_dir.figures / "ood_curve.png")

@@ -1,0 +1,1 @@
+"""Tasks that compare images by features, and the features."""

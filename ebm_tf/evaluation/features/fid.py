@@ -1,0 +1,244 @@
+"""The task fid: Frechet and kernel distance of samples to data, by features (Table 1).
+
+Samples are what other tasks left, as uint8: clipped to [-1, 1] and rounded half to even. The reference is a split of
+the run's data. Its features are kept in the cache folder, since every run of a data set needs the same. What the
+numbers mean: docs/distances.md.
+"""
+
+import functools
+import hashlib
+import pathlib
+import re
+from typing import Any
+
+import numpy as np
+
+from ebm_tf.data import images
+from ebm_tf.errors import ConfigError
+from ebm_tf.evaluation.features.extractors import FeatureExtractor, load_extractor
+from ebm_tf.evaluation.features.inception import cache_dir
+from ebm_tf.evaluation.finished import FinishedRun, TaskResult
+from ebm_tf.runs import progress
+from ebm_tf.runs.partial import PartialArrays, blocks
+from ebm_tf.runs.run_dir import draft_of
+from ebm_tf.settings.commands import EvaluateConfig
+from ebm_tf.stats.distances import KernelDistance, Moments, frechet_distance, kernel_distance
+from ebm_tf.stats.saturation import is_saturated, saturation_bounds
+
+__all__ = [
+    "KernelDistance",
+    "Moments",
+    "check_fid",
+    "extract",
+    "extractor_of",
+    "fid_inputs",
+    "fid_task",
+    "frechet_distance",
+    "kernel_distance",
+    "reference_images",
+    "sample_images",
+]
+
+ROUNDING = "clipped to [-1, 1], rounded half to even to uint8"
+BLOCK = 1_000  # images between marks of progress
+# Which array of a task's .npz holds its samples.
+SAMPLE_SETS = {
+    "short_run": "x_from_noise",
+    "bank": "x_final",
+    "long_run": "x_final",
+    "data_init": "x_final",
+    "mala": "x_final",
+}
+
+
+def fid_inputs(run: FinishedRun, settings: EvaluateConfig) -> list[str]:
+    """The tasks whose samples are asked for, in the order given."""
+    names = list(dict.fromkeys(part.strip() for part in settings.fid_samples.split(",") if part.strip()))
+    if not names or set(names) - set(SAMPLE_SETS):
+        expected = f"some of {', '.join(SAMPLE_SETS)}, separated by commas"
+        raise ConfigError(f"--fid_samples: expected {expected}. Received: fid_samples={settings.fid_samples}")
+    return names
+
+
+def extractor_of(run: FinishedRun, settings: EvaluateConfig) -> FeatureExtractor:
+    """The features that settings name, for the run's images."""
+    return _extractor(settings.fid_features, run.config.image_size, settings.inception_graph)
+
+
+def reference_images(run: FinishedRun, settings: EvaluateConfig) -> np.ndarray:
+    """uint8 [N, S, S, 3]: the split that samples are compared with."""
+    config = run.config
+    return _images(config.dataset, settings.reference_split, settings.data_dir, config.image_size, "reference_split")
+
+
+_extractor = functools.lru_cache(maxsize=1)(load_extractor)
+_images = functools.lru_cache(maxsize=1)(images.load)
+
+
+def check_fid(run: FinishedRun, settings: EvaluateConfig) -> None:
+    """Raises ConfigError when the features or the reference are not there."""
+    extractor_of(run, settings)
+    reference_images(run, settings)
+
+
+def sample_images(run: FinishedRun, name: str, most: int | None) -> np.ndarray:
+    """The first `most` samples of a set as uint8 [N, S, S, 3].
+
+    Raises:
+      ConfigError: fewer than 2, or not finite.
+    """
+    x = run.arrays(name)[SAMPLE_SETS[name]][:most]
+    if len(x) < 2:
+        raise ConfigError(f"--fid_samples: expected 2 samples or more. Received: {name} with {len(x)}")
+    if x.dtype == np.uint8:
+        return x
+    if not np.isfinite(x).all():
+        raise ConfigError(f"--fid_samples: expected samples that are finite. Received: {name}, which diverged")
+    return images.to_uint8(x)
+
+
+def fid_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays) -> TaskResult:
+    """Distance of each set of samples to the reference split."""
+    extractor, reference = extractor_of(run, settings), reference_images(run, settings)
+    sets = {name: sample_images(run, name, settings.num_samples) for name in fid_inputs(run, settings)}
+    reference_name = f"{run.config.dataset}/{settings.reference_split}"
+    for name, pixels in {**sets, reference_name: reference}.items():
+        _warn_if_few(name, len(pixels), extractor)
+    features, reference_features = extract(extractor, sets, reference, reference_name, partial, "fid")
+    moments = Moments.of(reference_features)
+    bounds = saturation_bounds(_noisy(reference, run.config.data_noise))
+    values = {}
+    for name, rows in features.items():
+        values[name] = _distances(rows, reference_features, moments, settings.seed)
+        values[name]["saturated_share"] = float(is_saturated(sets[name], bounds).mean())
+        _print_value(name, values[name], extractor, f"{len(reference):,} of {reference_name}")
+    numbers = {
+        "features": extractor.name,
+        "features_sha256": extractor.sha256,
+        "distance_name": extractor.distance_name,
+        "dimension": extractor.dimension,
+        "reference": reference_name,
+        "num_reference": len(reference),
+        "rounding": ROUNDING,
+        "saturation_bounds": bounds._asdict(),
+        "values": values,
+    }
+    return TaskResult(numbers, {})
+
+
+def _noisy(images_: np.ndarray, noise_std: float) -> np.ndarray:
+    """uint8 images with the noise that was learned, which samples have; rounded as they are."""
+    rng = np.random.default_rng(0)
+    parts = np.array_split(images_, -(-len(images_) // BLOCK))
+    noisy = (
+        part / 127.5 - 1 + np.float32(noise_std) * rng.standard_normal(part.shape, dtype=np.float32) for part in parts
+    )
+    return np.concatenate([images.to_uint8(part) for part in noisy])
+
+
+def _warn_if_few(name: str, count: int, extractor: FeatureExtractor) -> None:
+    if count <= extractor.dimension:
+        print(
+            f"fid: warning: {name} has {count:,} images for {extractor.dimension:,} features: its covariance is "
+            f"singular, and the distance too large by much. {extractor.dimension + 1:,} images are the fewest for a "
+            "covariance of full rank; distances compare only at equal counts",
+            flush=True,
+        )
+
+
+def _distances(rows: np.ndarray, reference: np.ndarray, moments: Moments, seed: int) -> dict[str, Any]:
+    own = Moments.of(rows)
+    kernel = kernel_distance(rows, reference, seed=seed)
+    return {
+        "num_samples": len(rows),
+        "frechet_distance": frechet_distance(own.mean, own.covariance, moments.mean, moments.covariance),
+        "kid": kernel.value,
+        "kid_std_error": kernel.std_error,
+        "kid_subset_size": kernel.subset_size,
+        "kid_num_subsets": kernel.num_subsets,
+    }
+
+
+def _print_value(name: str, value: dict[str, Any], extractor: FeatureExtractor, reference: str) -> None:
+    error = value["kid_std_error"]
+    plus_minus = f" +- {error:.2g} (standard error)" if error is not None else ""
+    print(
+        f"fid: {name}: {extractor.distance_name} {value['frechet_distance']:.4g}, KID {value['kid']:.4g}{plus_minus}; "
+        f"features {extractor.name} (sha256 {extractor.sha256[:16]}), {value['num_samples']:,} samples against "
+        f"{reference}, samples {ROUNDING}, KID over {value['kid_num_subsets']} subsets of {value['kid_subset_size']}; "
+        f"{100 * value['saturated_share']:.2g} % saturated",
+        flush=True,
+    )
+
+
+def extract(
+    extractor: FeatureExtractor,
+    sets: dict[str, np.ndarray],
+    reference: np.ndarray,
+    reference_name: str,
+    partial: PartialArrays,
+    label: str,
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Features of sets of images and of the reference, whose own are taken from the cache or put there.
+
+    Args:
+      extractor: of the features.
+      sets: name -> uint8 [N, S, S, 3].
+      reference: uint8 [M, S, S, 3].
+      reference_name: for the name of the file in the cache.
+      partial: keeps what a killed task had done.
+      label: of the progress bar.
+
+    Returns:
+      (name -> float32 [N, D], float32 [M, D]); memmaps.
+    """
+    digest = _digest(reference.tobytes())
+    file_name = re.sub("[^A-Za-z0-9_]+", "-", reference_name)
+    cached = cache_dir() / "features" / f"{file_name}-{digest}-{extractor.sha256[:16]}.npy"
+    known = _read_cached(cached, (len(reference), extractor.dimension))
+    _forget_others(partial, extractor.sha256 + digest + "".join(_digest(x.tobytes()) for x in sets.values()))
+    todo = sets if known is not None else {**sets, "reference": reference}
+    rows = {
+        name: partial.array(f"features_{name}", (len(x), extractor.dimension), np.float32) for name, x in todo.items()
+    }
+    parts = [(name, part) for name, x in todo.items() for _, part in blocks(len(x), BLOCK)]
+    done = sum(part.stop - part.start for _, part in parts[: partial.blocks_done])
+    with progress.bar(label, sum(map(len, todo.values())), "image", done) as bar:
+        for index, (name, part) in list(enumerate(parts))[partial.blocks_done :]:
+            rows[name][part] = extractor(todo[name][part])
+            partial.mark(index + 1)
+            bar.update(part.stop - part.start)
+    if known is None:
+        known = rows.pop("reference")
+        _write_cached(cached, known)
+    return dict(rows), known
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _forget_others(partial: PartialArrays, identity: str) -> None:
+    """Starts anew if what a killed task had done is of other features or images, though under the same names."""
+    stamp = partial.array("identity", (32,), np.uint8)
+    digest = np.frombuffer(hashlib.sha256(identity.encode()).digest(), np.uint8)
+    if not np.array_equal(stamp, digest):
+        partial.mark(0)
+        stamp[:] = digest
+
+
+def _read_cached(path: pathlib.Path, shape: tuple[int, int]) -> np.ndarray | None:
+    try:
+        rows = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):  # not there, or cut short
+        return None
+    return rows if rows.shape == shape and rows.dtype == np.float32 else None
+
+
+def _write_cached(path: pathlib.Path, rows: np.ndarray) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with draft_of(path) as draft:
+            np.save(draft, rows)
+    except OSError as error:  # the distance is right without the cache
+        print(f"fid: warning: cannot keep the reference's features: {error}", flush=True)

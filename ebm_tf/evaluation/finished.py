@@ -1,0 +1,250 @@
+"""Finished runs with their trained energy, and what the tasks of bin/evaluate.py share: results, chains in blocks."""
+
+import dataclasses
+import functools
+import os
+import pathlib
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import tensorflow as tf
+
+from ebm_tf.build import energy_chain_fn, step_sizes, use_xla
+from ebm_tf.data import images
+from ebm_tf.energies import EnergyModel
+from ebm_tf.energies.files import load_energy
+from ebm_tf.energies.precision import compile_energy
+from ebm_tf.errors import ConfigError, one_line
+from ebm_tf.evaluation import devices
+from ebm_tf.mcmc import chain_init
+from ebm_tf.mcmc.streams import NOISE_STARTS, block_seed
+from ebm_tf.runs.partial import blocks
+from ebm_tf.runs.run_dir import RunDir
+from ebm_tf.runs.saved import file_digest
+from ebm_tf.settings.commands import EvaluateConfig, SampleConfig
+from ebm_tf.settings.train import Scheme, TrainConfig
+
+__all__ = [
+    "FinishedRun",
+    "TaskResult",
+    "bare_run",
+    "energies",
+    "load_run",
+    "noise_starts",
+    "resolve",
+    "run_chains",
+    "to_stored",
+]
+
+Settings = TypeVar("Settings", EvaluateConfig, SampleConfig)
+
+
+class TaskResult(NamedTuple):
+    """What a task hands back.
+
+    Attributes:
+      numbers: JSON values, for results.json.
+      arrays: for RUN/<task>.npz, which is not written when there are none. A np.memmap is streamed.
+    """
+
+    numbers: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class FinishedRun:
+    """A run with its settings and its trained energy, which is read when it is first asked for.
+
+    Attributes:
+      run_dir: the folder that results go to.
+      config: the run's settings.
+      model: the .keras file of the energy.
+      loaded: the energy, where it has been read already.
+    """
+
+    run_dir: RunDir
+    config: TrainConfig
+    model: pathlib.Path
+    loaded: EnergyModel | None = None
+
+    @functools.cached_property
+    def energy(self) -> EnergyModel:
+        """The trained energy. Raises ConfigError when the file holds none."""
+        return self.loaded or load_energy(self.model, self._model_flag)
+
+    @functools.cached_property
+    def model_id(self) -> str:
+        """The first 16 hexadecimal digits of the sha256 of the model's file."""
+        try:
+            return file_digest(self.model)
+        except OSError as error:
+            expected = f"--{self._model_flag}: expected {self.model} to be readable"
+            raise ConfigError(f"{expected}. Received: {error}") from error
+
+    @functools.cached_property
+    def energy_fns(self) -> list[devices.Replica]:
+        """Per device, the energy as a compiled function, float32 [B, *event] -> [B]."""
+        return devices.replicate(self.energy, lambda energy: compile_energy(energy, use_xla(self.config)))
+
+    @functools.cached_property
+    def chain_fns(self) -> list[devices.Replica]:
+        """Per device, langevin_chain of the energy, compiled; see energy_chain_fn."""
+        return devices.replicate(self.energy, lambda energy: energy_chain_fn(energy, self.config))
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether it was made up around a model; see bare_run."""
+        return self.model != self.run_dir.model
+
+    @property
+    def flag(self) -> str:
+        """The flag that named the folder of results."""
+        return "output" if self.is_bare else "workdir"
+
+    @property
+    def _model_flag(self) -> str:
+        return "model" if self.is_bare else "workdir"
+
+    @property
+    def results(self) -> pathlib.Path:
+        return self.run_dir.path / "results.json"
+
+    def read_results(self) -> dict[str, Any]:
+        """results.json, a key per task; {} before the first. Raises ConfigError when it cannot be read."""
+        return self.run_dir.read_results(self.flag)
+
+    def arrays(self, task: str) -> dict[str, np.ndarray]:
+        """The arrays that a task left in RUN/<task>.npz.
+
+        Raises:
+          ConfigError: there are none, they cannot be read, or they are of an older model.keras.
+        """
+        path = self.run_dir.path / f"{task}.npz"
+        source = f"--workdir={self.run_dir.path}"
+        if self.is_bare:
+            source = f"--model={self.model} --output={self.run_dir.path}"
+        made = f"made by bin/evaluate.py {source} --tasks={task}"
+        if not path.exists():
+            raise ConfigError(f"--{self.flag}: expected {path}, {made}. Received: no such file")
+        model = self.read_results().get(task, {}).get("model", self.model_id)
+        if model != self.model_id:
+            raise ConfigError(
+                f"--{self.flag}: expected {path} of the model as it is now, {made}. Received: an older one's"
+            )
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return _Arrays(path, self.flag, {name: file[name] for name in file.files})
+        except Exception as error:  # NumPy and zipfile raise a dozen kinds on a damaged file
+            line = one_line(error)
+            raise ConfigError(
+                f"--{self.flag}: expected {path} whole, {made} once it is gone. Received: {line}"
+            ) from error
+
+
+class _Arrays(dict):
+    """Arrays by name; one that is missing is an error of the file's."""
+
+    def __init__(self, path: pathlib.Path, flag: str, arrays: dict[str, np.ndarray]):
+        super().__init__(arrays)
+        self.path, self.flag = path, flag
+
+    def __missing__(self, name):
+        raise ConfigError(f"--{self.flag}: expected {self.path} with {name}. Received: {', '.join(self)[:200]}")
+
+
+def load_run(workdir: str | os.PathLike) -> FinishedRun:
+    """The run in a folder.
+
+    Raises:
+      ConfigError: no run, or not finished.
+    """
+    run_dir = RunDir(workdir)
+    config = run_dir.load_config().at_end
+    if not run_dir.model.exists():
+        raise ConfigError(f"--workdir: expected a finished run, with model.keras. Received: {run_dir.path}")
+    return FinishedRun(run_dir, config, run_dir.model)
+
+
+def bare_run(model: str, output: str, data_dir: str | None, step_size: float | None = None) -> FinishedRun:
+    """A run made up around a .keras file: images are CIFAR-10's, chains those of the paper's scheme noise (Sec. 3), T
+    that of the Gaussian that the energy tilts if it does.
+
+    Raises:
+      ConfigError: the file holds no energy.
+    """
+    energy = load_energy(model)
+    is_image = len(energy.event_shape) == 3
+    known: dict[str, Any] = {"image_size": energy.event_shape[0]} if is_image else {"dataset": "rings"}
+    if step_size is not None:
+        known["step_size"] = step_size
+    if temperature := getattr(energy, "reference", 0.0):
+        known["temperature"] = temperature
+        known["data_noise"] = round((energy.bound - 1) / 3, 6)  # see build_energy
+    config = TrainConfig(scheme=Scheme.NOISE, data_dir=data_dir, **known)
+    return FinishedRun(RunDir(output), config, pathlib.Path(model), energy)
+
+
+def resolve(settings: Settings, config: TrainConfig) -> Settings:
+    """settings with a value in every place where None stands for one that depends on the run.
+
+    Images of the hybrid are sampled with L = 1,000 and epsilon = 2 (Sec. 3), all others as in training.
+    """
+    is_rings = config.dataset == "rings"
+    at_test = (1_000, 2.0) if config.scheme is Scheme.HYBRID and not is_rings else (config.num_steps, config.step_size)
+    values: dict[str, Any] = {"num_steps": at_test[0], "step_size": at_test[1], "data_dir": config.data_dir}
+    if isinstance(settings, EvaluateConfig):
+        values |= {"num_samples": 5_000 if is_rings else 50_000, "reference_split": config.train_split}
+    else:
+        values["temperature"] = config.temperature
+    missing = {name: value for name, value in values.items() if getattr(settings, name) is None}
+    return dataclasses.replace(settings, **missing)
+
+
+def noise_starts(run: FinishedRun, num_chains: int, seed: int, block: int) -> np.ndarray:
+    """Starts from noise of one block of chains, float32 [num_chains, *event]."""
+    shape = (num_chains, *run.config.event_shape)
+    return chain_init.noise(shape, block_seed(seed, NOISE_STARTS, block), run.energy.noise_spectrum).numpy()
+
+
+def run_chains(
+    run: FinishedRun, x_init: np.ndarray, num_steps: int, step_size: float, seed: tf.Tensor
+) -> tuple[np.ndarray, np.ndarray]:
+    """One block of chains, split over the devices of this host.
+
+    Law: langevin_chain's, with the run's temperature and, on the rings, its step_ratio. The numbers of part i are a
+      function of (seed, i): on another number of devices chains differ.
+    Limits: num_steps = 0 returns x_init.
+
+    Args:
+      run: gives energy and temperature.
+      x_init: float32 [B, *event].
+      num_steps: L.
+      step_size: epsilon.
+      seed: int32 [2].
+
+    Returns:
+      (x_final float32 [B, *event], energy at it float32 [B]).
+    """
+    config = run.config
+    sizes, temperature = (step_size / config.step_size) * step_sizes(config), tf.constant(config.temperature)
+
+    def args_of(part):
+        part_seed = tf.random.experimental.stateless_fold_in(seed, part) if part else seed
+        return tf.constant(num_steps), sizes, temperature, part_seed
+
+    parts = devices.run_on_all(run.chain_fns, x_init, args_of)
+    return np.concatenate([x for x, _ in parts]), np.concatenate([info.energy_final for _, info in parts])
+
+
+def energies(run: FinishedRun, x: np.ndarray, batch_size: int) -> np.ndarray:
+    """Energies float32 [N] of x [N, *event], block by block; uint8 images are scaled to [-1, 1]."""
+    energy = np.empty(len(x), np.float32)
+    for _, part in blocks(len(x), batch_size):
+        x_part = images.to_unit_range(x[part]).numpy() if x.dtype == np.uint8 else np.asarray(x[part], np.float32)
+        energy[part] = np.concatenate(devices.run_on_all(run.energy_fns, x_part))
+    return energy
+
+
+def to_stored(run: FinishedRun, x: np.ndarray) -> np.ndarray:
+    """States as the .npz files keep them: images uint8 (NaN becomes 0), rings float32."""
+    return x if run.config.dataset == "rings" else images.to_uint8(x)

@@ -1,0 +1,1 @@
+"""Arrays in, pictures out. Loads no TensorFlow."""

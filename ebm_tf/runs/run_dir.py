@@ -1,0 +1,259 @@
+"""The folder of one run: what lies where, refusing to overwrite, and what a resumed run may change."""
+
+import contextlib
+import dataclasses
+import errno
+import json
+import os
+import pathlib
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from ebm_tf.errors import ConfigError, one_line
+from ebm_tf.settings.train import TrainConfig
+
+__all__ = ["DISK_ERRORS", "DISK_FULL", "RunDir", "draft_of", "make_folder", "replace_file"]
+
+# A full disk, a limit on files or on their size; and a folder that is closed or read-only.
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+DISK_ERRORS = (*DISK_FULL, errno.EACCES, errno.EPERM, errno.EROFS)
+
+# What the checkpoint's arrays and the order of the data hang on: a resumed run keeps these.
+FIXED_ON_RESUME = (
+    "dataset",
+    "image_size",
+    "train_split",
+    "batch_size",
+    "num_filters",
+    "attention",
+    "energy_scale",
+    "confinement",
+    "noise_spectrum",
+    "preconditioner",
+    "reference",
+    "dtype_policy",
+    "scheme",
+    "bank_size",
+    "bank_dtype",
+    "optimizer",
+    "learning_rate_schedule",
+    "ema_momentum",
+    "init_model",
+    "seed",
+)
+
+
+class RunDir:
+    """Paths of one run.
+
+    Attributes:
+      path: the folder.
+      config: config.json, the settings of the newest start.
+      metrics: metrics.jsonl, one object per logged update.
+      tensorboard: folder of TensorBoard's event files.
+      checkpoints: folder of everything the next update depends on.
+      figures: folder of pictures.
+      events: events.jsonl, one object per start, rollback and stop, with versions and devices.
+      lock: file that a training process holds locked.
+      model: model.keras, the energy at the end of training.
+
+    Args:
+      path: the folder; need not exist.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = pathlib.Path(path)
+        self.config = self.path / "config.json"
+        self.metrics = self.path / "metrics.jsonl"
+        self.tensorboard = self.path / "tensorboard"
+        self.checkpoints = self.path / "checkpoints"
+        self.figures = self.path / "figures"
+        self.events = self.path / "events.jsonl"
+        self.lock = self.path / "lock"
+        self.model = self.path / "model.keras"
+
+    def check(self, config: TrainConfig) -> None:
+        """Whether config may run here. Writes nothing.
+
+        Raises:
+          ConfigError: the folder is in use and config.resume is off, or resume is on and there is no such run.
+        """
+        try:
+            if self.path.exists() and not self.path.is_dir():
+                raise ConfigError(f"--workdir: expected a folder, new or empty. Received: the file {self.path}")
+            is_used = self.path.is_dir() and any(path != self.lock for path in self.path.iterdir())
+        except (OSError, ValueError) as error:  # a name too long, with a zero in it, or in a folder that is closed
+            if isinstance(error, ConfigError):
+                raise
+            raise ConfigError(f"--workdir: expected a folder, new or empty. Received: {one_line(error)}") from error
+        if config.resume:
+            self._check_resumed(config)
+        elif is_used:
+            raise ConfigError(
+                f"--workdir: expected a new or empty folder, or --resume to continue its run. Received: {self.path}, "
+                "which holds files"
+            )
+
+    def _check_resumed(self, config: TrainConfig) -> None:
+        before = self.load_config()
+        self._check_stages(before, config)
+        tilted = ("temperature", "data_noise") if config.reference != "none" else ()  # the energy itself hangs on them
+        for name in (*FIXED_ON_RESUME, *tilted):
+            old, new = getattr(before, name), getattr(config, name)
+            if old != new:
+                raise ConfigError(f"--{name}: expected {old}, as the run in {self.path} has it. Received: {name}={new}")
+
+    def _check_stages(self, before: TrainConfig, config: TrainConfig) -> None:
+        """Stages that have begun stay as they were, but for the length of the newest of them."""
+        done = max(self.checkpoint_steps(), default=0)
+        begun = [stage for stage in before.stages if stage.first_step < max(done, 1)]
+        for number, old in enumerate(begun):
+            new = config.stages[number] if number < len(config.stages) else None
+            free = {"train_steps": None} if number == len(begun) - 1 else {}
+            if new is None or (old.name, {**old.changes, **free}) != (new.name, {**new.changes, **free}):
+                given = "none" if new is None else config.stage[number] if config.stage else "none"
+                expected = f"--stage: expected {before.stage[number] if before.stage else 'none'}"
+                raise ConfigError(f"{expected}, as the run in {self.path} has it. Received: {given}")
+            if new.last_step < done and number == len(begun) - 1 and config.stage:
+                expected = f"{old.name} of {done - old.first_step} updates or more, which {self.path} has done"
+                raise ConfigError(f"--stage: expected {expected}. Received: train_steps={new.config.train_steps}")
+
+    def prepare(self, config: TrainConfig) -> None:
+        """Makes the folder and writes config.json.
+
+        Raises:
+          ConfigError: see check; or the folder cannot be written.
+        """
+        self.check(config)
+        try:
+            for folder in (self.tensorboard, self.checkpoints, self.figures):
+                folder.mkdir(parents=True, exist_ok=True)
+            self.write_config(config)
+            self.metrics.touch()
+        except OSError as error:
+            expected = "--workdir: expected a folder that can be written"
+            raise ConfigError(f"{expected}. Received: {one_line(error)}") from error
+
+    def write_config(self, config: TrainConfig) -> None:
+        """Writes config.json, whole or not at all."""
+        text = json.dumps(dataclasses.replace(config, resume=False).to_dict(), indent=2)
+        replace_file(self.config, text + "\n")
+
+    def log_event(self, event: str, step: int, **details: Any) -> None:
+        """Appends a line to events.jsonl."""
+        with self.events.open("a") as file:
+            file.write(json.dumps({"event": event, "step": step, **details}) + "\n")
+
+    def checkpoint_steps(self) -> list[int]:
+        """The updates whose checkpoints were finished, in order."""
+        names = (re.fullmatch(r"update-(\d{1,18})\.index", path.name) for path in self.checkpoints.glob("*.index"))
+        return sorted(int(name[1]) for name in names if name)
+
+    def what_is_left(self) -> str:
+        """Where --resume would go on, in words."""
+        steps = self.checkpoint_steps()
+        return f"--resume continues from update-{steps[-1]}" if steps else "there is no checkpoint yet"
+
+    def load_config(self) -> TrainConfig:
+        """The settings in config.json.
+
+        Raises:
+          ConfigError: there is no config.json, or it cannot be read.
+        """
+        try:
+            return TrainConfig.from_dict(json.loads(self.config.read_text()))
+        except OSError as error:
+            raise ConfigError(
+                f"--workdir: expected the folder of a run, with config.json. Received: {one_line(self.path)}"
+            ) from error
+        except (ConfigError, TypeError, ValueError, RecursionError) as error:
+            raise ConfigError(
+                f"--workdir: expected config.json as bin/train.py writes it. Received: {one_line(self.config)}: "
+                f"{one_line(error)}"
+            ) from error
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The whole rows of metrics.jsonl. Says how many lines are not whole, as a last one cut short by a crash.
+
+        Raises:
+          ConfigError: the file cannot be read.
+        """
+        try:
+            lines = self.metrics.read_bytes().splitlines()
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise ConfigError(
+                f"--workdir: expected {one_line(self.metrics)} to be readable. Received: {one_line(error)}"
+            ) from error
+        rows = [row for line in lines if (row := _metrics_row(line))]
+        if left_out := len(lines) - len(rows):
+            print(f"{one_line(self.metrics)}: left out {left_out} of {len(lines)} lines, not whole", file=sys.stderr)
+        return rows
+
+    def read_results(self, flag: str = "workdir") -> dict[str, Any]:
+        """results.json, an object per task; {} before the first.
+
+        Raises:
+          ConfigError: it cannot be read. Names the flag.
+        """
+        path = self.path / "results.json"
+        expected = f"--{flag}: expected results.json as bin/evaluate.py writes it. Received: {one_line(path)}"
+        try:
+            results = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, RecursionError) as error:
+            raise ConfigError(f"{expected}: {one_line(error)}") from error
+        if not isinstance(results, dict) or not all(isinstance(entry, dict) for entry in results.values()):
+            raise ConfigError(f"{expected}, not an object per task")
+        return results
+
+    def truncate_metrics(self, step: int) -> None:
+        """Drops the rows after update `step`, which a resumed run writes anew."""
+        rows = [row for row in self.read_metrics() if row["step"] <= step]
+        replace_file(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def make_folder(path: pathlib.Path) -> None:
+    """Makes a folder and those above it, all or none. Raises OSError or ValueError."""
+    missing = [part for part in (path, *path.parents) if not os.path.lexists(part)]
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError):
+        for part in missing:
+            with contextlib.suppress(OSError, ValueError):
+                part.rmdir()
+        raise
+
+
+def _metrics_row(line: bytes) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(row, dict) or type(row.get("step")) is not int:
+        return None
+    return row if all(value is None or isinstance(value, (int, float)) for value in row.values()) else None
+
+
+def replace_file(path: pathlib.Path, text: str) -> None:
+    """Writes a file, whole and on the disk or not at all."""
+    with draft_of(path) as draft, draft.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def draft_of(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A file to write, of the same ending, which then takes path's place: whole or not at all."""
+    draft = path.with_name(f"{path.stem}.tmp{path.suffix}")
+    try:
+        yield draft
+        draft.replace(path)
+    finally:
+        with contextlib.suppress(OSError):  # what went wrong before is what is told
+            draft.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Where inputs to score come from."""

@@ -1,0 +1,115 @@
+"""What is scored, as shards of records in a stable order: folders, arrays, TFRecords, TFDS data sets.
+
+A shard is a small description that another machine can read by itself, and knows how many records it has. A record that
+cannot be read is a record with an error. Memory: one shard's file names, and one record at a time.
+"""
+
+import glob
+import pathlib
+import re
+from collections.abc import Callable, Iterator
+
+from ebm_tf.data import folder, images
+from ebm_tf.errors import one_line
+from ebm_tf.serving.info import ModelInfo
+from ebm_tf.serving.sources import records
+from ebm_tf.serving.sources.arrays import npy_shards, npz_shards, read_npy, read_npz
+from ebm_tf.serving.sources.records import Record, Shard, bad, decode, fit, groups, parallel
+from ebm_tf.serving.sources.tfrecords import read_tfrecord, tfrecord_shards
+
+__all__ = ["find_shards", "read_shard"]
+
+
+def find_shards(source: str, info: ModelInfo, data_dir: str | None) -> Callable[[], Iterator[Shard]]:
+    """Looks at a source and says how to list its shards, always in the same order.
+
+    Args:
+      source: --input.
+      info: of the model that it is for.
+      data_dir: --data_dir.
+
+    Returns:
+      A function that lists the shards, as often as it is called. Listing raises ConfigError at a folder that cannot be
+      listed.
+
+    Raises:
+      ConfigError: there is no such source, it cannot be read, or it is not for this model. Nothing but headers has been
+        read.
+    """
+    try:
+        return _find(source, pathlib.Path(source).expanduser(), info, data_dir)
+    except (OSError, RuntimeError) as error:  # closed to us, a name too long, ~ of nobody
+        raise bad("a source that can be read", f"{source[:200]}: {one_line(error)}") from error
+
+
+def _find(source: str, path: pathlib.Path, info: ModelInfo, data_dir: str | None) -> Callable[[], Iterator[Shard]]:
+    if source.startswith("tfds:"):
+        return _tfds_shards(source.removeprefix("tfds:"), info, data_dir)
+    if path.is_dir():
+        return _folder_shards(path, info)
+    if path.suffix == ".npy":
+        return npy_shards(path, info)
+    if path.suffix == ".npz":
+        return npz_shards(path, info)
+    if files := sorted(glob.glob(str(path))):
+        return tfrecord_shards(files)
+    raise bad("a folder of images, FILE.npy, FILE.npz, TFRecords or tfds:NAME/SPLIT", source)
+
+
+def read_shard(shard: Shard, info: ModelInfo) -> Iterator[Record]:
+    """The shard's records, exactly `size` of them, in order.
+
+    Args:
+      shard: one of find_shards.
+      info: of the model that they are for.
+    """
+    yield from _READ[shard.kind](shard, info)
+
+
+def _folder_shards(path: pathlib.Path, info: ModelInfo):
+    if not info.is_image:
+        raise bad(f"arrays or TFRecords of {info.dataset}, which are no images", path)
+    if next(_walk(path), None) is None:
+        raise bad("a folder of images, with at least one", path)
+
+    def shards():
+        for paths in groups(_walk(path), records.SHARD_SIZE):
+            yield Shard("folder", str(path), len(paths), paths=tuple(paths))
+
+    return shards
+
+
+def _walk(path: pathlib.Path) -> Iterator[str]:
+    try:
+        yield from folder.walk(path)
+    except OSError as error:
+        raise bad("a folder that can be listed, with those in it", one_line(error)) from error
+
+
+def _read_folder(shard: Shard, info: ModelInfo):
+    def read(path):
+        try:
+            return fit(path, folder.read_image(pathlib.Path(shard.source, path)), info)
+        except ValueError as error:
+            return Record(path, None, str(error))
+
+    yield from parallel(read, shard.paths)
+
+
+def _tfds_shards(source: str, info: ModelInfo, data_dir: str | None):
+    match = re.fullmatch(r"(\w+)/([^/]+)", source)
+    if not match or not info.is_image:
+        raise bad("tfds:NAME/SPLIT, for a model of images", f"tfds:{source}, a model of {info.dataset}")
+    total = images.count(match[1], match[2], data_dir, "input")
+    starts = range(0, total, records.SHARD_SIZE)
+    return lambda: (Shard("tfds", source, min(records.SHARD_SIZE, total - i), i, data_dir=data_dir) for i in starts)
+
+
+def _read_tfds(shard: Shard, info: ModelInfo):
+    name, split = shard.source.split("/", 1)
+    files = images.encoded_images(name, split, shard.data_dir).skip(shard.start).take(shard.size)
+    numbered = enumerate(files.as_numpy_iterator(), shard.start)
+    yield from parallel(lambda item: decode(str(item[0]), item[1], info), numbered)
+
+
+_READ = {"folder": _read_folder, "npy": read_npy, "npz": read_npz, "tfrecord": read_tfrecord, "tfds": _read_tfds}
