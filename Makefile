@@ -6,7 +6,7 @@ DEMO := runs/demo
 BENCH_PYTHON ?= $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check notebook docs bench fuzz clean
+.PHONY: help demo test check house notebook docs bench fuzz clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,10 +27,13 @@ demo: $(VENV)/.installed  ## train the hybrid on the rings (no download), evalua
 test: $(VENV)/.installed  ## the tests, without those marked slow
 	$(BIN)/python -m pytest -n 2
 
-check: $(VENV)/.installed  ## lint, types, and the direction of imports
+check: house  ## lint, types, and the house
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+house: $(VENV)/.installed  ## the direction of imports, and sizes
 	PYTHONPATH=. $(BIN)/lint-imports
+	$(BIN)/python tools/house.py
 
 notebook: $(VENV)/.installed  ## run examples/rings.ipynb as it stands, minutes, and check its numbers
 	$(BIN)/python -m pytest -m slow tests/end_to_end/test_notebook.py
