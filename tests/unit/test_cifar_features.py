@@ -17,7 +17,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from ebm_tf.evaluation.features import load_extractor
+from ebm_tf.evaluation.features.extractors import load_extractor
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FILE = ROOT / "pretrained" / "cifar_features.keras"
@@ -27,7 +27,7 @@ needs_cifar = pytest.mark.skipif(not (DATA / "cifar10").is_dir(), reason=f"no CI
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("cifar_features", ROOT / "benchmarks" / "cifar_features.py")
+    spec = importlib.util.spec_from_file_location("cifar_features", ROOT / "studies" / "cifar_features.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -127,7 +127,7 @@ def _fits(origin, line, cut, axis):
 @needs_cifar
 def test_script_trains_at_toy_size(tmp_path):
     flags = ["--epochs=1", "--train_size=128", "--test_size=64", "--batch_size=32", "--dtype_policy=float32"]
-    command = [sys.executable, "benchmarks/cifar_features.py", f"--data_dir={DATA}", f"--output={tmp_path}", *flags]
+    command = [sys.executable, "studies/cifar_features.py", f"--data_dir={DATA}", f"--output={tmp_path}", *flags]
     subprocess.run(command, cwd=ROOT, check=True, timeout=600)
     report = json.loads((tmp_path / "cifar_features.json").read_text())
     assert report["scale"]["sets"]["cifar10/test"]["num_samples"] == 64

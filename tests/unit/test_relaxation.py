@@ -1,4 +1,4 @@
-"""benchmarks/relaxation.py: its formulas, against the recursion step by step and where the answer is known."""
+"""studies/relaxation.py: its formulas, against the recursion step by step and where the answer is known."""
 
 import pathlib
 import sys
@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "benchmarks"))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "studies"))
 
 import relaxation
 

@@ -1,6 +1,6 @@
 """How far Langevin chains from noise relax in L steps, if CIFAR-10 were Gaussian: its own spectrum says.
 
-  python benchmarks/relaxation.py [--data_dir=TFDS] [--settings=0.03,1,100,25:0.1,10,100,25]
+  python studies/relaxation.py [--data_dir=TFDS] [--settings=0.03,1,100,25:0.1,10,100,25]
 
 A Gaussian of the training images' mean and covariance, with data noise sigma, has the energy T/2 (x - m)' C^-1 (x - m).
 Along a principal component of variance v a Langevin step is linear, so all is known without a network:
@@ -62,14 +62,14 @@ def main() -> None:
 
 
 def fit(data_dir):
-    """Mean and spectrum of the training images by data.noise_spectrum, and the covariance [P, P] of their pixels."""
-    from ebm_tf import data
-    from ebm_tf.config import TrainConfig
+    """Mean and spectrum of the training images by build.noise_spectrum, and the covariance [P, P] of their pixels."""
+    from ebm_tf import build
     from ebm_tf.data import images
+    from ebm_tf.settings.train import TrainConfig
 
     config = TrainConfig(data_dir=data_dir)
     x = images.load(config.dataset, config.train_split, data_dir, config.image_size) / 127.5 - 1
-    mean, factor = data.noise_spectrum(config)
+    mean, factor = build.noise_spectrum(config)
     x = (x - mean).reshape(len(x), -1)
     return mean, factor, x.T @ x / len(x)
 

@@ -1,7 +1,7 @@
 """Trains the CIFAR-10 classifier whose features lie in pretrained/cifar_features.keras.
 
-  python benchmarks/cifar_features.py --data_dir=../shared/tfds --output=DIR
-  python benchmarks/cifar_features.py --data_dir=../shared/tfds --output=DIR --model=pretrained/cifar_features.keras
+  python studies/cifar_features.py --data_dir=../shared/tfds --output=DIR
+  python studies/cifar_features.py --data_dir=../shared/tfds --output=DIR --model=pretrained/cifar_features.keras
 
 Writes DIR/cifar_features.keras, which maps float32 images [N, 32, 32, 3] in [-1, 1] to "features" [N, 256] and "logits"
 [N, 10], and DIR/cifar_features.json: accuracy, seconds, and the scale of the Frechet distance that the features give.
@@ -29,7 +29,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from ebm_tf.evaluation import distances
+from ebm_tf.stats import distances
 
 PEAK_RATE, WARM_UP, WEIGHT_DECAY, MOMENTUM = 0.4, 0.2, 5e-4, 0.9  # the rate is that of batches of 512
 LABEL_SMOOTHING, MAX_SHIFT, CUTOUT = 0.1, 4, 8
