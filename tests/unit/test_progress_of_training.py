@@ -20,8 +20,10 @@ def report(monkeypatch):
         monkeypatch.setattr(callbacks.time, "monotonic", lambda: float(next(seconds)))
         file = io.StringIO()
         file.isatty = lambda: is_terminal
-        bar = callbacks.ProgressBar(TrainConfig(**CHAINS, log_every=5), file, every_seconds=0)
-        bar.set_model(types.SimpleNamespace(update_count=types.SimpleNamespace(numpy=lambda: 0)))
+        config = TrainConfig(**CHAINS, log_every=5)
+        bar = callbacks.ProgressBar(config, file, every_seconds=0)
+        count = types.SimpleNamespace(numpy=lambda: 0)
+        bar.set_model(types.SimpleNamespace(update_count=count, stage=config.stages[0]))
         bar.on_train_begin()
         for _ in range(5):
             bar.on_train_batch_end(0, {"loss": 2.0})
