@@ -220,7 +220,7 @@ BAD_VALUES = [
     ({"num_chains": 1}, "--num_chains: expected a whole number, 2 or more"),
     ({"batch_size": 0}, "--batch_size: expected a whole number, 1 or more"),
     ({"num_steps": 0}, "--num_steps: expected a whole number, 1 or more (Sec. 3)"),
-    ({"step_size": 0.0}, "--step_size: expected a finite number above 0 (Eq. 9)"),
+    ({"step_size": 0.0}, "--step_size: expected a finite number above 0 (Eq. 9, Sec. 3)"),
     ({"long_run_steps": 0}, "--long_run_steps: expected a whole number, 1 or more (Sec. 3)"),
     ({"data_init_steps": -1}, "--data_init_steps: expected a whole number, 1 or more"),
     ({"neighbour_samples": 0}, "--neighbour_samples: expected a whole number"),
