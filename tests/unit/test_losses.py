@@ -46,9 +46,9 @@ def test_a_trainer_logs_paired_spreads():
     trainer = Trainer(config)
     trainer.compile()
     x = tf.random.stateless_normal((32, 10), [1, 2])
-    names, (_, data), _, _ = trainer._chain_starts(x, tf.constant([3, 4]))
-    assert names == ["noise_init", "data_init"]
-    np.testing.assert_array_equal(data, x)
+    x_inits = trainer._chain_starts(x, tf.constant([3, 4])).x_inits
+    assert list(x_inits) == ["noise_init", "data_init"]
+    np.testing.assert_array_equal(x_inits["data_init"], x)
     energy = trainer.energy(x, training=False)
     scalars = trainer.train_step(x)
     assert float(tf.math.reduce_std(energy)) > 1e-3  # unpaired, the data component would have about this times root 2

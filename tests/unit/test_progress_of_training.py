@@ -21,7 +21,8 @@ def report(monkeypatch):
         file = io.StringIO()
         file.isatty = lambda: is_terminal
         bar = callbacks.ProgressBar(TrainConfig(**CHAINS, log_every=5), file, every_seconds=0)
-        bar.set_model(types.SimpleNamespace(update_count=types.SimpleNamespace(numpy=lambda: 0)))
+        stage = types.SimpleNamespace(last_step=10)
+        bar.set_model(types.SimpleNamespace(update_count=types.SimpleNamespace(numpy=lambda: 0), stage=stage))
         bar.on_train_begin()
         for _ in range(5):
             bar.on_train_batch_end(0, {"loss": 2.0})
