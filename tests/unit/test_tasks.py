@@ -1,5 +1,6 @@
 """What the evaluation tasks are made of: arrays that survive a kill, steps to record, verdicts, progress, settings."""
 
+import dataclasses
 import io
 import json
 import re
@@ -277,3 +278,9 @@ def test_names_of_sets(tmp_path):
     for bad in ("", "a,a", "a,a/test", "train"):
         with pytest.raises(ConfigError, match="--ood_data: expected sets separated by commas"):
             set_names(bad)
+
+
+def test_every_setting_is_one_that_some_task_depends_on_or_says_where_things_lie():
+    read = {name for task in tasks.TASKS.values() for name in task.settings}
+    places = {"workdir", "model", "output", "tasks", "data_dir"}
+    assert {field.name for field in dataclasses.fields(EvaluateConfig)} == read | places
