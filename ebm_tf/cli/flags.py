@@ -20,7 +20,6 @@ import re
 import signal
 import sys
 import tempfile
-import types
 import typing
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -31,7 +30,7 @@ from ebm_tf.cli import xla
 from ebm_tf.errors import ConfigError
 from ebm_tf.runs.run_dir import DISK_ERRORS
 from ebm_tf.runs.signals import Stopped
-from ebm_tf.settings.fields import field_help
+from ebm_tf.settings.fields import field_help, value_type
 
 __all__ = [
     "config_from_flags",
@@ -74,15 +73,6 @@ class _NumberParser(absl_flags.ArgumentParser):
         return self._number_type.__name__
 
 
-def _value_type(annotation: Any) -> type:
-    """The type to read: float for `float | None`, str for an enum, tuple for one that may be given several times."""
-    if typing.get_origin(annotation) is tuple:
-        return tuple
-    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
-        (annotation,) = (arg for arg in typing.get_args(annotation) if arg is not type(None))
-    return annotation if annotation in (bool, int, float) else str
-
-
 def define_flags(config_cls: type, flag_values: absl_flags.FlagValues = FLAGS) -> None:
     """Defines an absl flag for every field of a config dataclass: its name, default, and help.
 
@@ -93,23 +83,22 @@ def define_flags(config_cls: type, flag_values: absl_flags.FlagValues = FLAGS) -
       config_cls: A dataclass whose fields were made by `ebm_tf.settings`, for example TrainConfig.
       flag_values: Where to; the command line's unless given.
     """
-    annotations = typing.get_type_hints(config_cls)
     for field in dataclasses.fields(config_cls):
         if field.name in flag_values:
             continue
         help_text = field_help(field)
         if field.metadata["choices"]:
             help_text = f"<{'|'.join(field.metadata['choices'])}>: {help_text}"
-        value_type, default = _value_type(annotations[field.name]), typing.cast(Any, field.default)
-        if value_type is tuple:
+        kind, default = value_type(field)[0], typing.cast(Any, field.default)
+        if kind is tuple:
             absl_flags.DEFINE_multi_string(field.name, None, help_text, flag_values)
-        elif value_type is bool:
+        elif kind is bool:
             absl_flags.DEFINE_boolean(field.name, default, help_text, flag_values)
-        elif value_type is str:
-            absl_flags.DEFINE_string(field.name, None if default is None else str(default), help_text, flag_values)
-        else:
-            parser = _NumberParser(value_type, field.metadata["section"])
+        elif kind in (int, float):
+            parser = _NumberParser(kind, field.metadata["section"])
             absl_flags.DEFINE(parser, field.name, default, help_text, flag_values)
+        else:
+            absl_flags.DEFINE_string(field.name, None if default is None else str(default), help_text, flag_values)
 
 
 def config_from_flags(config_cls: type) -> Any:

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 from ebm_tf.errors import ConfigError
 from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.settings.commands import SweepConfig
+from ebm_tf.settings.fields import Role, names_of
 from ebm_tf.settings.train import Scheme, TrainConfig
 
 __all__ = ["Trial", "plan", "run_all", "write_tables"]
@@ -99,8 +100,9 @@ def _check_folder(trial: Trial) -> None:
     if not run_dir.config.exists():
         return
     here, wanted = run_dir.load_config().to_dict(), trial.config.to_dict()
+    free = (*names_of(TrainConfig, role=Role.OPERATION), "rollbacks")  # which training counts
     for name in wanted:
-        if name not in ("workdir", "resume", "rollbacks") and here[name] != wanted[name]:
+        if name not in free and here[name] != wanted[name]:
             received = f"{name}={wanted[name]}"
             raise ConfigError(f"--{name}: expected {here[name]}, as {run_dir.path} has it. Received: {received}")
 

@@ -7,7 +7,8 @@ from typing import Any
 from ebm_tf.paper import numbers as paper
 from ebm_tf.paper.catalog import LABELS, Artifact, Catalog, Table, settings_of
 from ebm_tf.runs.saved import SavedRun, budget
-from ebm_tf.settings.train import Scheme
+from ebm_tf.settings.fields import Role, names_of
+from ebm_tf.settings.train import Scheme, TrainConfig
 
 __all__ = ["MIN_SEEDS", "table1", "table2"]
 
@@ -16,11 +17,7 @@ OOD_SET = "svhn_cropped"
 MIN_SEEDS = 3  # from here on a mean and a standard deviation are given
 SAMPLE_SETS = {"short": "short_run", "long": "long_run", "bank": "bank"}
 BUDGET = ("updates", "batch_size", "num_filters", "num_steps", "attention", "dtype_policy", "minutes")
-NOT_COMPARED = (  # what a run's outcome does not hang on
-    *("seed", "workdir", "resume", "data_dir", "log_every", "figure_every", "checkpoint_every", "keep_checkpoints"),
-    *("stop_after", "best_metric", "device", "on_divergence", "max_rollbacks", "rollback_rate"),
-    *("max_energy", "max_energy_difference", "max_energy_grad_norm", "max_abs_x"),
-)
+NOT_COMPARED = ("seed", *names_of(TrainConfig, role=Role.OPERATION))  # what a mean may be taken over
 FID_DETAILS = ("distance", "features", "num_samples", "reference", "num_reference", "rounding", "kid", "kid_std_error")
 OOD_DETAILS = ("num_in", "num_out", "fpr_at_95_tpr", "average_precision")
 
@@ -118,9 +115,10 @@ def _row_entries(catalog, row: paper.Row, task: str, flags: tuple[str, ...], mea
 
 
 def _settings_but_seed(run: SavedRun) -> str:
-    """All settings of a run that its outcome hangs on, but for the seed."""
+    """All settings of a run that its outcome depends on, but for the seed; its learning rate as rollbacks left it."""
     settings = {key: value for key, value in run.config.to_dict().items() if key not in NOT_COMPARED}
-    return json.dumps({**settings, "cd_weight": run.config.hybrid_cd_weight}, sort_keys=True)
+    resolved = {"cd_weight": run.config.hybrid_cd_weight, "learning_rate": run.config.first_learning_rate}
+    return json.dumps({**settings, **resolved}, sort_keys=True)
 
 
 def _mean_entry(head: dict[str, Any], entries: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -39,11 +39,11 @@ def watch(settings: WatchConfig, sleep=time.sleep) -> pathlib.Path:
     """
     run_dir, seen = RunDir(settings.workdir), None
     while True:
-        config = run_dir.load_config()
+        run_dir.load_config()  # says whether a run is there
         is_finished = run_dir.model.exists()
         if (news := (_size(run_dir.metrics), _newest_chains(run_dir), is_finished)) != seen:
             try:
-                page, seen = draw(run_dir, config, settings.every_seconds), news
+                page, seen = draw(run_dir, settings.every_seconds), news
             except OSError as error:
                 expected = "--workdir: expected a folder that can be written"
                 raise ConfigError(f"{expected}. Received: {one_line(error)}") from error
@@ -52,11 +52,11 @@ def watch(settings: WatchConfig, sleep=time.sleep) -> pathlib.Path:
         sleep(settings.every_seconds)
 
 
-def draw(run_dir: RunDir, config: TrainConfig, every_seconds: float = 10.0) -> pathlib.Path:
+def draw(run_dir: RunDir, every_seconds: float = 10.0) -> pathlib.Path:
     """Draws RUN/watch.png and RUN/watch.html once, each whole or not at all; returns the page.
 
     Raises:
-      ConfigError: metrics.jsonl cannot be read.
+      ConfigError: config.json or metrics.jsonl cannot be read.
       OSError: the folder cannot be written.
     """
     rows, chains = run_dir.read_metrics(), _newest_chains(run_dir)
@@ -64,7 +64,7 @@ def draw(run_dir: RunDir, config: TrainConfig, every_seconds: float = 10.0) -> p
     with draft_of(picture) as draft:
         _picture(rows, chains).savefig(draft)
     with draft_of(page) as draft:
-        draft.write_text(_page(run_dir, config, rows, picture, every_seconds), encoding="utf-8")
+        draft.write_text(_page(run_dir, rows, picture, every_seconds), encoding="utf-8")
     return page
 
 
@@ -117,7 +117,8 @@ td {{ padding: 0 1rem 0 0; }}
 """
 
 
-def _page(run_dir, config: TrainConfig, rows, picture: pathlib.Path, every_seconds: float) -> str:
+def _page(run_dir: RunDir, rows, picture: pathlib.Path, every_seconds: float) -> str:
+    config = run_dir.load_config()
     last = rows[-1] if rows else {}
     is_finished = run_dir.model.exists()
     refresh = "" if is_finished else f'<meta http-equiv="refresh" content="{max(1, round(every_seconds))}">'

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ebm_tf.errors import ConfigError, one_line
+from ebm_tf.settings.fields import Role, names_of
 from ebm_tf.settings.train import TrainConfig
 
 __all__ = ["DISK_ERRORS", "DISK_FULL", "RunDir", "draft_of", "make_folder", "replace_file"]
@@ -20,29 +21,8 @@ __all__ = ["DISK_ERRORS", "DISK_FULL", "RunDir", "draft_of", "make_folder", "rep
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 DISK_ERRORS = (*DISK_FULL, errno.EACCES, errno.EPERM, errno.EROFS)
 
-# What the checkpoint's arrays and the order of the data hang on: a resumed run keeps these.
-FIXED_ON_RESUME = (
-    "dataset",
-    "image_size",
-    "train_split",
-    "batch_size",
-    "num_filters",
-    "attention",
-    "energy_scale",
-    "confinement",
-    "noise_spectrum",
-    "preconditioner",
-    "reference",
-    "dtype_policy",
-    "scheme",
-    "bank_size",
-    "bank_dtype",
-    "optimizer",
-    "learning_rate_schedule",
-    "ema_momentum",
-    "init_model",
-    "seed",
-)
+# A resumed run keeps these.
+FIXED_ON_RESUME = names_of(TrainConfig, role=Role.MODEL)
 
 
 class RunDir:
@@ -80,30 +60,39 @@ class RunDir:
         Raises:
           ConfigError: the folder is in use and config.resume is off, or resume is on and there is no such run.
         """
-        try:
-            if self.path.exists() and not self.path.is_dir():
-                raise ConfigError(f"--workdir: expected a folder, new or empty. Received: the file {self.path}")
-            is_used = self.path.is_dir() and any(path != self.lock for path in self.path.iterdir())
-        except (OSError, ValueError) as error:  # a name too long, with a zero in it, or in a folder that is closed
-            if isinstance(error, ConfigError):
-                raise
-            raise ConfigError(f"--workdir: expected a folder, new or empty. Received: {one_line(error)}") from error
-        if config.resume:
-            self._check_resumed(config)
-        elif is_used:
+        if not config.resume:
+            self.check_unused()
+            return
+        self._holds_files()  # a path that cannot be looked at is told as such
+        self._check_resumed(config)
+
+    def check_unused(self) -> None:
+        """Whether a new run may start here. Writes nothing. Raises ConfigError: the folder is in use."""
+        if self._holds_files():
             raise ConfigError(
                 f"--workdir: expected a new or empty folder, or --resume to continue its run. Received: {self.path}, "
                 "which holds files"
             )
 
+    def _holds_files(self) -> bool:
+        try:
+            if self.path.exists() and not self.path.is_dir():
+                raise ConfigError(f"--workdir: expected a folder, new or empty. Received: the file {self.path}")
+            return self.path.is_dir() and any(path != self.lock for path in self.path.iterdir())
+        except (OSError, ValueError) as error:  # a name too long, with a zero in it, or in a folder that is closed
+            if isinstance(error, ConfigError):
+                raise
+            raise ConfigError(f"--workdir: expected a folder, new or empty. Received: {one_line(error)}") from error
+
     def _check_resumed(self, config: TrainConfig) -> None:
         before = self.load_config()
         self._check_stages(before, config)
-        tilted = ("temperature", "data_noise") if config.reference != "none" else ()  # the energy itself hangs on them
+        old, new = before.to_dict(), config.to_dict()
+        tilted = ("temperature", "data_noise") if config.reference != "none" else ()  # the energy depends on them
         for name in (*FIXED_ON_RESUME, *tilted):
-            old, new = getattr(before, name), getattr(config, name)
-            if old != new:
-                raise ConfigError(f"--{name}: expected {old}, as the run in {self.path} has it. Received: {name}={new}")
+            if old[name] != new[name]:
+                expected = f"--{name}: expected {old[name]}, as the run in {self.path} has it"
+                raise ConfigError(f"{expected}. Received: {name}={new[name]}")
 
     def _check_stages(self, before: TrainConfig, config: TrainConfig) -> None:
         """Stages that have begun stay as they were, but for the length of the newest of them."""

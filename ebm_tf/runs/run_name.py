@@ -47,7 +47,7 @@ def with_workdir(config: TrainConfig, command: list[str]) -> TrainConfig:
         raise ConfigError(f"{expected}. Received: none. {found or f'Nor does a run lie in {first}'}")
     if config.strategy == "multi_worker":
         raise ConfigError("--workdir: expected one folder for all workers of --strategy=multi_worker. Received: none")
-    path = next(path for path in _names(first) if _is_free(path, config))
+    path = next(path for path in _names(first) if _is_free(path))
     print(f"this run goes to {path}" + (f". To continue {runs[-1]}: {to_continue}" if runs else ""), file=sys.stderr)
     return dataclasses.replace(config, workdir=str(path))
 
@@ -79,11 +79,11 @@ def _runs(first: pathlib.Path) -> list[pathlib.Path]:
     return sorted(numbers, key=numbers.__getitem__)
 
 
-def _is_free(path: pathlib.Path, config: TrainConfig) -> bool:
+def _is_free(path: pathlib.Path) -> bool:
     """Whether a run can start there. A name that cannot be looked at is free: the run then says why it is none."""
     if os.path.lexists(path):
         try:
-            RunDir(path).check(config)
+            RunDir(path).check_unused()
         except ConfigError:
             return False
     return True

@@ -220,7 +220,7 @@ def budget(run: SavedRun) -> dict[str, Any]:
         "num_steps": config.num_steps,
         "num_steps_start": config.num_steps_start,
         "init_model": config.init_model,
-        "attention": config.attention if config.dataset != "rings" else None,
+        "attention": None if config.is_rings else config.attention,
         "dtype_policy": config.dtype_policy,
         "minutes": None if minutes is None else round(minutes, 1),
     }

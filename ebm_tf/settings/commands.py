@@ -1,11 +1,22 @@
 """Settings of the commands other than bin/train.py, as those of training are: see settings.train."""
 
 import dataclasses
-import math
 from typing import Any
 
 from ebm_tf.errors import ConfigError
-from ebm_tf.settings.fields import bad_setting, check_choices, check_given, check_rate, section_of, setting, shortened
+from ebm_tf.settings.fields import (
+    COUNT,
+    FRACTION,
+    NATURAL,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SEED,
+    Range,
+    Settings,
+    bad_setting,
+    setting,
+    shortened,
+)
 
 __all__ = [
     "ARTIFACTS",
@@ -27,41 +38,35 @@ TASKS = ("density", *_CHAIN_TASKS, "energies", "ood", "ood_curve", "neighbours",
 
 
 @dataclasses.dataclass(frozen=True)
-class EvaluateConfig:
-    """Settings of bin/evaluate.py."""
+class EvaluateChains(Settings):
+    """Settings of the tasks that run Langevin chains, and of likelihood."""
 
-    workdir: str | None = setting(None, "Folder of a finished run.")
-    model: str | None = setting(
-        None,
-        "A .keras file of an image energy, in place of workdir: tasks short_run, long_run, data_init, energies, ood, "
-        "neighbours and fid. Its data are taken to be CIFAR-10's, its T that of its Gaussian reference, else 5e-5.",
-    )
-    output: str | None = setting(None, "Folder for the results of model.")
-    tasks: str = setting("short_run", f"Comma-separated, of {', '.join(TASKS)}.", "Sec. 4")
-    data_dir: str | None = setting(None, "Folder of prepared TFDS data sets. None: the run's.")
-    seed: int = setting(0, "Seed of the chains.")
-    num_samples: int | None = setting(
-        None,
-        "Chains of short_run and bank, and at most so many images a set in energies, ood, ood_curve, likelihood and "
-        "fid. None: 5,000 for rings, 50,000 for images.",
-    )
-    num_chains: int = setting(100, "Chains of long_run, data_init, mala, diagnostics and likelihood.")
-    batch_size: int = setting(1_000, "Chains or images at once; chains' random numbers depend on it.")
     num_steps: int | None = setting(
         None,
         "L_test: steps of short_run and bank. None: as in training, but 1,000 for the hybrid on images; 500 with "
         "--model.",
         "Sec. 3",
+        range=COUNT,
     )
     step_size: float | None = setting(
         None,
         "epsilon of short_run, long_run, data_init and bank. None: as in training, but 2 for the hybrid on images; "
         "1 with --model, where ood's MALA moves have it too.",
-        "Sec. 3",
+        "Eq. 9, Sec. 3",
         unit="x^2/energy",
+        range=POSITIVE,
     )
-    long_run_steps: int = setting(100_000, "Langevin steps of long_run and diagnostics.", "Sec. 3")
-    data_init_steps: int = setting(10_000, "Langevin steps of data_init.", "Sec. 3")
+    long_run_steps: int = setting(100_000, "Langevin steps of long_run and diagnostics.", "Sec. 3", range=COUNT)
+    data_init_steps: int = setting(10_000, "Langevin steps of data_init.", "Sec. 3", range=COUNT)
+    ais_steps: int = setting(
+        10_000, "Stages of annealed importance sampling in likelihood, each one move.", range=COUNT
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateImages(Settings):
+    """Settings of the tasks that compare images."""
+
     ood_data: str = setting(
         "svhn_cropped", "Comma-separated sets for energies and ood: NAME or NAME/SPLIT of TFDS, or folders.", "Sec. 3"
     )
@@ -73,56 +78,62 @@ class EvaluateConfig:
     reference_split: str | None = setting(
         None, "Split that fid and neighbours compare with. None: what the run trained on.", "Fig. 7"
     )
-    neighbour_samples: int = setting(10, "Samples that neighbours looks at.", "Fig. 7")
-    num_neighbours: int = setting(3, "Nearest images of each.", "Fig. 7")
-    mala_steps: int = setting(50_000, "Sampling steps of mala.", "Sec. 4.2.5")
-    mala_warmup_steps: int = setting(2_000, "Steps before them that adapt the step size.", "Sec. 4.2.5")
-    mala_target: float = setting(0.67, "Acceptance rate to adapt to.", "Sec. 4.2.5")
+    neighbour_samples: int = setting(10, "Samples that neighbours looks at.", "Fig. 7", range=COUNT)
+    num_neighbours: int = setting(3, "Nearest images of each.", "Fig. 7", range=COUNT)
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateMala(Settings):
+    """Settings of the task mala."""
+
+    mala_steps: int = setting(50_000, "Sampling steps of mala.", "Sec. 4.2.5", range=COUNT)
+    mala_warmup_steps: int = setting(2_000, "Steps before them that adapt the step size.", "Sec. 4.2.5", range=COUNT)
+    mala_target: float = setting(0.67, "Acceptance rate to adapt to.", "Sec. 4.2.5", range=FRACTION)
     mala_step_sizes: str = setting(
         "global", "One step size for all chains, or one each.", "Sec. 4.2.5", choices=("global", "per_chain")
     )
     mala_count: str = setting(
         "accepted", "What counts towards mala_steps: accepted moves, or all.", "Fig. 8", choices=("accepted", "all")
     )
-    ais_steps: int = setting(10_000, "Stages of annealed importance sampling in likelihood, each one move.")
 
-    def __post_init__(self) -> None:
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateConfig(EvaluateMala, EvaluateImages, EvaluateChains):
+    """Settings of bin/evaluate.py."""
+
+    workdir: str | None = setting(None, "Folder of a finished run.")
+    model: str | None = setting(
+        None,
+        "A .keras file of an image energy, in place of workdir: tasks short_run, long_run, data_init, energies, ood, "
+        "neighbours and fid. Its data are taken to be CIFAR-10's, its T that of its Gaussian reference, else 5e-5.",
+    )
+    output: str | None = setting(None, "Folder for the results of model.")
+    tasks: str = setting("short_run", f"Comma-separated, of {', '.join(TASKS)}.", "Sec. 4")
+    data_dir: str | None = setting(None, "Folder of prepared TFDS data sets. None: the run's.")
+    seed: int = setting(0, "Seed of the chains.", range=SEED)
+    num_samples: int | None = setting(
+        None,
+        "Chains of short_run and bank, and at most so many images a set in energies, ood, ood_curve, likelihood and "
+        "fid. None: 5,000 for rings, 50,000 for images.",
+        range=COUNT,
+    )
+    num_chains: int = setting(
+        100,
+        "Chains of long_run, data_init, mala, diagnostics and likelihood.",
+        range=Range(lambda value: value >= 2, "a whole number, 2 or more: one chain has no spread"),
+    )
+    batch_size: int = setting(1_000, "Chains or images at once; chains' random numbers depend on it.", range=COUNT)
+
+    def _check(self) -> None:
         _check_source(self)
         if not self.task_names or set(self.task_names) - set(TASKS):
             raise bad_setting("tasks", "some of " + ", ".join(TASKS) + ", separated by commas", self.tasks, "")
-        check_choices(self)
-        for name in _WHOLE_NUMBERS:
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise bad_setting(name, "a whole number, 1 or more", value, section_of(self, name))
-        if self.num_chains < 2:
-            raise bad_setting("num_chains", "a whole number, 2 or more: one chain has no spread", self.num_chains, "")
-        if not 0 <= self.seed < 2**31:
-            raise bad_setting("seed", "a whole number in [0, 2^31)", self.seed, "")
-        if self.step_size is not None and not 0 < self.step_size < math.inf:
-            raise bad_setting("step_size", "a finite number above 0", self.step_size, "Eq. 9")
-        if not 0 < self.mala_target < 1:
-            raise bad_setting("mala_target", "a number in (0, 1)", self.mala_target, "Sec. 4.2.5")
 
     @property
     def task_names(self) -> list[str]:
         """The tasks asked for, each once, in the order in which they run: what one reads comes before it."""
         asked = {task.strip() for task in self.tasks.split(",")} - {""}
         return [task for task in TASKS if task in asked] + sorted(asked - set(TASKS))
-
-
-_WHOLE_NUMBERS = (
-    "num_samples",
-    "batch_size",
-    "num_steps",
-    "long_run_steps",
-    "data_init_steps",
-    "neighbour_samples",
-    "num_neighbours",
-    "mala_steps",
-    "mala_warmup_steps",
-    "ais_steps",
-)
 
 
 def _check_source(config: Any) -> None:
@@ -137,70 +148,62 @@ def _check_source(config: Any) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class SampleConfig:
-    """Settings of bin/sample.py."""
+class SampleChains(Settings):
+    """Settings of the chains of bin/sample.py."""
 
-    workdir: str | None = setting(None, "Folder of a finished run.")
-    model: str | None = setting(None, "A .keras file of an energy, in place of workdir.")
-    output: str = setting("", "Folder for samples.npz and samples.png.")
-    num_samples: int = setting(64, "Chains.")
+    num_samples: int = setting(64, "Chains.", range=COUNT)
     num_steps: int | None = setting(
         None,
         "L_test: Langevin steps. None: as in training, but 1,000 for the hybrid on images; 500 with --model.",
         "Sec. 3",
+        range=NATURAL,
     )
     step_size: float | None = setting(
         None,
         "epsilon. None: as in training, but 2 for the hybrid on images; 1 with --model.",
-        "Sec. 3",
+        "Eq. 9, Sec. 3",
         unit="x^2/energy",
+        range=POSITIVE,
     )
     temperature: float | None = setting(
         None,
         "T. None: as in training; with --model that of its Gaussian reference, else 5e-5.",
-        "Sec. 3",
+        "Eq. 9, Sec. 3",
         unit="energy",
+        range=NOT_NEGATIVE,
     )
     init: str = setting("noise", "Where chains start.", "Sec. 3", choices=("noise", "data"))
-    data_dir: str | None = setting(None, "Folder of prepared TFDS data sets, for init=data. None: the run's.")
-    batch_size: int = setting(1_000, "Chains at once; their random numbers depend on it.")
-    seed: int = setting(0, "Seed of the chains.")
+    batch_size: int = setting(1_000, "Chains at once; their random numbers depend on it.", range=COUNT)
+    seed: int = setting(0, "Seed of the chains.", range=SEED)
 
-    def __post_init__(self) -> None:
-        if not self.output:
-            raise bad_setting("output", "a folder", None, "")
+
+@dataclasses.dataclass(frozen=True)
+class SampleConfig(SampleChains):
+    """Settings of bin/sample.py."""
+
+    workdir: str | None = setting(None, "Folder of a finished run.")
+    model: str | None = setting(None, "A .keras file of an energy, in place of workdir.")
+    output: str = setting("", "Folder for samples.npz and samples.png.", given="a folder")
+    data_dir: str | None = setting(None, "Folder of prepared TFDS data sets, for init=data. None: the run's.")
+
+    def _check(self) -> None:
         _check_source(self)
-        check_choices(self)
-        for name in ("num_samples", "batch_size"):
-            if getattr(self, name) < 1:
-                raise bad_setting(name, "a whole number, 1 or more", getattr(self, name), "")
-        if self.num_steps is not None and self.num_steps < 0:
-            raise bad_setting("num_steps", "a whole number, 0 or more", self.num_steps, "Sec. 3")
-        if self.step_size is not None and not 0 < self.step_size < math.inf:
-            raise bad_setting("step_size", "a finite number above 0", self.step_size, "Eq. 9")
-        if self.temperature is not None and not 0 <= self.temperature < math.inf:
-            raise bad_setting("temperature", "a finite number, 0 or more", self.temperature, "Eq. 9")
-        if not 0 <= self.seed < 2**31:
-            raise bad_setting("seed", "a whole number in [0, 2^31)", self.seed, "")
 
 
 ARTIFACTS = ("fig2", "fig3", "fig4", "fig5", "fig6", "fig7", "fig8", "fig9", "fig10", "table1", "table2")
 
 
 @dataclasses.dataclass(frozen=True)
-class ReproduceConfig:
+class ReproduceConfig(Settings):
     """Settings of bin/reproduce.py."""
 
     artifact: str = setting("all", f"Comma-separated, of {', '.join(ARTIFACTS)}; or all, with a page that shows them.")
-    runs: str = setting("", "Folder whose folders are finished runs.")
-    output: str = setting("", "Folder for pictures, tables and the page.")
+    runs: str = setting("", "Folder whose folders are finished runs.", given="a folder")
+    output: str = setting("", "Folder for pictures, tables and the page.", given="a folder")
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         if not self.artifact_names or set(self.artifact_names) - set(ARTIFACTS):
             raise bad_setting("artifact", "all, or some of " + ", ".join(ARTIFACTS), self.artifact, "")
-        for name in ("runs", "output"):
-            if not getattr(self, name):
-                raise bad_setting(name, "a folder", None, "")
 
     @property
     def is_all(self) -> bool:
@@ -217,114 +220,105 @@ class ReproduceConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class ExportConfig:
+class ExportConfig(Settings):
     """Settings of bin/export.py."""
 
-    workdir: str = setting("", "Folder of a finished run.")
-    output: str = setting("", "Folder for the SavedModel, new or empty.")
+    workdir: str = setting("", "Folder of a finished run.", given="a finished run's folder")
+    output: str = setting("", "Folder for the SavedModel, new or empty.", given="a folder for the SavedModel")
     data_dir: str | None = setting(None, "Folder of prepared TFDS data sets, for label names. None: the run's.")
     onnx: bool = setting(False, "Also write the energy as model.onnx; needs the extra onnx.")
-
-    def __post_init__(self) -> None:
-        check_given(self, workdir="a finished run's folder", output="a folder for the SavedModel")
 
 
 _INPUT_HELP = "Folder of images, FILE.npy, FILE.npz, FILE.tfrecord (or a pattern of such), or tfds:NAME/SPLIT."
 
 
 @dataclasses.dataclass(frozen=True)
-class ScoreConfig:
+class ScoreConfig(Settings):
     """Settings of bin/score.py and bin/score_beam.py."""
 
-    model: str = setting("", "Folder that bin/export.py wrote.")
-    input: str = setting("", _INPUT_HELP)
-    output: str = setting("", "New table, FILE.csv or FILE.parquet; of bin/score_beam.py the start of its file names.")
+    model: str = setting("", "Folder that bin/export.py wrote.", given="a folder of bin/export.py")
+    input: str = setting("", _INPUT_HELP, given=_INPUT_HELP.lower())
+    output: str = setting(
+        "",
+        "New table, FILE.csv or FILE.parquet; of bin/score_beam.py the start of its file names.",
+        given="a file for the table",
+    )
     reference: str | None = setting(
         None,
         "Energies of in-distribution data for percentile and flag: a table of bin/score.py, or the calibration.npz of "
         "bin/calibrate.py. None: the model's own calibration, if there is one.",
     )
     false_positive_rate: float | None = setting(
-        None, "Share of in-distribution inputs that may be flagged out. None: the calibration's, else 0.05."
+        None,
+        "Share of in-distribution inputs that may be flagged out. None: the calibration's, else 0.05.",
+        range=FRACTION,
     )
-    batch_size: int = setting(256, "Inputs at once.")
+    batch_size: int = setting(256, "Inputs at once.", range=COUNT)
     data_dir: str | None = setting(None, "Folder of prepared TFDS data sets. None: TFDS's own, and download.")
     skip_bad: bool = setting(False, "Exit 0 also where inputs could not be read; their rows tell why.")
     resume: bool = setting(False, "Continue a table that was broken off.")
 
-    def __post_init__(self) -> None:
-        check_given(self, model="a folder of bin/export.py", input=_INPUT_HELP.lower(), output="a file for the table")
-        check_rate(self, "false_positive_rate")
-        if self.batch_size < 1:
-            raise bad_setting("batch_size", "a whole number, 1 or more", self.batch_size, "")
-
 
 @dataclasses.dataclass(frozen=True)
-class CalibrateConfig:
+class CalibrateConfig(Settings):
     """Settings of bin/calibrate.py."""
 
-    model: str = setting("", "Folder that bin/export.py wrote.")
-    input: str = setting("", f"In-distribution data that did not train. {_INPUT_HELP}")
-    false_positive_rate: float = setting(0.05, "Share of in-distribution inputs that may be flagged out.")
-    confidence: float = setting(0.95, "Coverage of the interval for the false-positive rate.")
-    batch_size: int = setting(256, "Inputs at once.")
+    model: str = setting("", "Folder that bin/export.py wrote.", given="a folder of bin/export.py")
+    input: str = setting("", f"In-distribution data that did not train. {_INPUT_HELP}", given=_INPUT_HELP.lower())
+    false_positive_rate: float = setting(
+        0.05, "Share of in-distribution inputs that may be flagged out.", range=FRACTION
+    )
+    confidence: float = setting(0.95, "Coverage of the interval for the false-positive rate.", range=FRACTION)
+    batch_size: int = setting(256, "Inputs at once.", range=COUNT)
     data_dir: str | None = setting(None, "Folder of prepared TFDS data sets. None: TFDS's own, and download.")
     skip_bad: bool = setting(False, "Leave out inputs that cannot be read, and say how many.")
 
-    def __post_init__(self) -> None:
-        check_given(self, model="a folder of bin/export.py", input=_INPUT_HELP.lower())
-        check_rate(self, "false_positive_rate")
-        check_rate(self, "confidence")
-        if self.batch_size < 1:
-            raise bad_setting("batch_size", "a whole number, 1 or more", self.batch_size, "")
-
 
 @dataclasses.dataclass(frozen=True)
-class SweepConfig:
+class SweepConfig(Settings):
     """Settings of bin/sweep.py."""
 
-    runs: str = setting("", "Folder for the runs, one folder each.")
-    grid: str = setting("", "Values to combine, e.g. 'scheme=data,hybrid cd_weight=10,25 seed=0,1'.")
-
-    def __post_init__(self) -> None:
-        check_given(self, runs="a folder for the runs", grid="flags of bin/train.py with values, NAME=VALUE,VALUE ...")
+    runs: str = setting("", "Folder for the runs, one folder each.", given="a folder for the runs")
+    grid: str = setting(
+        "",
+        "Values to combine, e.g. 'scheme=data,hybrid cd_weight=10,25 seed=0,1'.",
+        given="flags of bin/train.py with values, NAME=VALUE,VALUE ...",
+    )
 
 
 @dataclasses.dataclass(frozen=True)
-class WatchConfig:
+class WatchConfig(Settings):
     """Settings of bin/watch.py."""
 
-    workdir: str = setting("", "Folder of a run, finished or not.")
-    every_seconds: float = setting(10.0, "Pause between looks.", unit="seconds")
+    workdir: str = setting("", "Folder of a run, finished or not.", given="a run's folder")
+    every_seconds: float = setting(10.0, "Pause between looks.", unit="seconds", range=POSITIVE)
     once: bool = setting(False, "Draw once and stop.")
 
-    def __post_init__(self) -> None:
-        check_given(self, workdir="a run's folder")
-        if not 0 < self.every_seconds < math.inf:
-            raise bad_setting("every_seconds", "a finite number above 0", self.every_seconds, "")
-
 
 @dataclasses.dataclass(frozen=True)
-class PackConfig:
+class PackConfig(Settings):
     """Settings of bin/checkpoint.py pack."""
 
-    workdir: str = setting("", "Folder of a run that has a checkpoint; half the size with bank_dtype=float16.")
-    output: str = setting("", "Folder for parcel.json and the parts, new or empty.")
+    workdir: str = setting(
+        "", "Folder of a run that has a checkpoint; half the size with bank_dtype=float16.", given="the folder of a run"
+    )
+    output: str = setting("", "Folder for parcel.json and the parts, new or empty.", given="a folder for the parts")
     update: int | None = setting(None, "Update whose checkpoint is packed. None: the newest.")
-    part_mib: float = setting(14.0, "Largest size of a part.", unit="MiB")
-
-    def __post_init__(self) -> None:
-        check_given(self, workdir="the folder of a run", output="a folder for the parts")
-        if not 0.001 <= self.part_mib <= 4096:
-            raise bad_setting("part_mib", "a number from 0.001 to 4096", self.part_mib, "")
+    part_mib: float = setting(
+        14.0,
+        "Largest size of a part.",
+        unit="MiB",
+        range=Range(lambda value: 0.001 <= value <= 4096, "a number from 0.001 to 4096"),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
-class UnpackConfig:
+class UnpackConfig(Settings):
     """Settings of bin/checkpoint.py unpack."""
 
-    input: str = setting("", "Folder that holds parcel.json and all its parts, and nothing else.")
-    workdir: str = setting("", "Folder for the run, new or empty.")
-
-    def __post_init__(self) -> None:
-        check_given(self, input="a folder of bin/checkpoint.py pack", workdir="a folder for the run")
+    input: str = setting(
+        "",
+        "Folder that holds parcel.json and all its parts, and nothing else.",
+        given="a folder of bin/checkpoint.py pack",
+    )
+    workdir: str = setting("", "Folder for the run, new or empty.", given="a folder for the run")

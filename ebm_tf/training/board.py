@@ -8,8 +8,6 @@ import html
 from collections.abc import Mapping
 from typing import Any
 
-from ebm_tf.settings.train import TrainConfig
-
 __all__ = ["card", "scalars"]
 
 COMPONENTS = {"energy_difference": "loss", "std": "std", "snr": "snr"}
@@ -35,9 +33,9 @@ def _tag(name: str) -> str:
     return next((f"{group}/{name}" for group, names in GROUPS.items() if name in names), name)
 
 
-def card(config: TrainConfig, about: Mapping[str, Any]) -> str:
-    """A table in Markdown: what the run hangs on beside its settings (device.describe), then every setting."""
-    rows = (f"| {name} | {_text(value)} |" for name, value in {**about, **config.to_dict()}.items())
+def card(settings: Mapping[str, Any], about: Mapping[str, Any]) -> str:
+    """A table in Markdown: what a run depends on beside its settings (device.describe), then every setting."""
+    rows = (f"| {name} | {_text(value)} |" for name, value in {**about, **settings}.items())
     return "\n".join(["| run | value |", "| --- | --- |", *rows])
 
 

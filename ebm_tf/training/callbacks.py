@@ -21,6 +21,7 @@ import tensorflow as tf
 import tqdm
 from matplotlib.figure import Figure
 
+from ebm_tf.build import use_xla
 from ebm_tf.plots import watch
 from ebm_tf.plots.figures import save_image_grid
 from ebm_tf.runs.run_dir import RunDir
@@ -37,18 +38,13 @@ __all__ = ["Checkpointer", "DivergenceGuard", "FigureWriter", "MetricsLogger", "
 class UpdateCallback(keras.callbacks.Callback):
     """A callback that is told the number of the update just done.
 
-    Args:
-      config: settings of the run.
-
     Attributes:
       last_step: number of the last update of the stage that is fitted.
     """
 
-    def __init__(self, config: TrainConfig):
+    def __init__(self):
         super().__init__()
-        self.config = config
-        self.step = 0
-        self.last_step = config.train_steps
+        self.step = self.last_step = 0
 
     def on_train_begin(self, logs=None):
         self.step, self.last_step = int(self.model.update_count.numpy()), self.model.stage.last_step
@@ -83,7 +79,8 @@ class ProgressBar(UpdateCallback):
     """
 
     def __init__(self, config: TrainConfig, file=None, every_seconds: float = 10.0):
-        super().__init__(config)
+        super().__init__()
+        self.log_every, self.train_steps, self.share_done = config.log_every, config.train_steps, config.share_done
         self.file = file or sys.stderr
         self.every_seconds = every_seconds
         self.bar: tqdm.tqdm | None = None
@@ -92,17 +89,15 @@ class ProgressBar(UpdateCallback):
     def on_begin(self, step):
         self.first_step, self.first_time, self.line_time = None, 0.0, -math.inf
         if self.file.isatty():
-            total = self.config.train_steps
-            self.bar = tqdm.tqdm(
-                total=total, initial=step, unit="update", file=self.file, dynamic_ncols=True, bar_format=BAR
-            )
+            how = dict(unit="update", file=self.file, dynamic_ncols=True, bar_format=BAR)
+            self.bar = tqdm.tqdm(total=self.train_steps, initial=step, **how)
 
     def on_update(self, step, logs):
         now = time.monotonic()
         if self.first_step is None:  # the first update also compiles: the rate counts from its end
             self.first_step, self.first_time = step, now
         if self.bar is not None:
-            if self.is_due(self.config.log_every):
+            if self.is_due(self.log_every):
                 left = "" if step == self.first_step else f", {self._left(self.first_step, step, now)} left"
                 self.bar.set_postfix_str(f"loss={float(logs['loss']):.4g}{left}", refresh=False)
             self.bar.update()
@@ -112,7 +107,7 @@ class ProgressBar(UpdateCallback):
             print(self._line(step, now, float(logs["loss"])), file=self.file, flush=True)
 
     def _line(self, step: int, now: float, loss: float) -> str:
-        line = f"update {step}/{self.config.train_steps}  loss {loss:.4g}"
+        line = f"update {step}/{self.train_steps}  loss {loss:.4g}"
         if self.first_step is None or step == self.first_step:
             return line
         rate = (step - self.first_step) / max(now - self.first_time, 1e-9)
@@ -120,9 +115,8 @@ class ProgressBar(UpdateCallback):
 
     def _left(self, first_step: int, step: int, now: float) -> str:
         """Hours, minutes and seconds, by the Langevin steps that are left."""
-        share_done = self.config.share_done
-        pace = (share_done(step) - share_done(first_step)) / max(now - self.first_time, 1e-9)
-        return tqdm.tqdm.format_interval((1 - share_done(step)) / pace)
+        pace = (self.share_done(step) - self.share_done(first_step)) / max(now - self.first_time, 1e-9)
+        return tqdm.tqdm.format_interval((1 - self.share_done(step)) / pace)
 
     def on_train_end(self, logs=None):
         self.close()
@@ -146,7 +140,9 @@ class MetricsLogger(UpdateCallback):
     """
 
     def __init__(self, config: TrainConfig, run_dir: RunDir, writer: tf.summary.SummaryWriter):
-        super().__init__(config)
+        super().__init__()
+        self.log_every, self.figure_every, self.rollbacks = config.log_every, config.figure_every, config.rollbacks
+        self.settings, self.is_compiled = config.to_dict(), use_xla(config)
         self.run_dir = run_dir
         self.writer = writer
 
@@ -154,12 +150,12 @@ class MetricsLogger(UpdateCallback):
         self.run_dir.truncate_metrics(step)
         self.logged_step, self.logged_time = step, time.monotonic()
         with self.writer.as_default(np.int64(step)):
-            tf.summary.text("run", board.card(self.config, device.describe(self.config)))
+            tf.summary.text("run", board.card(self.settings, device.describe(self.is_compiled)))
 
     def on_update(self, step, logs):
-        if self.is_due(self.config.log_every):
+        if self.is_due(self.log_every):
             self.write_row(step, logs)
-        if self.is_due(self.config.figure_every):
+        if self.is_due(self.figure_every):
             self._write_histograms(step)
 
     def write_row(self, step: int, logs: dict) -> None:
@@ -167,7 +163,7 @@ class MetricsLogger(UpdateCallback):
         row = {name: float(value) for name, value in logs.items()}
         now = time.monotonic()
         row["updates_per_second"] = (step - self.logged_step) / max(now - self.logged_time, 1e-9)
-        row["rollbacks"] = float(self.config.rollbacks)
+        row["rollbacks"] = float(self.rollbacks)
         row["traces"] = float(self.model.one_step_update.experimental_get_tracing_count())
         self.logged_step, self.logged_time = step, now
         with self.run_dir.metrics.open("a") as file:
@@ -189,16 +185,16 @@ class DivergenceGuard(UpdateCallback):
     part of the gradient is told on stderr, once, at an update that is logged.
 
     Args:
-      config: settings of the run.
+      log_every: updates between rows of metrics.jsonl.
       logger: writes metrics.jsonl; None in a process that does not.
 
     Raises:
       DivergenceError: see Guard.
     """
 
-    def __init__(self, config: TrainConfig, logger: MetricsLogger | None = None):
-        super().__init__(config)
-        self.logger = logger
+    def __init__(self, log_every: int, logger: MetricsLogger | None = None):
+        super().__init__()
+        self.log_every, self.logger = log_every, logger
         self.has_warned = logger is None
 
     def on_begin(self, step):
@@ -208,10 +204,10 @@ class DivergenceGuard(UpdateCallback):
         try:
             self.guard.check(step, logs, self.model.num_not_finite)
         except DivergenceError:
-            if self.logger and not self.is_due(self.config.log_every):
+            if self.logger and not self.is_due(self.log_every):
                 self.logger.write_row(step, logs)
             raise
-        if not self.has_warned and self.is_due(self.config.log_every) and (warning := underflow(logs)):
+        if not self.has_warned and self.is_due(self.log_every) and (warning := underflow(logs)):
             print(f"warning: {warning} (update {step})", file=sys.stderr)
             self.has_warned = True
 
@@ -231,7 +227,9 @@ class Checkpointer(UpdateCallback):
     """
 
     def __init__(self, config: TrainConfig, files: Checkpoints | None, stop: StopRequest):
-        super().__init__(config)
+        super().__init__()
+        self.every, self.best_metric = config.checkpoint_every, config.best_metric
+        self.rollbacks, self.train_steps, self.workdir = config.rollbacks, config.train_steps, config.workdir
         self.files, self.stop = files, stop
         self.sum, self.count = 0.0, 0
 
@@ -240,22 +238,22 @@ class Checkpointer(UpdateCallback):
 
     def on_update(self, step, logs):
         # Not in on_train_end: by then Keras has put the average of the weights in their place.
-        if self.config.best_metric in logs:
-            self.sum, self.count = self.sum + float(logs[self.config.best_metric]), self.count + 1
+        if self.best_metric in logs:
+            self.sum, self.count = self.sum + float(logs[self.best_metric]), self.count + 1
         is_stopping = bool(self.stop.reason)  # asked once: time may run out below
-        if not self.is_due(self.config.checkpoint_every) and not is_stopping:
+        if not self.is_due(self.every) and not is_stopping:
             return
         if isinstance(self.model.bank, BankShards):
             self.model.bank.collect()
         if self.files is not None:
-            best = {self.config.best_metric: abs(self.sum / self.count)} if self.count else {}
+            best = {self.best_metric: abs(self.sum / self.count)} if self.count else {}
             stage = self.model.stage
             finished = stage.name if step == stage.last_step else ""
-            self.files.save(self.checkpoint, step, self.config.rollbacks, best, finished)
+            self.files.save(self.checkpoint, step, self.rollbacks, best, finished)
         self.sum, self.count = 0.0, 0
-        if is_stopping and self.files is not None and step < self.config.train_steps:
+        if is_stopping and self.files is not None and step < self.train_steps:
             self.files.wait()
-            how = f"the same flags, --workdir={self.config.workdir} and --resume"
+            how = f"the same flags, --workdir={self.workdir} and --resume"
             self.stop.obey(f"after update {step}; to continue: {how}")
 
 
@@ -273,12 +271,13 @@ class FigureWriter(UpdateCallback):
     NUM_IMAGES, NUM_POINTS = 64, 1000
 
     def __init__(self, config: TrainConfig, run_dir: RunDir, writer: tf.summary.SummaryWriter):
-        super().__init__(config)
+        super().__init__()
+        self.every, self.seed, self.is_rings = config.figure_every, config.seed, config.is_rings
         self.run_dir = run_dir
         self.writer = writer
 
     def on_update(self, step, logs):
-        if step % self.config.figure_every == 0 and step != self.last_step:
+        if step % self.every == 0 and step != self.last_step:
             self.write(step)
             gc.collect()  # a figure is cycles that hold megabytes, but too few for Python to look for them soon
 
@@ -287,11 +286,10 @@ class FigureWriter(UpdateCallback):
 
     def write(self, step: int) -> None:
         """Runs the chains and draws them."""
-        is_rings = self.config.dataset == "rings"
-        num_samples = self.NUM_POINTS if is_rings else self.NUM_IMAGES
-        x_final = self.model.sample_chain(num_samples, self.model.config.num_steps, seed=self.config.seed).numpy()
+        num_samples = self.NUM_POINTS if self.is_rings else self.NUM_IMAGES
+        x_final = self.model.sample_chain(num_samples, self.model.config.num_steps, seed=self.seed).numpy()
         path = self.run_dir.figures / f"chains_{step:07d}.png"
-        draw = _scatter if is_rings else save_image_grid
+        draw = _scatter if self.is_rings else save_image_grid
         draw(x_final, path)
         with self.writer.as_default(np.int64(step)):
             tf.summary.image("chains", tf.io.decode_png(path.read_bytes(), channels=3)[tf.newaxis])
@@ -302,26 +300,26 @@ class Watcher(UpdateCallback):
     """Keeps RUN/watch.png and RUN/watch.html up to date, in at most a hundredth of the time of training.
 
     Args:
-      config: settings of the run.
+      log_every: updates between rows of metrics.jsonl.
       run_dir: the run.
       every_seconds: least pause between drawings.
     """
 
     SHARE = 0.01
 
-    def __init__(self, config: TrainConfig, run_dir: RunDir, every_seconds: float = 10.0):
-        super().__init__(config)
-        self.run_dir, self.every_seconds = run_dir, every_seconds
+    def __init__(self, log_every: int, run_dir: RunDir, every_seconds: float = 10.0):
+        super().__init__()
+        self.log_every, self.run_dir, self.every_seconds = log_every, run_dir, every_seconds
         self.next_time = -math.inf
 
     def on_update(self, step, logs):
-        if self.is_due(self.config.log_every) and time.monotonic() >= self.next_time:
+        if self.is_due(self.log_every) and time.monotonic() >= self.next_time:
             self.draw()
 
     def draw(self) -> None:
         """Draws what lies in the folder now."""
         start = time.monotonic()
-        watch.draw(self.run_dir, self.config, self.every_seconds)
+        watch.draw(self.run_dir, self.every_seconds)
         gc.collect()  # as after every figure
         end = time.monotonic()
         self.next_time = end + max(self.every_seconds, (end - start) / self.SHARE)

@@ -11,9 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ebm_tf.build import use_xla
 from ebm_tf.errors import ConfigError
-from ebm_tf.settings.train import TrainConfig
 from ebm_tf.version import __version__
 
 __all__ = ["choose", "describe", "why_no_gpu"]
@@ -21,16 +19,16 @@ __all__ = ["choose", "describe", "why_no_gpu"]
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-def choose(config: TrainConfig) -> None:
-    """Sees to it that training runs where config.device says. Call it before TensorFlow computes anything.
+def choose(device: str) -> None:
+    """Sees to it that training runs on `device`: auto, gpu or cpu. Call it before TensorFlow computes anything.
 
     Raises:
       ConfigError: there is no GPU, or TensorFlow has begun to use it.
     """
     gpus = tf.config.list_physical_devices("GPU")
-    if config.device == "gpu" and not gpus:
+    if device == "gpu" and not gpus:
         raise ConfigError(f"--device: expected a GPU that TensorFlow can use. Received: none, {why_no_gpu()}")
-    if config.device == "cpu" and gpus:
+    if device == "cpu" and gpus:
         try:
             tf.config.set_visible_devices([], "GPU")
         except RuntimeError as error:
@@ -49,8 +47,8 @@ def why_no_gpu() -> str:
     )
 
 
-def describe(config: TrainConfig) -> dict[str, Any]:
-    """What a result hangs on beside the settings: JSON values."""
+def describe(is_compiled: bool) -> dict[str, Any]:
+    """What a result depends on beside the settings, and whether XLA compiles it: JSON values."""
     devices = tf.config.get_visible_devices("GPU") or tf.config.get_visible_devices("CPU")
     return {
         "command": sys.argv,
@@ -63,7 +61,7 @@ def describe(config: TrainConfig) -> dict[str, Any]:
         "system": platform.platform(),
         "devices": [_device_name(device) for device in devices],
         "threads": tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count(),
-        "xla": use_xla(config),
+        "xla": is_compiled,
     }
 
 

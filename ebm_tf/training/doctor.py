@@ -20,7 +20,7 @@ from ebm_tf.errors import one_line
 from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.settings.train import TrainConfig
 from ebm_tf.training import device, replicas
-from ebm_tf.training.failures import bank_bytes, memory_explained, num_weights
+from ebm_tf.training.failures import bank_bytes, memory_explained, num_weights, out_of_memory
 from ebm_tf.training.guard import Guard, underflow
 from ebm_tf.training.run import build_trainer, initial_energy, restore
 from ebm_tf.training.trainer import Trainer
@@ -54,8 +54,8 @@ def examine(config: TrainConfig, trial_seconds: float = TRIAL_SECONDS) -> Iterat
     """
     looks: dict[str, Callable[[], tuple[bool, str]]] = {
         "versions": _versions,
-        "device": lambda: _device(config),
-        "xla": lambda: _xla(config),
+        "device": lambda: _device(config.device, use_xla(config)),
+        "xla": lambda: _xla(config.jit_compile, use_xla(config)),
         "data": lambda: _data(config),
         "disk": lambda: _disk(config),
         "training": lambda: _trial(config, trial_seconds),
@@ -73,23 +73,20 @@ def _versions() -> tuple[bool, str]:
     return backend == "tensorflow", f"{names} on {backend}, NumPy {np.__version__}"
 
 
-def _device(config: TrainConfig) -> tuple[bool, str]:
-    device.choose(config)
-    names = ", ".join(device.describe(config)["devices"])
-    return True, names if tf.config.get_visible_devices("GPU") else f"{names}; no GPU: {_why(config)}"
+def _device(asked: str, is_compiled: bool) -> tuple[bool, str]:
+    device.choose(asked)
+    names = ", ".join(device.describe(is_compiled)["devices"])
+    if tf.config.get_visible_devices("GPU"):
+        return True, names
+    return True, f"{names}; no GPU: {'not asked for' if asked == 'cpu' else device.why_no_gpu()}"
 
 
-def _why(config: TrainConfig) -> str:
-    return "not asked for" if config.device == "cpu" else device.why_no_gpu()
-
-
-def _xla(config: TrainConfig) -> tuple[bool, str]:
-    is_used = use_xla(config)
+def _xla(asked: str, is_used: bool) -> tuple[bool, str]:
     try:
         tf.function(tf.square, jit_compile=True)(tf.ones([8]))
     except (tf.errors.OpError, ValueError) as error:
         return not is_used, f"does not work: {one_line(error)}"
-    return True, f"works, {'in use' if is_used else 'not in use'} (--jit_compile={config.jit_compile})"
+    return True, f"works, {'in use' if is_used else 'not in use'} (--jit_compile={asked})"
 
 
 def _data(config: TrainConfig) -> tuple[bool, str]:
@@ -117,7 +114,7 @@ def _trial(config: TrainConfig, seconds: float) -> tuple[bool, str]:
     """One update with one Langevin step; then chains alone, of which an update's time is made."""
     if config.strategy == "multi_worker":
         return True, "not tried: --strategy=multi_worker needs all its processes"
-    with memory_explained(config):
+    with memory_explained(out_of_memory(config)):
         strategy = replicas.make_strategy(config)
         last = config.stages[-1].config  # with the most chains, if there is a bank
         trainer = build_trainer(dataclasses.replace(last, num_steps=1, num_steps_start=None), strategy)

@@ -32,16 +32,16 @@ class TrainingError(RuntimeError):
 
 
 @contextlib.contextmanager
-def memory_explained(config: TrainConfig) -> Iterator[None]:
-    """Turns want of memory into TrainingError; other errors pass."""
+def memory_explained(advice: str) -> Iterator[None]:
+    """Turns want of memory into TrainingError with the advice of out_of_memory; other errors pass."""
     try:
         yield
     except tf.errors.ResourceExhaustedError as error:
         if _is_full(error):
             raise
-        raise TrainingError(out_of_memory(config, one_line(error))) from error
+        raise TrainingError(f"{advice} ({one_line(error)})") from error
     except MemoryError as error:
-        raise TrainingError(out_of_memory(config, one_line(error))) from error
+        raise TrainingError(f"{advice} ({one_line(error)})") from error
 
 
 @contextlib.contextmanager
@@ -70,7 +70,7 @@ def _disk(run_dir: RunDir, error: BaseException) -> str:
     return f"{run_dir.path} cannot be read or written: {one_line(error)}. Mend that; {left}"
 
 
-def out_of_memory(config: TrainConfig, reason: str = "") -> str:
+def out_of_memory(config: TrainConfig) -> str:
     """What needs the memory, and what to try."""
     chains = len(config.stages[-1].config.brackets) * config.batch_size
     per_chain = _bytes_per_chain(config)
@@ -88,13 +88,13 @@ def out_of_memory(config: TrainConfig, reason: str = "") -> str:
         tries.append("--bank_dtype=float16")
     if config.num_filters > 1:
         tries.append(f"--num_filters={max(config.num_filters // 2, 1)}")
-    return f"{'; '.join(parts)}. Try, in a new --workdir, {' or '.join(tries)}" + (f" ({reason})" if reason else "")
+    return f"{'; '.join(parts)}. Try, in a new --workdir, {' or '.join(tries)}"
 
 
 def num_weights(config: TrainConfig) -> int:
     """From the shapes in energies/image_net.py and rings_net.py, without biases."""
     width = config.num_filters
-    if config.dataset == "rings":
+    if config.is_rings:
         return 10 * width + 2 * width**2 + 4 * width**2 + 2 * width
     attention = 40 * width**2 if config.attention else 0  # 2 C² at C = 2 n_f and at C = 4 n_f
     return 27 * width + 16 * (2 + 8 + 32) * width**2 + attention + 8 * width * (config.image_size // 8) ** 2
@@ -109,7 +109,7 @@ def bank_bytes(config: TrainConfig) -> int:
 def _bytes_per_chain(config: TrainConfig) -> float:
     """Of the layers' outputs, from the shapes in energies/image_net.py and rings_net.py."""
     width, bytes_each = config.num_filters, 4 if config.dtype_policy == "float32" else 2
-    if config.dataset == "rings":
+    if config.is_rings:
         numbers = 2.0 * 10 + 5 * width
     else:
         pixels = config.image_size**2

@@ -59,6 +59,12 @@ class Guard:
 
     def __init__(self, config: TrainConfig, energy: keras.Model, optimizer: keras.optimizers.Optimizer):
         self.config = config
+        self.bounds = {
+            "max_energy": config.max_energy * config.energy_scale,
+            "max_energy_difference": config.max_energy_difference * config.energy_scale,
+            "max_energy_grad_norm": config.max_energy_grad_norm * config.energy_scale,
+            "max_abs_x": config.max_abs_x,
+        }
         self._variables = float_variables(energy, optimizer)
 
     def check(self, step: int, logs: dict[str, float], num_not_finite: int = 0) -> None:
@@ -85,16 +91,18 @@ class Guard:
 
     def _bounded(self, logs: dict[str, float]) -> Iterator[tuple[str, float, float, str]]:
         """(name, value, bound, flag) of every scalar that has a bound."""
-        config, scale = self.config, self.config.energy_scale
         for name, value in logs.items():
+            flag = ""
             if name == "max_abs":
-                yield name, value, config.max_abs_x, "max_abs_x"
+                flag = "max_abs_x"
             elif name == "energy_grad_norm":
-                yield name, value, config.max_energy_grad_norm * scale, "max_energy_grad_norm"
+                flag = "max_energy_grad_norm"
             elif name.startswith("energy/"):
-                yield name, value, config.max_energy * scale, "max_energy"
+                flag = "max_energy"
             elif name.endswith("/energy_difference") and not name.startswith("total/"):
-                yield name, value, config.max_energy_difference * scale, "max_energy_difference"
+                flag = "max_energy_difference"
+            if flag:
+                yield name, value, self.bounds[flag], flag
 
     def _error(self, what: str, step: int, name: str, is_finite: bool = True) -> DivergenceError:
         rate = f"--learning_rate (now {self.config.first_learning_rate:g})"
@@ -107,7 +115,7 @@ class Guard:
             advice = f"Try a smaller {rate} or {step_size}"
         # Steps too long for the data's noise: docs/cifar_recipe.md, "How large a Langevin step may be".
         needed = 3 * math.sqrt(2 * self.config.step_size * self.config.temperature)
-        if self.config.dataset != "rings" and self.config.data_noise < 0.99 * needed:
+        if not self.config.is_rings and self.config.data_noise < 0.99 * needed:
             advice += f", or --data_noise={needed:.2g} or more (now {self.config.data_noise:g})"
         if self.config.dtype_policy == "mixed_float16" and not is_finite:
             advice += ", or --dtype_policy=mixed_bfloat16 or float32 (float16 holds sizes up to 65,504)"

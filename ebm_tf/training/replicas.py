@@ -7,7 +7,6 @@ part of the bank. What the strategies share is the global batch: it does not dep
 """
 
 import contextlib
-import dataclasses
 import functools
 import json
 import signal
@@ -40,13 +39,13 @@ __all__ = [
 ]
 
 
-def is_chief(config: TrainConfig) -> bool:
+def is_chief(strategy: str) -> bool:
     """Whether this process writes the run's files: the only one, or worker 0 of TF_CONFIG.
 
     Raises:
       ConfigError: multi_worker without a TF_CONFIG that can be used.
     """
-    return config.strategy != "multi_worker" or cluster.read_tf_config().task == 0
+    return strategy != "multi_worker" or cluster.read_tf_config().task == 0
 
 
 def make_strategy(config: TrainConfig) -> tf.distribute.Strategy:
@@ -115,7 +114,8 @@ def check_same_run(
     """
     if config.strategy != "multi_worker":
         return
-    settings = dataclasses.replace(config, workdir=None, data_dir=None, init_model=None).to_dict()
+    places = {"workdir": None, "data_dir": None, "init_model": None}  # which may have other names on other hosts
+    settings = {**config.to_dict(), **places}
     mine = zlib.crc32(json.dumps([settings, first_step]).encode())
     for weight in weights:  # that a file gave: each worker has read its own
         mine = zlib.crc32(weight.numpy().tobytes(), mine)

@@ -20,7 +20,7 @@ from ebm_tf.settings.train import Stage, TrainConfig
 from ebm_tf.training import callbacks, device, replicas
 from ebm_tf.training.checkpoints import Checkpoints, Saved, newest_intact
 from ebm_tf.training.cluster import WorkerLostError
-from ebm_tf.training.failures import TrainingError, disk_explained, fsync, memory_explained
+from ebm_tf.training.failures import TrainingError, disk_explained, fsync, memory_explained, out_of_memory
 from ebm_tf.training.guard import DivergenceError
 from ebm_tf.training.trainer import Trainer
 
@@ -69,12 +69,12 @@ def train(config: TrainConfig) -> Trainer:
     if not config.workdir:
         raise ConfigError("--workdir: expected a folder for this run. Received: workdir=None")
     run_dir = RunDir(config.workdir)
-    is_chief = replicas.is_chief(config)
+    is_chief = replicas.is_chief(config.strategy)
     if is_chief or config.resume:  # the chief may have begun to fill the folder that its workers share
         run_dir.check(config)
-    device.choose(config)
+    device.choose(config.device)
     try:
-        with memory_explained(config), contextlib.ExitStack() as locks:
+        with memory_explained(out_of_memory(config)), contextlib.ExitStack() as locks:
             if is_chief and config.resume:
                 locks.enter_context(lock.hold(run_dir))
             return _train(config, run_dir, is_chief, locks, deadline)
@@ -117,12 +117,13 @@ def _train(
         files = Checkpoints(run_dir, config.keep_checkpoints)
     with disk_explained(run_dir):
         if is_chief:
-            run_dir.log_event("resume" if config.resume else "start", first_step, **device.describe(config))
+            about = device.describe(build.use_xla(config))
+            run_dir.log_event("resume" if config.resume else "start", first_step, **about)
         trainer = _all_updates(config, trainer, dataset, saved, initial, run_dir, files, deadline)
         if is_chief:
             _save_model(trainer, run_dir, config.train_steps)
             if config.watch:
-                watch.draw(run_dir, config)  # says that the run is finished
+                watch.draw(run_dir)  # says that the run is finished
     replicas.meet(strategy)  # no worker is done before the chief
     return trainer
 
@@ -308,11 +309,11 @@ def _fit(config, trainer, dataset, run_dir, files, deadline) -> DivergenceError 
                 figures.set_model(trainer)
                 figures.write(last_step)
             return None
-        guard = callbacks.DivergenceGuard(config, logger if is_chief else None)
+        guard = callbacks.DivergenceGuard(config.log_every, logger if is_chief else None)
         checkpointer = callbacks.Checkpointer(config, files, stop)
         own = [progress, logger, guard, checkpointer, figures] if is_chief else [guard, checkpointer]
         if is_chief and config.watch:
-            own.append(callbacks.Watcher(config, run_dir))
+            own.append(callbacks.Watcher(config.log_every, run_dir))
         try:
             trainer.fit(dataset, steps_per_epoch=num_updates, epochs=1, callbacks=own, verbose=0)
         except DivergenceError as error:

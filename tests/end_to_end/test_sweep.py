@@ -63,6 +63,7 @@ def test_a_folder_with_another_run_is_told(tmp_path):
     rolled_back = {**trial.config.to_dict(), "rollbacks": 2}
     pathlib.Path(trial.config.workdir, "config.json").write_text(json.dumps(rolled_back))
     assert plan(tmp_path, "seed=0") == [trial]
+    assert len(plan(tmp_path, "seed=0", [*BASE, "--log_every=7", "--keep_checkpoints=1"])) == 1  # the same results
     with pytest.raises(ConfigError, match=r"--num_steps: expected 5, as .*seed-0 has it. Received: num_steps=6"):
         plan(tmp_path, "seed=0", [*BASE, "--num_steps=6"])
 

@@ -101,7 +101,7 @@ def test_the_card_says_what_ran_where(shown):
 
 def test_no_setting_can_break_the_card():
     config = settings("a|b\n<script>")
-    (line,) = (line for line in board.card(config, {}).splitlines() if "workdir" in line)
+    (line,) = (line for line in board.card(config.to_dict(), {}).splitlines() if "workdir" in line)
     assert line == "| workdir | <code>a&#124;b &lt;script&gt;</code> |"
 
 
@@ -123,14 +123,14 @@ def test_watch_leaves_a_finished_page_and_changes_no_update(finished, tmp_path):
 def test_watch_draws_as_training_goes_and_takes_a_hundredth_of_its_time(tmp_path, monkeypatch):
     now, drawn = 0.0, []
 
-    def draw(run_dir, config, every_seconds):
+    def draw(run_dir, every_seconds):
         nonlocal now
         now += 0.5
         drawn.append(watcher.step)
 
     monkeypatch.setattr(watch, "draw", draw)
     monkeypatch.setattr(callbacks.time, "monotonic", lambda: now)
-    watcher = callbacks.Watcher(settings(tmp_path, train_steps=200, log_every=10), RunDir(tmp_path))
+    watcher = callbacks.Watcher(10, RunDir(tmp_path))
     for batch in range(200):
         now += 1.0
         watcher.on_train_batch_end(batch)

@@ -29,7 +29,7 @@ def fit(trainer):
     seen = []
     keep = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(dict(logs)))
     x = tf.random.stateless_uniform([2, 32, 32, 3], [1, 2], minval=-1.0)
-    guarding = callbacks.DivergenceGuard(trainer.config, logger=mock.Mock())
+    guarding = callbacks.DivergenceGuard(trainer.config.log_every, logger=mock.Mock())
     batches = tf.data.Dataset.from_tensors(x).repeat()
     trainer.fit(batches, steps_per_epoch=6, epochs=1, callbacks=[keep, guarding], verbose=0)
     return seen

@@ -1,5 +1,6 @@
 """What the evaluation tasks are made of: arrays that survive a kill, steps to record, verdicts, progress, settings."""
 
+import dataclasses
 import io
 import json
 import re
@@ -220,7 +221,7 @@ BAD_VALUES = [
     ({"num_chains": 1}, "--num_chains: expected a whole number, 2 or more"),
     ({"batch_size": 0}, "--batch_size: expected a whole number, 1 or more"),
     ({"num_steps": 0}, "--num_steps: expected a whole number, 1 or more (Sec. 3)"),
-    ({"step_size": 0.0}, "--step_size: expected a finite number above 0 (Eq. 9)"),
+    ({"step_size": 0.0}, "--step_size: expected a finite number above 0 (Eq. 9, Sec. 3)"),
     ({"long_run_steps": 0}, "--long_run_steps: expected a whole number, 1 or more (Sec. 3)"),
     ({"data_init_steps": -1}, "--data_init_steps: expected a whole number, 1 or more"),
     ({"neighbour_samples": 0}, "--neighbour_samples: expected a whole number"),
@@ -277,3 +278,9 @@ def test_names_of_sets(tmp_path):
     for bad in ("", "a,a", "a,a/test", "train"):
         with pytest.raises(ConfigError, match="--ood_data: expected sets separated by commas"):
             set_names(bad)
+
+
+def test_every_setting_is_one_that_some_task_depends_on_or_says_where_things_lie():
+    read = {name for task in tasks.TASKS.values() for name in task.settings}
+    places = {"workdir", "model", "output", "tasks", "data_dir"}
+    assert {field.name for field in dataclasses.fields(EvaluateConfig)} == read | places

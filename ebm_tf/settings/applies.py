@@ -1,0 +1,82 @@
+"""Which settings apply: one that would be ignored is refused where it is not at its default.
+
+Of a run with stages a setting applies if it applies in one of them; a stage that has no use for it takes its default.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from ebm_tf.settings.chains import Scheme
+from ebm_tf.settings.data import RINGS
+
+__all__ = ["EVER_REFUSED", "ONCE_IGNORED", "Rule", "idle"]
+
+
+class Rule(NamedTuple):
+    """When some settings apply.
+
+    Attributes:
+      names: of the settings.
+      applies: tells it of an object that has all settings as attributes.
+      why: what the error says after the default; may name {scheme}.
+    """
+
+    names: tuple[str, ...]
+    applies: Callable[[Any], bool]
+    why: str
+
+
+def _is_image(one: Any) -> bool:
+    return one.dataset != RINGS
+
+
+def _has_bank(one: Any) -> bool:
+    return Scheme(one.scheme).has_bank or one.bank_weight > 0
+
+
+EVER_REFUSED = (
+    Rule(("confinement",), _is_image, ", since the rings have no pixels"),
+    Rule(("noise_spectrum",), _is_image, ", since the rings are no images"),
+    Rule(("preconditioner", "reference"), lambda one: one.noise_spectrum == "data", " without --noise_spectrum=data"),
+    Rule(("cd_weight",), lambda one: one.scheme == Scheme.HYBRID, ", since scheme {scheme} has no lambda"),
+    Rule(
+        ("bank_weight",),
+        lambda one: not Scheme(one.scheme).has_bank,
+        ", since all chains of scheme {scheme} are of the bank",
+    ),
+    Rule(("bank_start",), _has_bank, " without a bank (--bank_weight above 0)"),
+    Rule(
+        ("bank_burn_in", "bank_restart_data", "bank_restart_noise"),
+        lambda one: one.bank_weight > 0,
+        " without --bank_weight above 0",
+    ),
+    Rule(
+        ("learning_rate_end",),
+        lambda one: one.learning_rate_schedule == "cosine",
+        " without --learning_rate_schedule=cosine",
+    ),
+)
+
+# A config.json of an earlier version may hold these at other values, without effect: it is read as if it did not.
+ONCE_IGNORED = (
+    Rule(("image_size", "train_split", "attention"), _is_image, ", since the rings are no images"),
+    Rule(("step_ratio",), lambda one: not _is_image(one), ", since only the rings have narrow and wide coordinates"),
+    Rule(
+        ("refresh_prob", "refresh_unit"),
+        lambda one: one.scheme == Scheme.PERSISTENT_REFRESH,
+        " without --scheme=persistent_refresh",
+    ),
+    Rule(("bank_dtype",), _has_bank, " without a bank (--bank_weight above 0 or a persistent scheme)"),
+    Rule(
+        ("max_rollbacks", "rollback_rate"),
+        lambda one: one.on_divergence == "rollback" or one.rollbacks > 0,
+        " without --on_divergence=rollback",
+    ),
+)
+
+
+def idle(config: Any, defaults: dict[str, Any], rules: tuple[Rule, ...]) -> Iterator[tuple[str, Rule]]:
+    """The settings that are not at their defaults and do not apply, each with the rule that says so."""
+    for rule in rules:
+        if not rule.applies(config):
+            yield from ((name, rule) for name in rule.names if getattr(config, name) != defaults[name])

@@ -1,0 +1,209 @@
+"""Every setting has a type, a role and a use: what is of another type, or would be ignored, is refused."""
+
+import dataclasses
+import enum
+import inspect
+import json
+import math
+
+import numpy as np
+import pytest
+from absl import flags as absl_flags
+
+from ebm_tf.cli import flags
+from ebm_tf.errors import ConfigError
+from ebm_tf.paper.tables import NOT_COMPARED
+from ebm_tf.runs.run_dir import FIXED_ON_RESUME
+from ebm_tf.settings import commands
+from ebm_tf.settings.chains import BankConfig, ChainConfig
+from ebm_tf.settings.data import DataConfig
+from ebm_tf.settings.energy import EnergyConfig
+from ebm_tf.settings.fields import Role, Settings, value_type
+from ebm_tf.settings.optimizer import OptimizerConfig
+from ebm_tf.settings.running import DeviceConfig, GuardConfig, RunConfig
+from ebm_tf.settings.train import STAGE_SETTINGS, TrainConfig
+
+GROUPS = [DataConfig, EnergyConfig, ChainConfig, BankConfig, OptimizerConfig, RunConfig, GuardConfig, DeviceConfig]
+COMMANDS = {  # and what each needs
+    commands.EvaluateConfig: {"workdir": "run"},
+    commands.SampleConfig: {"workdir": "run", "output": "out"},
+    commands.ReproduceConfig: {"runs": "runs", "output": "out"},
+    commands.ExportConfig: {"workdir": "run", "output": "out"},
+    commands.ScoreConfig: {"model": "model", "input": "x.npy", "output": "out.csv"},
+    commands.CalibrateConfig: {"model": "model", "input": "x.npy"},
+    commands.SweepConfig: {"runs": "runs", "grid": "seed=0"},
+    commands.WatchConfig: {"workdir": "run"},
+    commands.PackConfig: {"workdir": "run", "output": "out"},
+    commands.UnpackConfig: {"input": "parts", "workdir": "run"},
+}
+ALL = {TrainConfig: {}, **COMMANDS}
+EVERY = [(cls, field) for cls in ALL for field in dataclasses.fields(cls)]
+IDS = [f"{cls.__name__}.{field.name}" for cls, field in EVERY]
+
+
+def test_no_class_of_settings_is_left_out():
+    made = {name for name in commands.__all__ if isinstance(getattr(commands, name), type)}
+    assert made == {cls.__name__ for cls in COMMANDS}
+
+
+def test_a_run_has_the_settings_of_all_groups():
+    names = [field.name for group in GROUPS for field in dataclasses.fields(group)]
+    assert [field.name for field in dataclasses.fields(TrainConfig)] == [*names, "stage"]
+    config = TrainConfig(num_filters=4)
+    assert all(isinstance(config, group) for group in GROUPS)
+
+
+@pytest.mark.parametrize("cls", [*GROUPS, *{base for cls in ALL for base in cls.__mro__ if issubclass(base, Settings)}])
+def test_no_class_adds_more_than_ten_settings(cls):
+    assert len(inspect.get_annotations(cls)) <= 10
+
+
+@pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.__name__)
+def test_a_group_stands_alone(group):
+    assert all(getattr(group(), field.name) == field.default for field in dataclasses.fields(group))
+
+
+def test_a_group_checks_itself():
+    with pytest.raises(ConfigError, match=r"^--num_steps_start: expected a whole number from 1 to num_steps = 5"):
+        ChainConfig(num_steps=5, num_steps_start=6)
+    with pytest.raises(ConfigError, match=r"^--image_size: expected a multiple of 16"):
+        DataConfig(image_size=33)
+
+
+def test_every_setting_of_training_has_a_role():
+    roles = {field.name: field.metadata["role"] for field in dataclasses.fields(TrainConfig)}
+    assert [name for name, role in roles.items() if not isinstance(role, Role)] == []
+
+
+def test_the_lists_are_those_that_were_kept_by_hand():
+    assert set(FIXED_ON_RESUME) == {
+        *("dataset", "image_size", "train_split", "batch_size", "num_filters", "attention", "energy_scale"),
+        *("confinement", "noise_spectrum", "preconditioner", "reference", "dtype_policy", "scheme", "bank_size"),
+        *("bank_dtype", "optimizer", "learning_rate_schedule", "ema_momentum", "init_model", "seed"),
+    }
+    assert set(NOT_COMPARED) - {"watch", "jit_compile"} == {  # these two were forgotten
+        *("seed", "workdir", "resume", "data_dir", "log_every", "figure_every", "checkpoint_every"),
+        *("keep_checkpoints", "stop_after", "best_metric", "device", "on_divergence", "max_rollbacks"),
+        *("rollback_rate", "max_energy", "max_energy_difference", "max_energy_grad_norm", "max_abs_x"),
+    }
+    assert set(STAGE_SETTINGS) == {
+        *("train_steps", "optimizer", "learning_rate", "learning_rate_schedule", "learning_rate_end"),
+        *("ema_momentum", "num_steps", "num_steps_start", "cd_weight", "bank_weight", "bank_size", "bank_start"),
+        *("bank_burn_in", "bank_restart_data", "bank_restart_noise"),
+    }
+
+
+def wrong_values(kind, may_be_none):
+    """Values of other types than a setting's."""
+    wrong = {
+        bool: ["true", 1, 0.0, []],
+        int: ["100", 2.5, 2.0, True, [1], math.nan],
+        float: ["0.5", True, [0.5], 1j, math.nan],
+        tuple: ["calm train_steps=3", [3], 3],
+    }.get(kind, [3, True, ["text"], b"text"])
+    return wrong + ([] if may_be_none or kind is tuple else [None])
+
+
+@pytest.mark.parametrize(("cls", "field"), EVERY, ids=IDS)
+def test_a_value_of_another_type_is_refused(cls, field):
+    for value in wrong_values(*value_type(field)):
+        with pytest.raises(ConfigError) as caught:
+            cls(**{**ALL[cls], field.name: value})
+        text = str(caught.value)
+        assert text.startswith(f"--{field.name}: expected ") and "\n" not in text
+        assert f"Received: {field.name}={value!r}" in text
+
+
+@pytest.mark.parametrize(("cls", "field"), EVERY, ids=IDS)
+def test_a_value_of_its_type_keeps_it(cls, field):
+    """The default and, for numbers, the same of NumPy."""
+    value = {**{one.name: one.default for one in dataclasses.fields(cls)}, **ALL[cls]}[field.name]
+    kind, may_be_none = value_type(field)
+    values = [value] + ([np.int64(value)] if kind is int and value is not None else [])
+    values += [np.float64(value)] if kind is float and value is not None else []
+    for one in values:
+        got = getattr(cls(**{**ALL[cls], field.name: one}), field.name)
+        assert (got is None and may_be_none) or type(got) is kind
+        assert got == one
+
+
+def test_a_whole_number_is_a_number():
+    assert repr(TrainConfig(step_size=1).step_size) == repr(TrainConfig(step_size=np.float32(1)).step_size) == "1.0"
+    with pytest.raises(ConfigError, match=r"^--step_size: expected a number \(Eq. 9\). Received: step_size=1000"):
+        TrainConfig(step_size=10**400)
+
+
+def test_python_says_what_the_flag_says():
+    values = absl_flags.FlagValues()
+    flags.define_flags(TrainConfig, values)
+    with pytest.raises(ConfigError) as caught:
+        TrainConfig(batch_size="many")
+    with pytest.raises(absl_flags.IllegalFlagValueError, match=r"expected a whole number \(Alg. 1\)"):
+        values(["", "--batch_size=many"])
+    assert str(caught.value) == "--batch_size: expected a whole number (Alg. 1). Received: batch_size='many'"
+
+
+# Settings that have no use, and what was expected of the first of them.
+UNUSED = [
+    (dict(dataset="rings", image_size=48), "--image_size: expected 32, since the rings are no images"),
+    (dict(dataset="rings", train_split="test"), "--train_split: expected train, since the rings are no images"),
+    (dict(dataset="rings", attention=False), "--attention: expected True, since the rings are no images"),
+    (dict(step_ratio=36.0), "--step_ratio: expected 1, since only the rings have narrow and wide coordinates"),
+    (dict(refresh_prob=0.1), "--refresh_prob: expected 0.05 without --scheme=persistent_refresh (Sec. 3)"),
+    (
+        dict(scheme="persistent", refresh_unit="chain"),
+        "--refresh_unit: expected batch without --scheme=persistent_refresh",
+    ),
+    (dict(bank_dtype="float16"), "--bank_dtype: expected float32 without a bank"),
+    (dict(max_rollbacks=1), "--max_rollbacks: expected 3 without --on_divergence=rollback"),
+    (dict(rollback_rate=0.1), "--rollback_rate: expected 0.5 without --on_divergence=rollback"),
+]
+
+
+@pytest.mark.parametrize(("settings", "message"), UNUSED, ids=[list(settings)[-1] for settings, _ in UNUSED])
+def test_a_setting_without_use_is_refused_but_read_from_an_old_run(settings, message):
+    with pytest.raises(ConfigError) as caught:
+        TrainConfig(**settings)
+    assert str(caught.value).startswith(message)
+    name = list(settings)[-1]
+    rest = {key: value for key, value in settings.items() if key != name}
+    old = {**TrainConfig(**rest).to_dict(), **settings}
+    assert TrainConfig.from_dict(json.loads(json.dumps(old))) == TrainConfig(**rest)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        dict(dataset="rings", step_ratio=36.0),
+        dict(scheme="persistent_refresh", refresh_prob=0.1, refresh_unit="chain", bank_dtype="float16"),
+        dict(bank_weight=1.0, bank_dtype="float16"),
+        dict(on_divergence="rollback", max_rollbacks=1, rollback_rate=0.1),
+        dict(rollback_rate=0.1, rollbacks=1),
+    ],
+)
+def test_the_same_settings_with_a_use_are_taken(settings):
+    config = TrainConfig(**settings)
+    assert TrainConfig.from_dict(config.to_dict()) == config
+
+
+def test_what_was_always_refused_is_refused_in_a_file():
+    with pytest.raises(ConfigError, match=r"^--cd_weight: expected None, since scheme noise has no lambda"):
+        TrainConfig.from_dict({"scheme": "noise", "cd_weight": 3.0})
+
+
+def test_a_stage_has_use_for_what_the_others_have_none():
+    calm = "calm train_steps=1 learning_rate_schedule=cosine"
+    stages = ("plain train_steps=3", "old train_steps=2 bank_weight=2", calm)
+    run = dict(bank_size=200, bank_dtype="float16", bank_start="data", learning_rate_end=1e-6)
+    plain, old, calm = (stage.config for stage in TrainConfig(stage=stages, **run).stages)
+    assert (plain.bank_dtype, plain.bank_start, plain.learning_rate_end) == ("float32", "noise", 0.0)
+    assert (old.bank_dtype, old.bank_start, old.bank_size) == ("float16", "data", 200)
+    assert calm.learning_rate_end == 1e-6
+    with pytest.raises(ConfigError, match=r"^--bank_dtype: expected float32 without a bank"):
+        TrainConfig(stage=stages[:1], bank_dtype="float16")
+
+
+def test_scheme_is_of_its_enum():
+    """A text is read; the file and the flag hold the text."""
+    config = TrainConfig(scheme="noise")
+    assert isinstance(config.scheme, enum.Enum) and config.to_dict()["scheme"] == "noise"
