@@ -11,13 +11,21 @@ import tensorflow as tf
 
 from ebm_tf.data import images, rings
 from ebm_tf.errors import ConfigError
-from ebm_tf.evaluation.chains.short import GRID_IMAGES, how_it_ran
-from ebm_tf.evaluation.finished import FinishedRun, TaskResult, energies, noise_starts, run_chains, to_stored
+from ebm_tf.evaluation.chains.short import GRID_IMAGES, how_it_ran, save_grid
+from ebm_tf.evaluation.finished import (
+    FinishedRun,
+    TaskResult,
+    energies,
+    noise_starts,
+    range_bound,
+    run_chains,
+    to_stored,
+)
 from ebm_tf.mcmc.streams import CHAINS, DATA_STARTS, block_seed
-from ebm_tf.plots import figures
 from ebm_tf.runs import progress
 from ebm_tf.runs.partial import PartialArrays, blocks
 from ebm_tf.settings.commands import EvaluateConfig
+from ebm_tf.stats import usable
 from ebm_tf.stats.drift import verdict
 
 __all__ = [
@@ -133,10 +141,11 @@ def _run_long(
             bar.update(stop - start)
 
     numbers = {"num_samples": total, **how_it_ran(run, settings, num_steps), **verdict(records, np.array(energy))}
+    numbers |= usable.summary(usable.measure(x_final, range_bound(run)), range_bound(run))
     arrays = {"steps": records, "energy": energy, "x_final": x_final}
     if grids is not None:
         arrays |= {"grid_steps": grid, "grids": grids}
-        figures.save_image_grid(grids[-1], run.run_dir.figures / f"{name}.png")
+        save_grid(run, name, grids[-1], energy[-1, :shown])
     return TaskResult(numbers, arrays)
 
 

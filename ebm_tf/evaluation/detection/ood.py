@@ -109,7 +109,8 @@ def energies_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialAr
         **{name: _load(run, settings, source) for name, source in set_names(settings.ood_data).items()},
     }
     if energies_inputs(run, settings):
-        sets["long_run"] = run.arrays("long_run")["x_final"]
+        x_final = run.arrays("long_run")["x_final"]
+        sets["long_run"] = x_final[finite_rows(x_final)]
     energy = _energies_of(run, settings, partial, sets, "energies")
     numbers = {
         "sets": {"test": _test_set(run), "train": _train_set(run)},

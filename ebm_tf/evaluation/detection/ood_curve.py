@@ -29,8 +29,8 @@ COLORS = (figures.BLUE, figures.ORANGE, figures.GREEN, figures.PURPLE, figures.B
 def check_ood_curve(run: FinishedRun, settings: EvaluateConfig) -> None:
     """Raises ConfigError when a set is not there, or no checkpoint is."""
     check_ood(run, settings)
-    if not run.run_dir.checkpoint_steps():
-        raise ConfigError(f"--tasks: expected, for ood_curve, checkpoints in {run.run_dir.checkpoints}. Received: none")
+    if not run.own_dir.checkpoint_steps():
+        raise ConfigError(f"--tasks: expected, for ood_curve, checkpoints in {run.own_dir.checkpoints}. Received: none")
 
 
 def ood_curve_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays) -> TaskResult:
@@ -38,7 +38,7 @@ def ood_curve_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialA
 
     The weights are those of the updates, also where the run saves their average in model.keras.
     """
-    sets, saved = ood_sets(run, settings), intact(run.run_dir)
+    sets, saved = ood_sets(run, settings), intact(run.own_dir)
     names = list(sets)
     mean = partial.array("mean", (len(saved), len(names)), np.float64)
     auroc = partial.array("auroc", (len(saved), len(names) - 1), np.float64)
