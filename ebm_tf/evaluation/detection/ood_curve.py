@@ -4,6 +4,7 @@ A run keeps its newest --keep_checkpoints checkpoints; each gives one point.
 """
 
 import itertools
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -12,7 +13,7 @@ from ebm_tf.build import build_energy, use_xla
 from ebm_tf.data import images
 from ebm_tf.energies.precision import compile_energy
 from ebm_tf.errors import ConfigError
-from ebm_tf.evaluation.detection.ood import check_ood, ood_sets
+from ebm_tf.evaluation.detection.ood import check_ood, ood_sets, resizing, set_names, test_set
 from ebm_tf.evaluation.finished import FinishedRun, TaskResult
 from ebm_tf.plots import figures
 from ebm_tf.runs import progress
@@ -57,7 +58,8 @@ def ood_curve_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialA
     steps = np.array([checkpoint.step for checkpoint in saved], np.int64)
     by_name = {name: auroc[:, column] for column, name in enumerate(names[1:])}
     _draw(steps, by_name, run)
-    numbers = {"updates": steps, "auroc": by_name, "energy_mean": {n: mean[:, i] for i, n in enumerate(names)}}
+    numbers: dict[str, Any] = {"updates": steps, "auroc": by_name, "energy_mean": {n: mean[:, i] for i, n in enumerate(names)}}
+    numbers["resized"] = resizing(run, settings, {"in": test_set(run), **set_names(settings.ood_data)})
     return TaskResult(numbers, {})
 
 
