@@ -1,4 +1,4 @@
-"""What every room may raise, one line for the user: ConfigError for bad input, UnusableError for work without a result."""
+"""What every room may raise, one line for the user: ConfigError, and UnusableError where work had no result."""
 
 import re
 

@@ -237,7 +237,7 @@ def _terminate(signum: int, frame: Any) -> NoReturn:
 def load_tensorflow() -> None:
     """Imports TensorFlow and looks for devices, without the lines that its start prints whatever the log level.
 
-    They are shown when the import fails. Of what its C++ prints later, native_stderr drops the lines that are no errors.
+    They are shown when the import fails. Later lines of its C++ that are no errors are dropped, see native_stderr.
     """
     xla.configure()
     native_stderr.start()

@@ -25,8 +25,9 @@ HARMLESS = (
     rb"port\.cc:\d+\] oneDNN custom operations are on\.",
     rb"WARNING: All log messages before absl::InitializeLog\(\) is called are written to STDERR",
 )
-_LINE = re.compile(rb"(?:[EWI]\d{4} [\d:.]+ +\d+ |\d{4}-\d\d-\d\d [\d:.]+: [EWI] \S*?)?(?:" + rb"|".join(HARMLESS) + rb")")
-_BEGINNING = re.compile(rb"[EWI]\d{0,4}(?: |$)|\d{1,4}(?:-|$)|WARN")  # of lines that are waited for until they are whole
+_START = rb"(?:[EWI]\d{4} [\d:.]+ +\d+ |\d{4}-\d\d-\d\d [\d:.]+: [EWI] \S*?)?"
+_LINE = re.compile(_START + rb"(?:" + rb"|".join(HARMLESS) + rb")")
+_BEGINNING = re.compile(rb"[EWI]\d{0,4}(?: |$)|\d{1,4}(?:-|$)|WARN")  # such lines are waited for until they are whole
 DRAINED_SECONDS = 2.0
 
 

@@ -19,11 +19,11 @@ from ebm_tf.evaluation import devices
 from ebm_tf.mcmc import chain_init
 from ebm_tf.mcmc.streams import NOISE_STARTS, block_seed
 from ebm_tf.runs.partial import blocks
-from ebm_tf.runs.run_dir import RunDir, resume_command
+from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.runs.saved import file_digest
 from ebm_tf.settings.commands import EvaluateConfig, SampleConfig
 from ebm_tf.settings.train import Scheme, TrainConfig
-from ebm_tf.stats.usable import bound_of, finite_rows
+from ebm_tf.stats import usable
 
 __all__ = [
     "FinishedRun",
@@ -36,6 +36,7 @@ __all__ = [
     "resolve",
     "run_chains",
     "to_stored",
+    "usable_numbers",
 ]
 
 Settings = TypeVar("Settings", EvaluateConfig, SampleConfig)
@@ -187,8 +188,8 @@ def load_run(workdir: str | os.PathLike, output: str | os.PathLike | None = None
     if not run_dir.model.exists():
         done, steps = max(run_dir.checkpoint_steps(), default=0), config.train_steps
         raise ConfigError(
-            f"--workdir: expected a finished run, with model.keras. Received: {run_dir.path}, whose newest checkpoint is "
-            f"of update {done} of {steps}; to finish it: {resume_command(config, run_dir)}"
+            f"--workdir: expected a finished run, with model.keras. Received: {run_dir.path}, whose newest checkpoint "
+            f"is of update {done} of {steps}; to finish it: {run_dir.resume_command()}"
         )
     if output is None or os.path.realpath(output) == os.path.realpath(workdir):
         return FinishedRun(run_dir, config.at_end, run_dir.model)
@@ -253,8 +254,8 @@ def run_chains(
       seed: int32 [2].
 
     Returns:
-      (x_final float32 [B, *event], energy at it float32 [B]; NaN where x_final is not finite, so that who keeps states as
-      uint8 knows which were).
+      (x_final float32 [B, *event], energy at it float32 [B]; NaN where x_final is not finite, so that who keeps
+      states as uint8 knows which were).
     """
     config = run.config
     sizes, temperature = (step_size / config.step_size) * step_sizes(config), tf.constant(config.temperature)
@@ -265,7 +266,7 @@ def run_chains(
 
     parts = devices.run_on_all(run.chain_fns, x_init, args_of)
     x_final, energy = np.concatenate([x for x, _ in parts]), np.concatenate([info.energy_final for _, info in parts])
-    return x_final, np.where(finite_rows(x_final), energy, np.float32(np.nan))
+    return x_final, np.where(usable.finite_rows(x_final), energy, np.float32(np.nan))
 
 
 def energies(run: FinishedRun, x: np.ndarray, batch_size: int) -> np.ndarray:
@@ -278,10 +279,15 @@ def energies(run: FinishedRun, x: np.ndarray, batch_size: int) -> np.ndarray:
 
 
 def to_stored(run: FinishedRun, x: np.ndarray) -> np.ndarray:
-    """States as the .npz files keep them: images uint8, rings float32. NaN becomes 0: the energy says where, see run_chains."""
+    """States as the .npz files keep them: images uint8, rings float32. NaN becomes 0, and is known by its energy."""
     return x if run.config.dataset == "rings" else images.to_uint8(x)
+
+
+def usable_numbers(run: FinishedRun, x: np.ndarray) -> dict[str, Any]:
+    """What stats.usable says of states float32 [N, *event]: numbers for results.json."""
+    return usable.summary(usable.measure(x, range_bound(run)), range_bound(run))
 
 
 def range_bound(run: FinishedRun) -> float | None:
     """|x| above which a value is out of range, see stats.usable; None for vectors."""
-    return None if len(run.config.event_shape) < 3 else bound_of(run.config.data_noise)
+    return None if len(run.config.event_shape) < 3 else usable.bound_of(run.config.data_noise)

@@ -7,7 +7,15 @@ import numpy as np
 
 from ebm_tf.errors import ConfigError, UnusableError
 from ebm_tf.evaluation.chains.long import data_starts
-from ebm_tf.evaluation.finished import FinishedRun, bare_run, load_run, noise_starts, range_bound, resolve, run_chains
+from ebm_tf.evaluation.finished import (
+    FinishedRun,
+    bare_run,
+    load_run,
+    noise_starts,
+    resolve,
+    run_chains,
+    usable_numbers,
+)
 from ebm_tf.mcmc.streams import CHAINS, block_seed
 from ebm_tf.plots import figures
 from ebm_tf.runs import signals
@@ -58,8 +66,7 @@ def sample(settings: SampleConfig) -> pathlib.Path:
             x_final[part], _ = run_chains(run, x_init[part], settings.num_steps, settings.step_size, seed)
     with draft_of(output / "samples.npz") as draft:
         np.savez_compressed(draft, x_init=x_init, x_final=x_final)
-    bound, finite = range_bound(run), usable.finite_rows(x_final)
-    numbers = usable.summary(usable.measure(x_final, bound), bound)
+    numbers, finite = usable_numbers(run, x_final), usable.finite_rows(x_final)
     line = usable.warning(numbers, len(x_final))
     if finite.any():
         _draw(run, x_init[finite], x_final[finite], output / "samples.png")

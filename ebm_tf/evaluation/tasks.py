@@ -149,7 +149,8 @@ def evaluate(settings: EvaluateConfig) -> FinishedRun:
             else:
                 print(f"{name}: has been done with this model and these settings", flush=True)
     results = run.read_results()
-    if due and run.config.dataset == "rings" and all(_has_results(run, results, name) for name in ("density", "short_run")):
+    has_density = all(_has_results(run, results, name) for name in ("density", "short_run"))
+    if due and has_density and run.config.dataset == "rings":
         column = plane.kde_xy(run.arrays("short_run")["x_from_noise"]), run.arrays("density")["model_density"]
         path = run.run_dir.figures / "fig2.png"
         figures.rings_figure(plane.data_density(), {f"{run.config.scheme}": column}, path)
@@ -175,9 +176,9 @@ def _make_figures(run: FinishedRun) -> None:
 
 def _open(settings: EvaluateConfig) -> FinishedRun:
     """The run, or one made up around a bare model, whose results go to settings.output."""
-    if settings.output and (pathlib.Path(settings.output) / "config.json").exists():
-        if not settings.workdir or os.path.realpath(settings.output) != os.path.realpath(settings.workdir):
-            raise ConfigError(f"--output: expected a folder that is not a run's. Received: {settings.output}")
+    is_elsewhere = settings.output and os.path.realpath(settings.output) != os.path.realpath(settings.workdir or "")
+    if is_elsewhere and (pathlib.Path(settings.output or "") / "config.json").exists():
+        raise ConfigError(f"--output: expected a folder that is not a run's. Received: {settings.output}")
     if settings.workdir:
         return load_run(settings.workdir, settings.output)
     assert settings.model and settings.output  # EvaluateConfig sees to it
@@ -256,7 +257,8 @@ def _do(run: FinishedRun, settings: EvaluateConfig, name: str, stop: StopRequest
     numbers = _as_json(numbers)
     if not all(np.isfinite(array).all() for array in arrays.values() if array.dtype.kind == "f"):
         print(f"{name}: warning: values that are not finite; the energy or its chains have diverged")
-    if "num_usable" in numbers and (line := usable.warning(numbers, numbers.get("num_samples", numbers.get("num_chains")))):
+    total = numbers.get("num_samples", numbers.get("num_chains"))
+    if "num_usable" in numbers and (line := usable.warning(numbers, total)):
         print(f"{name}: warning: {line}")
     results = run.run_dir.read_results(run.flag)
     if results.pop(name, None):  # the arrays and their entry are never of two different settings

@@ -26,7 +26,17 @@ import numpy as np
 import tensorflow as tf
 from scipy import special, stats
 
-__all__ = ["R_HAT_LIMIT", "ChainDiagnostics", "bulk_ess", "diagnose", "drift", "few_accepted", "split_r_hat", "stuck", "verdict"]
+__all__ = [
+    "R_HAT_LIMIT",
+    "ChainDiagnostics",
+    "bulk_ess",
+    "diagnose",
+    "drift",
+    "few_accepted",
+    "split_r_hat",
+    "stuck",
+    "verdict",
+]
 
 MIN_RECORDS = 8  # four per half chain
 R_HAT_LIMIT, ESS_WANTED = 1.01, 400  # Vehtari et al. (2021)

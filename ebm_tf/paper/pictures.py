@@ -43,7 +43,8 @@ def _image_matrix(catalog: Catalog, dataset: str) -> Artifact:
         entry["step size"] = run.numbers("short_run").get("step_size")
         entry["finite"] = all(_all_finite(run.numbers(task).get("finite")) for task, *_ in ROWS.values())
         ours.append(entry)
-    notes += [f"The first {IMAGES_PER_CELL} chains of each kind, not chosen. Pixels are clipped to [-1, 1]. White: not finite."]
+    notes += [f"The first {IMAGES_PER_CELL} chains of each kind, not chosen. Pixels are clipped to [-1, 1]."]
+    notes += ["White: a chain that is not finite."]
     used, tasks = list(chosen.values()), [task for task, *_ in ROWS.values()]
     return Artifact(
         ours,
@@ -57,8 +58,9 @@ def _image_matrix(catalog: Catalog, dataset: str) -> Artifact:
 
 def _finite_images(run: SavedRun, task: str, name: str, finite_name: str) -> np.ndarray:
     """The first chains' ends, [IMAGES_PER_CELL, S, S, 3]; those that are not finite are white."""
-    arrays = run.arrays(task, name, finite_name, count=IMAGES_PER_CELL)
-    images, finite = arrays[name], finite_rows(arrays[finite_name])
+    known = name if finite_name not in run.array_names(task) else finite_name
+    arrays = run.arrays(task, name, known, count=IMAGES_PER_CELL)
+    images, finite = arrays[name], finite_rows(arrays[known])
     white = 255 if images.dtype == np.uint8 else 1
     return np.where(finite[:, None, None, None], images, images.dtype.type(white))
 

@@ -15,7 +15,7 @@ from typing import Any
 from ebm_tf.errors import ConfigError, one_line
 from ebm_tf.settings.train import TrainConfig
 
-__all__ = ["DISK_ERRORS", "DISK_FULL", "RunDir", "draft_of", "make_folder", "replace_file", "resume_command"]
+__all__ = ["DISK_ERRORS", "DISK_FULL", "RunDir", "draft_of", "make_folder", "replace_file"]
 
 # A full disk, a limit on files or on their size; and a folder that is closed or read-only.
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -46,8 +46,7 @@ FIXED_ON_RESUME = (
 )
 
 
-_FIELDS = {field.name for field in dataclasses.fields(TrainConfig)}
-_NOT_RESUMED = {"workdir", "resume", "stop_after"}  # of one start alone
+_RESUMED = {field.name for field in dataclasses.fields(TrainConfig)} - {"workdir", "resume", "stop_after"}
 
 
 class RunDir:
@@ -161,6 +160,15 @@ class RunDir:
         steps = self.checkpoint_steps()
         return f"--resume continues from update-{steps[-1]}" if steps else "there is no checkpoint yet"
 
+    def resume_command(self) -> str:
+        """The command that goes on with this run, with its settings that are not the defaults; to paste into a shell."""
+        default, flags = TrainConfig().to_dict(), []
+        for name, value in self.load_config().to_dict().items():
+            if value != default.get(name) and name in _RESUMED:
+                values = value if isinstance(value, (list, tuple)) else [value]
+                flags += [f"--{name}={str(one).lower() if isinstance(one, bool) else one}" for one in values]
+        return shlex.join(["bin/train.py", *flags, f"--workdir={self.path}", "--resume"])
+
     def load_config(self) -> TrainConfig:
         """The settings in config.json.
 
@@ -220,19 +228,6 @@ class RunDir:
         """Drops the rows after update `step`, which a resumed run writes anew."""
         rows = [row for row in self.read_metrics() if row["step"] <= step]
         replace_file(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
-
-
-def resume_command(config: TrainConfig, run_dir: RunDir) -> str:
-    """The command that goes on with a run, by its settings that are not the defaults: to be pasted into a shell."""
-    default = TrainConfig().to_dict()
-    flags = []
-    for name, value in config.to_dict().items():
-        if value == default.get(name) or name not in _FIELDS - _NOT_RESUMED:
-            continue
-        for one in value if isinstance(value, (list, tuple)) else [value]:
-            flags.append(f"--{name}={str(one).lower() if isinstance(one, bool) else one}")
-    command = ["bin/train.py", *flags, f"--workdir={run_dir.path}", "--resume"]
-    return " ".join(map(shlex.quote, command))
 
 
 def make_folder(path: pathlib.Path) -> None:

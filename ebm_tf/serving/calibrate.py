@@ -125,8 +125,8 @@ def resized_unequally(settings: ScoreConfig, num_resized: int, num: int) -> str:
     if before is None or abs(before / numbers["num_inputs"] - num_resized / num) <= RESIZED_SHARE:
         return ""
     return (
-        f"images were resized unequally: {before} of {numbers['num_inputs']} of the calibration, {num_resized} of {num} "
-        "here. Scaling alone changes energies: calibrate on files of the kind that you score"
+        f"images were resized unequally: {before} of {numbers['num_inputs']} of the calibration, {num_resized} of "
+        f"{num} here. Scaling alone changes energies: calibrate on files of the kind that you score"
     )
 
 

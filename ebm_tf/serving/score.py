@@ -8,6 +8,7 @@ import itertools
 import os
 import pathlib
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -116,7 +117,9 @@ def energies_of(batch: list[Record], model: TrainedEnergy) -> tuple[list[Record]
     for dtype in (np.uint8, np.float32):
         places = [i for i, record in enumerate(batch) if record.x is not None and record.x.dtype == dtype]
         if places:
-            energy[places] = model.energy(np.stack([batch[i].x for i in places]), len(batch))
+            with warnings.catch_warnings():  # the range is told once, of all inputs
+                warnings.simplefilter("ignore", UserWarning)
+                energy[places] = model.energy(np.stack([batch[i].x for i in places]), len(batch))
     lost = "the energy is not finite"
     batch = [
         record._replace(error=lost) if not record.error and not np.isfinite(e) else record

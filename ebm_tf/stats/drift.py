@@ -43,9 +43,9 @@ def verdict(steps: np.ndarray, energy: np.ndarray) -> dict[str, Any]:
       energy: [K, N], N of 2 or more.
 
     Returns:
-      finite, num_finite, num_stuck, converged, energy_mean and energy_std at the end, energy_drift_per_1000_steps and its standard
-      error, drift_over_spread (the mean's change over spread), and the verdict in words. None where no two chains are
-      finite.
+      finite, num_finite, num_stuck, converged, energy_mean and energy_std at the end, energy_drift_per_1000_steps and
+      its standard error, drift_over_spread (the mean's change over spread), and the verdict in words. None where no two
+      chains are finite.
     """
     finite = np.isfinite(energy).all(axis=0)
     count, total = int(finite.sum()), energy.shape[1]

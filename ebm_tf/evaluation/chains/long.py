@@ -17,15 +17,14 @@ from ebm_tf.evaluation.finished import (
     TaskResult,
     energies,
     noise_starts,
-    range_bound,
     run_chains,
     to_stored,
+    usable_numbers,
 )
 from ebm_tf.mcmc.streams import CHAINS, DATA_STARTS, block_seed
 from ebm_tf.runs import progress
 from ebm_tf.runs.partial import PartialArrays, blocks
 from ebm_tf.settings.commands import EvaluateConfig
-from ebm_tf.stats import usable
 from ebm_tf.stats.drift import verdict
 
 __all__ = [
@@ -141,12 +140,11 @@ def _run_long(
             bar.update(stop - start)
 
     numbers = {"num_samples": total, **how_it_ran(run, settings, num_steps), **verdict(records, np.array(energy))}
-    numbers |= usable.summary(usable.measure(x_final, range_bound(run)), range_bound(run))
     arrays = {"steps": records, "energy": energy, "x_final": x_final}
     if grids is not None:
         arrays |= {"grid_steps": grid, "grids": grids}
         save_grid(run, name, grids[-1], energy[-1, :shown])
-    return TaskResult(numbers, arrays)
+    return TaskResult(numbers | usable_numbers(run, x_final), arrays)
 
 
 def _before(stops: list[int], stop: int) -> int:

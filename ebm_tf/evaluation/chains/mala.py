@@ -13,7 +13,7 @@ from ebm_tf.build import step_sizes, use_xla
 from ebm_tf.data.images import to_uint8
 from ebm_tf.energies.precision import compile_energy, full_float32, rounding_over_temperature, with_policy
 from ebm_tf.errors import ConfigError
-from ebm_tf.evaluation.finished import FinishedRun, TaskResult, noise_starts, range_bound
+from ebm_tf.evaluation.finished import FinishedRun, TaskResult, noise_starts, usable_numbers
 from ebm_tf.mcmc import diagnostics
 from ebm_tf.mcmc.mala import MalaState, MalaTrace, compile_mala, freeze, init_state
 from ebm_tf.mcmc.streams import block_seed
@@ -218,10 +218,9 @@ def _result(run, settings, plan, recorder, state, rounding):
         "energy_std": float(sampling.energy[-1].std()),
         "diagnostics": found,
     }
-    numbers |= usable.summary(usable.measure(x_final, range_bound(run)), range_bound(run))
     if config.dataset == "rings":
         numbers["from_noise"] = plane.on_ring_shares(x_final)
-    numbers["verdict"] = _verdict(numbers, words)
+    numbers |= {**usable_numbers(run, x_final), "verdict": _verdict(numbers, words)}
     scale_trace = np.concatenate([warmup.log_step_scale, sampling.log_step_scale])
     arrays = {
         "acceptance_warmup": warmup.acceptance_rate,

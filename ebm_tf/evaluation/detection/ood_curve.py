@@ -58,7 +58,8 @@ def ood_curve_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialA
     steps = np.array([checkpoint.step for checkpoint in saved], np.int64)
     by_name = {name: auroc[:, column] for column, name in enumerate(names[1:])}
     _draw(steps, by_name, run)
-    numbers: dict[str, Any] = {"updates": steps, "auroc": by_name, "energy_mean": {n: mean[:, i] for i, n in enumerate(names)}}
+    energy_mean = {name: mean[:, column] for column, name in enumerate(names)}
+    numbers: dict[str, Any] = {"updates": steps, "auroc": by_name, "energy_mean": energy_mean}
     numbers["resized"] = resizing(run, settings, {"in": test_set(run), **set_names(settings.ood_data)})
     return TaskResult(numbers, {})
 

@@ -97,7 +97,7 @@ def sample_images(run: FinishedRun, name: str, most: int | None) -> tuple[np.nda
     x = arrays[images_name][:most]
     if len(x) < 2:
         raise ConfigError(f"--fid_samples: expected 2 samples or more. Received: {name} with {len(x)}")
-    finite = finite_rows(arrays[finite_name][:most])
+    finite = finite_rows(arrays.get(finite_name, x)[:most])
     if finite.sum() < 2:
         raise UnusableError(f"fid_samples: {finite.sum()} of the {len(x)} samples of {name} are finite; 2 are needed")
     x = x[finite]
