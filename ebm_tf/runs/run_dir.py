@@ -161,7 +161,7 @@ class RunDir:
         return f"--resume continues from update-{steps[-1]}" if steps else "there is no checkpoint yet"
 
     def resume_command(self) -> str:
-        """The command that goes on with this run, with its settings that are not the defaults; to paste into a shell."""
+        """The command that goes on with this run, with all settings that are not the defaults; for a shell."""
         default, flags = TrainConfig().to_dict(), []
         for name, value in self.load_config().to_dict().items():
             if value != default.get(name) and name in _RESUMED:

@@ -8,6 +8,7 @@ it by a quarter of the range or more. White noise, from which chains start, has 
 short chain is no failure by this rule; a chain that has left the pixels' range is.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,11 @@ def bound_of(data_noise: float = 0.0) -> float:
 
 def finite_rows(x: np.ndarray) -> np.ndarray:
     """Whether all values of each x [N, ...] are finite, bool [N]."""
-    return np.isfinite(x).reshape(len(x), -1).all(axis=1)
+    return np.isfinite(_rows(x)).all(axis=1)
+
+
+def _rows(x: np.ndarray) -> np.ndarray:
+    return x.reshape(len(x), math.prod(x.shape[1:]))
 
 
 def measure(x: np.ndarray, bound: float | None) -> np.ndarray:
@@ -39,7 +44,7 @@ def measure(x: np.ndarray, bound: float | None) -> np.ndarray:
     Returns:
       float32 [N, 2]; NaN for a sample that is not finite.
     """
-    size = np.abs(np.asarray(x, np.float32).reshape(len(x), -1))
+    size = np.abs(_rows(np.asarray(x, np.float32)))
     share = np.zeros(len(x)) if bound is None else (size > bound).mean(axis=1)
     found = np.stack([share, size.max(axis=1, initial=0)], axis=1).astype(np.float32)
     found[~finite_rows(size)] = np.nan

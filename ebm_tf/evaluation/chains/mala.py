@@ -258,5 +258,6 @@ def _draw(run, settings, arrays):
     sampling = (arrays["steps"], arrays["acceptance_sampling"])
     path = run.run_dir.figures / "mala.png"
     finite = usable.finite_rows(arrays["x_final"])
+    finite |= not finite.any()  # a picture of nothing cannot be drawn
     samples = arrays["samples"][finite][:36] if "samples" in arrays else arrays["x_final"][finite]
     figures.acceptance_figure(warmup, sampling, settings.mala_target, samples, path)
