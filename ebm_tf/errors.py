@@ -1,12 +1,16 @@
-"""What every room may raise: ConfigError, one line for the user."""
+"""What every room may raise, one line for the user: ConfigError, and UnusableError where work had no result."""
 
 import re
 
-__all__ = ["ConfigError", "one_line"]
+__all__ = ["ConfigError", "UnusableError", "one_line"]
 
 
 class ConfigError(ValueError):
     """A setting that cannot be used. One line: expected, received, flag, section."""
+
+
+class UnusableError(RuntimeError):
+    """The work was done, and nothing usable came out. One line; what was written stays."""
 
 
 def one_line(value: object) -> str:

@@ -26,8 +26,8 @@ from typing import Any, NoReturn
 
 from absl import flags as absl_flags
 
-from ebm_tf.cli import xla
-from ebm_tf.errors import ConfigError
+from ebm_tf.cli import native_stderr, xla
+from ebm_tf.errors import ConfigError, UnusableError
 from ebm_tf.runs.run_dir import DISK_ERRORS
 from ebm_tf.runs.signals import Stopped
 from ebm_tf.settings.fields import field_help, value_type
@@ -46,6 +46,7 @@ __all__ = [
 FLAGS = absl_flags.FLAGS
 EXIT_BAD_INPUT = 2
 EXIT_FAILED = 1
+NEAR = 0.6  # similarity of two flags' names, by difflib, from which on one may be meant for the other
 EXIT_SIGNAL = 128  # plus the signal, as shells report it
 
 absl_flags.disclaim_key_flags()  # flags belong to the script that asks for them, and so stand in its --help
@@ -157,8 +158,8 @@ def split_arguments() -> list[str]:
 
 
 def run_main(main_fn: Callable[[Any], int | None], config_cls: type, needs_tensorflow: bool = True) -> NoReturn:
-    """Parses sys.argv, runs main_fn, and exits: 0 done, 2 bad input, 1 a disk that is full or closed, 130 by Ctrl-C,
-    143 by SIGTERM.
+    """Parses sys.argv, runs main_fn, and exits: 0 done, 2 bad input, 1 a disk that is full or closed or nothing
+    usable came out, 130 by Ctrl-C, 143 by SIGTERM.
 
     All but 0 with one line on stderr. Any other exception of main_fn passes through: Python prints its traceback and
     exits 1.
@@ -184,6 +185,9 @@ def run_main(main_fn: Callable[[Any], int | None], config_cls: type, needs_tenso
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise
+        print(f"{os.path.basename(sys.argv[0])}: {_one_line(error)}", file=sys.stderr)
+        sys.exit(EXIT_FAILED)
+    except UnusableError as error:
         print(f"{os.path.basename(sys.argv[0])}: {_one_line(error)}", file=sys.stderr)
         sys.exit(EXIT_FAILED)
     except Stopped as stopped:
@@ -222,9 +226,10 @@ def _terminate(signum: int, frame: Any) -> NoReturn:
 def load_tensorflow() -> None:
     """Imports TensorFlow and looks for devices, without the lines that its start prints whatever the log level.
 
-    They are shown when the import fails.
+    They are shown when the import fails. Later lines of its C++ that are no errors are dropped, see native_stderr.
     """
     xla.configure()
+    native_stderr.start()
     sys.stderr.flush()
     with tempfile.TemporaryFile() as chatter:
         stderr = os.dup(2)
@@ -263,10 +268,12 @@ def _parse(argv: list[str]) -> None:
 
 
 def _unknown_flag(name: str) -> str:
-    """One line that names the nearest flags: those that look alike, or else the single most similar one."""
+    """One line that names the flags that look alike, or where there are none all of this command's."""
     known = [flag.name for flag in FLAGS.get_key_flags_for_module(sys.argv[0])] + ["flagfile"]
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6) or difflib.get_close_matches(name, known, 1, 0.0)
-    return f"unknown flag --{name}. Nearest: {', '.join('--' + flag for flag in near)}"
+    if near := difflib.get_close_matches(name, known, n=3, cutoff=NEAR):
+        return f"unknown flag --{name}. Nearest: {', '.join('--' + flag for flag in near)}"
+    own = sorted({*known} - {"help"})
+    return f"unknown flag --{name}. This command has {', '.join('--' + flag for flag in own)}"
 
 
 def _one_line(error: Exception | str) -> str:

@@ -55,8 +55,9 @@ def _checked(name, split, data_dir, flag):
         raise ConfigError(
             f"--data_dir: expected a folder with TFDS data sets, among them {name}. Received: data_dir={data_dir}"
         )
-    if name == svhn.NAME and split != "test":
-        raise ConfigError(f"--{flag}: expected {name}/test, the only split that is read. Received: {name}/{split}")
+    if name == svhn.NAME and not re.fullmatch(r"test(\[[^]]*\])?(\+test(\[[^]]*\])?)*", split):
+        expected = f"{name}/test, the only split that is read, or slices of it as test[:400]"
+        raise ConfigError(f"--{flag}: expected {expected}. Received: {name}/{split}")
     try:
         yield
     except ConfigError:

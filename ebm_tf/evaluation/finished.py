@@ -23,6 +23,7 @@ from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.runs.saved import file_digest
 from ebm_tf.settings.commands import EvaluateConfig, SampleConfig
 from ebm_tf.settings.train import Scheme, TrainConfig
+from ebm_tf.stats import usable
 
 __all__ = [
     "FinishedRun",
@@ -31,9 +32,11 @@ __all__ = [
     "energies",
     "load_run",
     "noise_starts",
+    "range_bound",
     "resolve",
     "run_chains",
     "to_stored",
+    "usable_numbers",
 ]
 
 Settings = TypeVar("Settings", EvaluateConfig, SampleConfig)
@@ -60,12 +63,14 @@ class FinishedRun:
       config: the run's settings.
       model: the .keras file of the energy.
       loaded: the energy, where it has been read already.
+      source: the run's own folder, where results go to another one: read, never written.
     """
 
     run_dir: RunDir
     config: TrainConfig
     model: pathlib.Path
     loaded: EnergyModel | None = None
+    source: RunDir | None = None
 
     @functools.cached_property
     def energy(self) -> EnergyModel:
@@ -94,12 +99,17 @@ class FinishedRun:
     @property
     def is_bare(self) -> bool:
         """Whether it was made up around a model; see bare_run."""
-        return self.model != self.run_dir.model
+        return self.source is None and self.model != self.run_dir.model
+
+    @property
+    def own_dir(self) -> RunDir:
+        """The folder with the run's checkpoints."""
+        return self.source or self.run_dir
 
     @property
     def flag(self) -> str:
         """The flag that named the folder of results."""
-        return "output" if self.is_bare else "workdir"
+        return "output" if self.is_bare or self.source else "workdir"
 
     @property
     def _model_flag(self) -> str:
@@ -110,8 +120,17 @@ class FinishedRun:
         return self.run_dir.path / "results.json"
 
     def read_results(self) -> dict[str, Any]:
-        """results.json, a key per task; {} before the first. Raises ConfigError when it cannot be read."""
-        return self.run_dir.read_results(self.flag)
+        """results.json, a key per task; {} before the first. Raises ConfigError when it cannot be read.
+
+        Where results go to another folder than the run's, those there come before the run's own.
+        """
+        own = self.source.read_results() if self.source else {}
+        return {**own, **self.run_dir.read_results(self.flag)}
+
+    def npz(self, task: str) -> pathlib.Path:
+        """The file of a task's arrays, which lies where its results are."""
+        is_new = self.source is None or task in self.run_dir.read_results(self.flag)
+        return (self.run_dir if is_new else self.own_dir).path / f"{task}.npz"
 
     def arrays(self, task: str) -> dict[str, np.ndarray]:
         """The arrays that a task left in RUN/<task>.npz.
@@ -119,8 +138,10 @@ class FinishedRun:
         Raises:
           ConfigError: there are none, they cannot be read, or they are of an older model.keras.
         """
-        path = self.run_dir.path / f"{task}.npz"
-        source = f"--workdir={self.run_dir.path}"
+        path = self.npz(task)
+        source = f"--workdir={self.own_dir.path}"
+        if self.source:
+            source += f" --output={self.run_dir.path}"
         if self.is_bare:
             source = f"--model={self.model} --output={self.run_dir.path}"
         made = f"made by bin/evaluate.py {source} --tasks={task}"
@@ -152,17 +173,27 @@ class _Arrays(dict):
         raise ConfigError(f"--{self.flag}: expected {self.path} with {name}. Received: {', '.join(self)[:200]}")
 
 
-def load_run(workdir: str | os.PathLike) -> FinishedRun:
+def load_run(workdir: str | os.PathLike, output: str | os.PathLike | None = None) -> FinishedRun:
     """The run in a folder.
 
+    Args:
+      workdir: the folder.
+      output: where results go. None: to workdir.
+
     Raises:
-      ConfigError: no run, or not finished.
+      ConfigError: no run, or not finished; the line says what would finish it.
     """
     run_dir = RunDir(workdir)
-    config = run_dir.load_config().at_end
+    config = run_dir.load_config()
     if not run_dir.model.exists():
-        raise ConfigError(f"--workdir: expected a finished run, with model.keras. Received: {run_dir.path}")
-    return FinishedRun(run_dir, config, run_dir.model)
+        done, steps = max(run_dir.checkpoint_steps(), default=0), config.train_steps
+        raise ConfigError(
+            f"--workdir: expected a finished run, with model.keras. Received: {run_dir.path}, whose newest checkpoint "
+            f"is of update {done} of {steps}; to finish it: {run_dir.resume_command()}"
+        )
+    if output is None or os.path.realpath(output) == os.path.realpath(workdir):
+        return FinishedRun(run_dir, config.at_end, run_dir.model)
+    return FinishedRun(RunDir(output), config.at_end, run_dir.model, source=run_dir)
 
 
 def bare_run(model: str, output: str, data_dir: str | None, step_size: float | None = None) -> FinishedRun:
@@ -223,7 +254,8 @@ def run_chains(
       seed: int32 [2].
 
     Returns:
-      (x_final float32 [B, *event], energy at it float32 [B]).
+      (x_final float32 [B, *event], energy at it float32 [B]; NaN where x_final is not finite, so that who keeps
+      states as uint8 knows which were).
     """
     config = run.config
     sizes, temperature = (step_size / config.step_size) * step_sizes(config), tf.constant(config.temperature)
@@ -233,7 +265,8 @@ def run_chains(
         return tf.constant(num_steps), sizes, temperature, part_seed
 
     parts = devices.run_on_all(run.chain_fns, x_init, args_of)
-    return np.concatenate([x for x, _ in parts]), np.concatenate([info.energy_final for _, info in parts])
+    x_final, energy = np.concatenate([x for x, _ in parts]), np.concatenate([info.energy_final for _, info in parts])
+    return x_final, np.where(usable.finite_rows(x_final), energy, np.float32(np.nan))
 
 
 def energies(run: FinishedRun, x: np.ndarray, batch_size: int) -> np.ndarray:
@@ -246,5 +279,15 @@ def energies(run: FinishedRun, x: np.ndarray, batch_size: int) -> np.ndarray:
 
 
 def to_stored(run: FinishedRun, x: np.ndarray) -> np.ndarray:
-    """States as the .npz files keep them: images uint8 (NaN becomes 0), rings float32."""
+    """States as the .npz files keep them: images uint8, rings float32. NaN becomes 0, and is known by its energy."""
     return x if run.config.dataset == "rings" else images.to_uint8(x)
+
+
+def usable_numbers(run: FinishedRun, x: np.ndarray) -> dict[str, Any]:
+    """What stats.usable says of states float32 [N, *event]: numbers for results.json."""
+    return usable.summary(usable.measure(x, range_bound(run)), range_bound(run))
+
+
+def range_bound(run: FinishedRun) -> float | None:
+    """|x| above which a value is out of range, see stats.usable; None for vectors."""
+    return None if len(run.config.event_shape) < 3 else usable.bound_of(run.config.data_noise)

@@ -5,16 +5,24 @@ import pathlib
 
 import numpy as np
 
-from ebm_tf.errors import ConfigError
+from ebm_tf.errors import ConfigError, UnusableError
 from ebm_tf.evaluation.chains.long import data_starts
-from ebm_tf.evaluation.finished import FinishedRun, bare_run, load_run, noise_starts, resolve, run_chains
+from ebm_tf.evaluation.finished import (
+    FinishedRun,
+    bare_run,
+    load_run,
+    noise_starts,
+    resolve,
+    run_chains,
+    usable_numbers,
+)
 from ebm_tf.mcmc.streams import CHAINS, block_seed
 from ebm_tf.plots import figures
 from ebm_tf.runs import signals
 from ebm_tf.runs.partial import blocks
 from ebm_tf.runs.run_dir import draft_of, make_folder
 from ebm_tf.settings.commands import SampleConfig
-from ebm_tf.stats import plane
+from ebm_tf.stats import plane, usable
 
 __all__ = ["sample"]
 
@@ -31,6 +39,7 @@ def sample(settings: SampleConfig) -> pathlib.Path:
     Raises:
       ConfigError: no finished run or model, or not as many data to start at.
       Stopped: SIGTERM or SIGINT came, and the block of chains at work has ended.
+      UnusableError: no chain ended at a state that can be used; samples.npz is written all the same.
     """
     run = load_run(settings.workdir) if settings.workdir else _bare(settings)
     settings = resolve(settings, run.config)
@@ -55,11 +64,16 @@ def sample(settings: SampleConfig) -> pathlib.Path:
             stop.obey(f"after {part.start} of {settings.num_samples} chains; nothing was written")
             seed = block_seed(settings.seed, CHAINS, block)
             x_final[part], _ = run_chains(run, x_init[part], settings.num_steps, settings.step_size, seed)
-    if not np.isfinite(x_final).all():
-        print("warning: chains that are not finite; the energy or its chains have diverged")
     with draft_of(output / "samples.npz") as draft:
         np.savez_compressed(draft, x_init=x_init, x_final=x_final)
-    _draw(run, x_init, x_final, output / "samples.png")
+    numbers, finite = usable_numbers(run, x_final), usable.finite_rows(x_final)
+    line = usable.warning(numbers, len(x_final))
+    if finite.any():
+        _draw(run, x_init[finite], x_final[finite], output / "samples.png")
+    if not numbers["num_usable"]:
+        raise UnusableError(f"{line}: the energy or its chains have diverged. {output}/samples.npz has their ends")
+    if line:
+        print(f"warning: {line}")
     return output
 
 

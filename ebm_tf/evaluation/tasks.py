@@ -8,6 +8,7 @@ RUN/results.json has a key per task:
 A task for which these four are those of its entry is not run again.
 """
 
+import errno
 import json
 import math
 import os
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ebm_tf.errors import ConfigError
+from ebm_tf.errors import ConfigError, UnusableError
 from ebm_tf.evaluation.chains import bank, density, diagnostics, likelihood, long, mala, short
 from ebm_tf.evaluation.detection import ood, ood_curve
 from ebm_tf.evaluation.features import fid, neighbours
@@ -29,7 +30,7 @@ from ebm_tf.runs.run_dir import draft_of, make_folder, replace_file
 from ebm_tf.runs.saved import digest, file_digest
 from ebm_tf.runs.signals import StopRequest
 from ebm_tf.settings.commands import EvaluateConfig
-from ebm_tf.stats import plane
+from ebm_tf.stats import plane, usable
 
 __all__ = ["TASKS", "Task", "evaluate"]
 
@@ -128,6 +129,7 @@ def evaluate(settings: EvaluateConfig) -> FinishedRun:
     Raises:
       ConfigError: no finished run, a task that its data have not, or something that a task needs is missing. Known
         before any task runs.
+      UnusableError: chains ended, none of them at a state that can be used. What was asked for is written.
       Stopped: SIGTERM or SIGINT came, and what was at work is written.
     """
     run = _open(settings)
@@ -137,10 +139,8 @@ def evaluate(settings: EvaluateConfig) -> FinishedRun:
         run.energy  # noqa: B018  a model that cannot be read is told before the data are
     for name in due:
         TASKS[name].check(run, settings)
-    try:
-        make_folder(run.run_dir.figures)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"--{run.flag}: expected a folder that can be written. Received: {error}") from error
+    if due:  # reading what has been done needs no writing
+        _make_figures(run)
     with signals.listening() as stop:
         for name in settings.task_names:
             stop.obey(f"before {name}; the same command goes on from there")
@@ -149,23 +149,42 @@ def evaluate(settings: EvaluateConfig) -> FinishedRun:
             else:
                 print(f"{name}: has been done with this model and these settings", flush=True)
     results = run.read_results()
-    if run.config.dataset == "rings" and all(_has_results(run, results, name) for name in ("density", "short_run")):
+    has_density = all(_has_results(run, results, name) for name in ("density", "short_run"))
+    if due and has_density and run.config.dataset == "rings":
         column = plane.kde_xy(run.arrays("short_run")["x_from_noise"]), run.arrays("density")["model_density"]
         path = run.run_dir.figures / "fig2.png"
         figures.rings_figure(plane.data_density(), {f"{run.config.scheme}": column}, path)
+    lost = [name for name in settings.task_names if results.get(name, {}).get("num_usable") == 0]
+    if lost:
+        where = f"{run.results} has the numbers"
+        raise UnusableError(f"{', '.join(lost)}: no sample can be used, not finite or out of range; {where}")
     return run
+
+
+def _make_figures(run: FinishedRun) -> None:
+    """Raises ConfigError where nothing can be written."""
+    try:
+        make_folder(run.run_dir.figures)
+        if not os.access(run.run_dir.path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(run.run_dir.path))
+    except (OSError, ValueError) as error:
+        other = "" if run.is_bare else "; --output takes results elsewhere"
+        raise ConfigError(
+            f"--{run.flag}: expected a folder that can be written{other}. Received: {error}"
+        ) from error
 
 
 def _open(settings: EvaluateConfig) -> FinishedRun:
     """The run, or one made up around a bare model, whose results go to settings.output."""
+    is_elsewhere = settings.output and os.path.realpath(settings.output) != os.path.realpath(settings.workdir or "")
+    if is_elsewhere and (pathlib.Path(settings.output or "") / "config.json").exists():
+        raise ConfigError(f"--output: expected a folder that is not a run's. Received: {settings.output}")
     if settings.workdir:
-        return load_run(settings.workdir)
+        return load_run(settings.workdir, settings.output)
     assert settings.model and settings.output  # EvaluateConfig sees to it
     if others := sorted(set(settings.task_names) - set(BARE_TASKS)):
         expected = f"some of {', '.join(BARE_TASKS)} with --model"
         raise ConfigError(f"--tasks: expected {expected}. Received: {', '.join(others)}")
-    if (pathlib.Path(settings.output) / "config.json").exists():
-        raise ConfigError(f"--output: expected a folder that is not a run's. Received: {settings.output}")
     run = bare_run(settings.model, settings.output, settings.data_dir, settings.step_size)
     if run.config.dataset == "rings":
         raise ConfigError(f"--model: expected an energy of images. Received: one of shape {run.energy.event_shape}")
@@ -199,7 +218,7 @@ def _plan(run: FinishedRun, settings: EvaluateConfig) -> list[str]:
 
 def _has_results(run: FinishedRun, results: dict[str, Any], name: str) -> bool:
     """Whether the task has been done with this model."""
-    there = not TASKS[name].has_arrays or (run.run_dir.path / f"{name}.npz").exists()
+    there = not TASKS[name].has_arrays or run.npz(name).exists()
     return there and results.get(name, {}).get("model") == run.model_id
 
 
@@ -238,13 +257,16 @@ def _do(run: FinishedRun, settings: EvaluateConfig, name: str, stop: StopRequest
     numbers = _as_json(numbers)
     if not all(np.isfinite(array).all() for array in arrays.values() if array.dtype.kind == "f"):
         print(f"{name}: warning: values that are not finite; the energy or its chains have diverged")
-    results = run.read_results()
+    total = numbers.get("num_samples", numbers.get("num_chains"))
+    if "num_usable" in numbers and (line := usable.warning(numbers, total)):
+        print(f"{name}: warning: {line}")
+    results = run.run_dir.read_results(run.flag)
     if results.pop(name, None):  # the arrays and their entry are never of two different settings
         _write_results(run, results)
     if arrays:
         with draft_of(folder / f"{name}.npz") as draft:
             np.savez_compressed(draft, **arrays)  # type: ignore[arg-type]
-    results = run.read_results()  # as it is now: another process may have done another task
+    results = run.run_dir.read_results(run.flag)  # as it is now: another process may have done another task
     _write_results(run, {**results, name: {**identity, **numbers}})
     partial.remove()
     print(f"{name}: {json.dumps(numbers)}", flush=True)

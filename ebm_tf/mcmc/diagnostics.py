@@ -8,6 +8,13 @@ For N records of C chains of one number f(x), each chain cut into halves:
 
 ESS is of the rank-normalised records ("bulk" ESS, Vehtari et al. 2021): a heavy tail cannot spoil it. Everything is
 computed on the CPU in float64, by tfp.mcmc.
+
+These pool all chains, and a few that do not move hide among many that do. So chains are also looked at one by one:
+
+    stuck: a half of the chain has a standard deviation of at most a tenth of the median half chain's
+           (of nothing at all, where halves hold fewer than 16 records)
+
+16 independent normal records have so small a spread with probability 3e-13.
 """
 
 import contextlib
@@ -19,11 +26,23 @@ import numpy as np
 import tensorflow as tf
 from scipy import special, stats
 
-__all__ = ["R_HAT_LIMIT", "ChainDiagnostics", "bulk_ess", "diagnose", "drift", "split_r_hat", "verdict"]
+__all__ = [
+    "R_HAT_LIMIT",
+    "ChainDiagnostics",
+    "bulk_ess",
+    "diagnose",
+    "drift",
+    "few_accepted",
+    "split_r_hat",
+    "stuck",
+    "verdict",
+]
 
 MIN_RECORDS = 8  # four per half chain
 R_HAT_LIMIT, ESS_WANTED = 1.01, 400  # Vehtari et al. (2021)
 DRIFT_LIMIT = 0.1  # over the record, in standard deviations of f
+STUCK_SHARE, STUCK_RECORDS = 0.1, 16  # see above
+FEW_ACCEPTED = 0.1  # of the median chain's accepted moves
 
 
 class ChainDiagnostics(NamedTuple):
@@ -39,6 +58,8 @@ class ChainDiagnostics(NamedTuple):
       drift: change of f per 1,000 moves, least squares, mean over chains.
       drift_std_error: its standard error, from the chains' own slopes.
       drift_over_std: |drift| over the whole record, in units of std.
+      num_stuck: chains that do not move, or hardly.
+      num_chains: C.
     """
 
     r_hat: float
@@ -50,6 +71,8 @@ class ChainDiagnostics(NamedTuple):
     drift: float
     drift_std_error: float
     drift_over_std: float
+    num_stuck: int
+    num_chains: int
 
 
 @contextlib.contextmanager
@@ -125,6 +148,24 @@ def drift(values: np.ndarray, moves_per_record: float) -> tuple[float, float]:
     return float(slopes.mean()), float(slopes.std(ddof=1) / np.sqrt(len(slopes)))
 
 
+def stuck(values: np.ndarray) -> np.ndarray:
+    """Whether each chain is stuck, bool [C], by the rule above.
+
+    Limits: chains none of which moves are all stuck.
+
+    Args:
+      values: [N, C], f at N records of C chains.
+    """
+    spread = _split(values).std(axis=0)
+    share = STUCK_SHARE if len(values) // 2 >= STUCK_RECORDS else 0.0
+    return (spread <= share * np.median(spread)).reshape(2, -1).any(axis=0)
+
+
+def few_accepted(num_accepted: np.ndarray) -> np.ndarray:
+    """Whether each chain accepted fewer than a tenth of the median chain's moves, or none; bool [C]."""
+    return (num_accepted < FEW_ACCEPTED * np.median(num_accepted)) | (num_accepted == 0)
+
+
 def diagnose(values: np.ndarray, moves_per_record: float) -> ChainDiagnostics:
     """All numbers of one statistic.
 
@@ -153,14 +194,17 @@ def diagnose(values: np.ndarray, moves_per_record: float) -> ChainDiagnostics:
         drift=slope,
         drift_std_error=slope_error,
         drift_over_std=abs(slope) * length / std if std else 0.0,
+        num_stuck=int(stuck(values).sum()),
+        num_chains=values.shape[1],
     )
 
 
-def verdict(diagnostics: dict[str, ChainDiagnostics]) -> str:
+def verdict(diagnostics: dict[str, ChainDiagnostics], num_accepted: np.ndarray | None = None) -> str:
     """One line in words: have the chains settled, and by which numbers.
 
     Args:
       diagnostics: name of the statistic -> its numbers.
+      num_accepted: [C], moves that each chain accepted. None: not adjusted, every move is made.
     """
     worst_r_hat = max(diagnostics, key=lambda name: diagnostics[name].r_hat)
     least_ess = min(diagnostics, key=lambda name: diagnostics[name].ess)
@@ -175,5 +219,12 @@ def verdict(diagnostics: dict[str, ChainDiagnostics]) -> str:
         f"drift {moved.drift_over_std:.2f} standard deviations of {most_drift} over the record"
         f" ({'a trend' if drifts else 'no trend'})",
     ]
-    settled = r_hat <= R_HAT_LIMIT and ess >= ESS_WANTED and not drifts
+    most_stuck = max(diagnostics, key=lambda name: diagnostics[name].num_stuck)
+    num_stuck, num_chains = diagnostics[most_stuck].num_stuck, diagnostics[most_stuck].num_chains
+    if num_stuck:
+        parts.append(f"{num_stuck} of {num_chains} chains are stuck, by their own spread of {most_stuck}")
+    lazy = 0 if num_accepted is None else int(few_accepted(num_accepted).sum())
+    if lazy:
+        parts.append(f"{lazy} of {num_chains} chains accepted less than a tenth of the median chain's moves")
+    settled = r_hat <= R_HAT_LIMIT and ess >= ESS_WANTED and not drifts and not num_stuck and not lazy
     return ("settled: " if settled else "not settled: ") + "; ".join(parts)

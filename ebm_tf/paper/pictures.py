@@ -9,15 +9,16 @@ from ebm_tf.paper.catalog import LABELS, Artifact, Catalog, Table, settings_of
 from ebm_tf.plots import figures
 from ebm_tf.runs.saved import SavedRun
 from ebm_tf.settings.train import Scheme
+from ebm_tf.stats.usable import finite_rows
 
 __all__ = ["fig3", "fig4", "fig7", "fig8"]
 
 CIFAR, FLOWERS = "cifar10", "oxford_flowers102"
 IMAGES_PER_CELL, BANK_IMAGES, MALA_IMAGES = 16, 48, 36
-ROWS = {  # row of Figs. 3 and 4: task, array of its ends of chains
-    "short run, from noise": ("short_run", "x_from_noise"),
-    "long run, from noise": ("long_run", "x_final"),
-    "from test images": ("data_init", "x_final"),
+ROWS = {  # row of Figs. 3 and 4: task, array of its ends of chains, array that says which of them are finite
+    "short run, from noise": ("short_run", "x_from_noise", "energy_from_noise"),
+    "long run, from noise": ("long_run", "x_final", "x_final"),
+    "from test images": ("data_init", "x_final", "x_final"),
 }
 
 
@@ -35,15 +36,16 @@ def _image_matrix(catalog: Catalog, dataset: str) -> Artifact:
     chosen, notes = catalog.one_per_scheme(dataset)
     columns, ours = {}, []
     for scheme, run in chosen.items():
-        columns[LABELS[scheme]] = [run.arrays(task, name, count=IMAGES_PER_CELL)[name] for task, name in ROWS.values()]
+        columns[LABELS[scheme]] = [_finite_images(run, *row) for row in ROWS.values()]
         entry: dict[str, Any] = {"scheme": LABELS[scheme], "run": run.path.name, "seed": run.config.seed}
-        for task, _ in ROWS.values():
+        for task, *_ in ROWS.values():
             entry[f"steps, {task.replace('_', ' ')}"] = run.numbers(task).get("num_steps")
         entry["step size"] = run.numbers("short_run").get("step_size")
-        entry["finite"] = all(_all_finite(run.numbers(task).get("finite")) for task, _ in ROWS.values())
+        entry["finite"] = all(_all_finite(run.numbers(task).get("finite")) for task, *_ in ROWS.values())
         ours.append(entry)
     notes += [f"The first {IMAGES_PER_CELL} chains of each kind, not chosen. Pixels are clipped to [-1, 1]."]
-    used, tasks = list(chosen.values()), [task for task, _ in ROWS.values()]
+    notes += ["White: a chain that is not finite."]
+    used, tasks = list(chosen.values()), [task for task, *_ in ROWS.values()]
     return Artifact(
         ours,
         Table.of(ours),
@@ -52,6 +54,15 @@ def _image_matrix(catalog: Catalog, dataset: str) -> Artifact:
         notes,
         lambda path: figures.image_matrix_figure(columns, list(ROWS), path),
     )
+
+
+def _finite_images(run: SavedRun, task: str, name: str, finite_name: str) -> np.ndarray:
+    """The first chains' ends, [IMAGES_PER_CELL, S, S, 3]; those that are not finite are white."""
+    known = name if finite_name not in run.array_names(task) else finite_name
+    arrays = run.arrays(task, name, known, count=IMAGES_PER_CELL)
+    images, finite = arrays[name], finite_rows(arrays[known])
+    white = 255 if images.dtype == np.uint8 else 1
+    return np.where(finite[:, None, None, None], images, images.dtype.type(white))
 
 
 def _all_finite(finite: Any) -> bool:

@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -23,6 +24,9 @@ DISK_ERRORS = (*DISK_FULL, errno.EACCES, errno.EPERM, errno.EROFS)
 
 # A resumed run keeps these.
 FIXED_ON_RESUME = names_of(TrainConfig, role=Role.MODEL)
+
+
+_RESUMED = {field.name for field in dataclasses.fields(TrainConfig)} - {"workdir", "resume", "stop_after"}
 
 
 class RunDir:
@@ -144,6 +148,15 @@ class RunDir:
         """Where --resume would go on, in words."""
         steps = self.checkpoint_steps()
         return f"--resume continues from update-{steps[-1]}" if steps else "there is no checkpoint yet"
+
+    def resume_command(self) -> str:
+        """The command that goes on with this run, with all settings that are not the defaults; for a shell."""
+        default, flags = TrainConfig().to_dict(), []
+        for name, value in self.load_config().to_dict().items():
+            if value != default.get(name) and name in _RESUMED:
+                values = value if isinstance(value, (list, tuple)) else [value]
+                flags += [f"--{name}={str(one).lower() if isinstance(one, bool) else one}" for one in values]
+        return shlex.join(["bin/train.py", *flags, f"--workdir={self.path}", "--resume"])
 
     def load_config(self) -> TrainConfig:
         """The settings in config.json.

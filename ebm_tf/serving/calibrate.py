@@ -28,6 +28,7 @@ from ebm_tf.settings.commands import CalibrateConfig, ScoreConfig
 __all__ = ["Reference", "clopper_pearson", "load_reference", "save_calibration", "threshold"]
 
 RATE = 0.05  # where nothing else is asked for
+RESIZED_SHARE = 0.01  # a difference of more makes thresholds another thing
 
 
 def threshold(energy: np.ndarray, false_positive_rate: float, flag: str = "false_positive_rate") -> float:
@@ -114,7 +115,24 @@ def _finite(energy: np.ndarray, what: str) -> np.ndarray:
     return energy
 
 
-def save_calibration(energy: np.ndarray, settings: CalibrateConfig, info: ModelInfo, bad: int) -> dict[str, Any]:
+def resized_unequally(settings: ScoreConfig, num_resized: int, num: int) -> str:
+    """One line where inputs were resized to another share than those of the model's own calibration; else ""."""
+    path = pathlib.Path(settings.model) / "calibration.json"
+    if settings.reference or not path.exists() or not num:
+        return ""
+    numbers = _read_numbers(path)
+    before = numbers.get("num_resized")
+    if before is None or abs(before / numbers["num_inputs"] - num_resized / num) <= RESIZED_SHARE:
+        return ""
+    return (
+        f"images were resized unequally: {before} of {numbers['num_inputs']} of the calibration, {num_resized} of "
+        f"{num} here. Scaling alone changes energies: calibrate on files of the kind that you score"
+    )
+
+
+def save_calibration(
+    energy: np.ndarray, settings: CalibrateConfig, info: ModelInfo, bad: int, num_resized: int
+) -> dict[str, Any]:
     """Writes calibration.json, the numbers, and calibration.npz, the sorted energies, beside the model.
 
     Args:
@@ -122,6 +140,7 @@ def save_calibration(energy: np.ndarray, settings: CalibrateConfig, info: ModelI
       settings: the rate, the confidence and where the data came from.
       info: of the model.
       bad: inputs left out because they could not be read.
+      num_resized: inputs of another size than the model's.
 
     Returns:
       The numbers.
@@ -138,6 +157,7 @@ def save_calibration(energy: np.ndarray, settings: CalibrateConfig, info: ModelI
         "input": settings.input,
         "num_inputs": len(energy),
         "num_bad": bad,
+        "num_resized": num_resized,
         "false_positive_rate": settings.false_positive_rate,
         "threshold": value,
         "num_above": above,

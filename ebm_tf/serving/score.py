@@ -8,6 +8,7 @@ import itertools
 import os
 import pathlib
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from ebm_tf.errors import ConfigError
 from ebm_tf.runs import progress
 from ebm_tf.serving import calibrate as calibration
 from ebm_tf.serving.sources.inputs import find_shards, read_shard
+from ebm_tf.serving.sources.layout import RangeSeen
 from ebm_tf.serving.sources.records import Record, Shard
 from ebm_tf.serving.table import COLUMNS, REFERENCE_COLUMNS, PartialTable, check_output, format_row
 from ebm_tf.serving.trained import TrainedEnergy, load_exported
@@ -75,6 +77,9 @@ def score(settings: ScoreConfig) -> Summary:
         table.finish()
     finally:
         table.close()
+    scoring.tell()
+    if line := calibration.resized_unequally(settings, scoring.resized, scoring.images):
+        print(f"warning: {line}", flush=True)
     return scoring.summary(table.rows, table.bad)
 
 
@@ -112,7 +117,9 @@ def energies_of(batch: list[Record], model: TrainedEnergy) -> tuple[list[Record]
     for dtype in (np.uint8, np.float32):
         places = [i for i, record in enumerate(batch) if record.x is not None and record.x.dtype == dtype]
         if places:
-            energy[places] = model.energy(np.stack([batch[i].x for i in places]), len(batch))
+            with warnings.catch_warnings():  # the range is told once, of all inputs
+                warnings.simplefilter("ignore", UserWarning)
+                energy[places] = model.energy(np.stack([batch[i].x for i in places]), len(batch))
     lost = "the energy is not finite"
     batch = [
         record._replace(error=lost) if not record.error and not np.isfinite(e) else record
@@ -126,7 +133,8 @@ class _Scoring:
 
     def __init__(self, model: TrainedEnergy, batch_size: int):
         self.model, self.batch_size = model, batch_size
-        self.resized = self.outside = 0
+        self.resized = self.outside = self.images = 0
+        self.range = RangeSeen()
         self.energy_seconds, self.start = 0.0, time.monotonic()
 
     def run(self, records: Iterator[Record]) -> Iterator[tuple[list[Record], np.ndarray]]:
@@ -144,9 +152,16 @@ class _Scoring:
 
     def _count(self, batch: list[Record]) -> None:
         self.resized += sum(record.resized for record in batch)
+        self.images += sum(record.x is not None for record in batch)
         if self.model.info.is_image:
-            floats = (record.x for record in batch if record.x is not None and record.x.dtype != np.uint8)
-            self.outside += sum(bool(np.abs(x).max() > 1) for x in floats)
+            for x in (record.x for record in batch if record.x is not None and record.x.dtype != np.uint8):
+                self.outside += bool(np.abs(x).max() > 1)
+                self.range.add(x)
+
+    def tell(self) -> None:
+        """Says where floats look like images of another range than [-1, 1]."""
+        if self.model.info.is_image and (words := self.range.words()):
+            print(f"warning: input: {words}", flush=True)
 
     def summary(self, rows: int, bad: int) -> Summary:
         seconds = time.monotonic() - self.start
@@ -168,8 +183,9 @@ def calibrate(settings: CalibrateConfig) -> dict[str, Any]:
     shards = find_shards(settings.input, model.info, settings.data_dir)
     energy, bad = [], 0
     total = sum(shard.size for shard in shards())
+    scoring = _Scoring(model, settings.batch_size)
     with progress.bar("calibrate", total, "input") as bar:
-        for batch, values in _Scoring(model, settings.batch_size).run(read_all(shards(), model)):
+        for batch, values in scoring.run(read_all(shards(), model)):
             errors = [record for record in batch if record.error]
             if errors and not settings.skip_bad:
                 received = f"{errors[0].id}: {errors[0].error}"
@@ -177,4 +193,5 @@ def calibrate(settings: CalibrateConfig) -> dict[str, Any]:
             bad += len(errors)
             energy.append(values[[not record.error for record in batch]])
             bar.update(len(batch))
-    return calibration.save_calibration(np.concatenate(energy), settings, model.info, bad)
+    scoring.tell()
+    return calibration.save_calibration(np.concatenate(energy), settings, model.info, bad, scoring.resized)

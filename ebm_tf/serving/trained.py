@@ -4,7 +4,9 @@ Whether it comes from a run or from an exported folder makes no difference to th
 needs TensorFlow alone, no Keras.
 """
 
+import numbers
 import os
+import warnings
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -12,6 +14,8 @@ import tensorflow as tf
 
 from ebm_tf.errors import ConfigError, one_line
 from ebm_tf.serving.info import ModelInfo, read_info
+from ebm_tf.serving.sources.layout import RangeSeen, find_layout
+from ebm_tf.stats import usable
 
 __all__ = ["TrainedEnergy", "load_exported"]
 
@@ -20,7 +24,9 @@ class TrainedEnergy:
     """E(x) of a trained model, p(x) ∝ exp(−E(x) / T), with its gradient and its chains, all in float32.
 
     `ebm_tf.load` makes it. x is given as floats [N, *event], images in [-1, 1]; or images as uint8 [N, S, S, 3]. N is
-    any number; at most batch_size of them are computed at once.
+    any number, also 0; at most batch_size of them are computed at once. Grey images [N, S, S], channels first and one x
+    without the axis for N are taken too where no other reading fits; a warning says so, and also where floats are in
+    another range.
 
     Attributes:
       info: what it was trained on, T, ε and more.
@@ -101,34 +107,61 @@ class TrainedEnergy:
         Raises:
           ValueError: a number is out of its range.
 
+        Warns where samples are not finite, or images out of range; see stats.usable.
+
         Source: Eq. 9 (App. A.4); L and ε of Sec. 3.
         """
         steps = self.info.sample_num_steps if num_steps is None else num_steps
-        for name, value in (("num_samples", num_samples), ("num_steps", steps), ("seed", seed)):
-            if not 0 <= value < 2**31:
-                raise ValueError(f"expected a whole number in [0, 2^31). Received: {name}={value}")
         given = {"num_samples": num_samples, "num_steps": steps, "seed": seed}
+        for name, value in given.items():
+            _check_whole(name, value, 0)
+        if not num_samples:  # TensorFlow's convolutions refuse an empty batch
+            return np.empty((0, *self.event_shape), np.float32)
         given_tensors = {name: tf.constant(value, tf.int32) for name, value in given.items()}
-        return self._functions["sample"](**given_tensors)["x_final"].numpy()
+        x = self._functions["sample"](**given_tensors)["x_final"].numpy()
+        bound = usable.bound_of() if self.info.is_image else None
+        if line := usable.warning(usable.summary(usable.measure(x, bound), bound), len(x)):
+            warnings.warn(line, RuntimeWarning, stacklevel=2)
+        return x
 
     def _apply(self, name: str, x: np.ndarray, batch_size: int) -> np.ndarray:
-        x = np.asarray(x)
-        expected = f"x of shape [N, {', '.join(map(str, self.event_shape))}]"
-        if x.shape[1:] != self.event_shape or x.ndim != len(self.event_shape) + 1:
-            raise ValueError(f"expected {expected}. Received: shape={x.shape}")
-        if x.dtype == np.uint8 and self.info.is_image:
+        x = self._as_batch(np.asarray(x))
+        _check_whole("batch_size", batch_size, 1)
+        if x.dtype == np.uint8:
             function, argument = self._functions[f"{name}_uint8"], "images"
-        elif np.issubdtype(x.dtype, np.floating):
-            function, argument, x = self._functions[name], "x", x.astype(np.float32, copy=False)
         else:
-            kinds = "uint8 images, or floats in [-1, 1]" if self.info.is_image else "floats"
-            raise ValueError(f"expected x as {kinds}. Received: dtype={x.dtype}")
+            function, argument, x = self._functions[name], "x", x.astype(np.float32, copy=False)
         shape = x.shape[:1] if name == "energy" else x.shape
         result = np.empty(shape, np.float32)
         for start in range(0, len(x), batch_size):
             part = slice(start, start + batch_size)
             result[part] = function(**{argument: tf.constant(x[part])})[name].numpy()
         return result
+
+
+    def _as_batch(self, x: np.ndarray) -> np.ndarray:
+        """x as [N, *event], uint8 or floats. Warns of what was taken for granted, and of floats in another range."""
+        is_uint8 = x.dtype == np.uint8 and self.info.is_image
+        if not is_uint8 and not np.issubdtype(x.dtype, np.floating):
+            kinds = "uint8 images, or floats in [-1, 1]" if self.info.is_image else "floats"
+            raise ValueError(f"expected x as {kinds}. Received: dtype={x.dtype}")
+        found = find_layout(x.shape, self.event_shape, any_size=False)
+        if found is None:
+            wanted = f"[N, {', '.join(map(str, self.event_shape))}]"
+            raise ValueError(f"expected x of shape {wanted}. Received: shape={x.shape}")
+        if found.words:
+            warnings.warn(f"x of shape {x.shape} is read as {found.words}", stacklevel=4)
+        if self.info.is_image and not is_uint8:
+            seen = RangeSeen()
+            seen.add(x)
+            if words := seen.words():
+                warnings.warn(words, stacklevel=4)
+        return found.batch(x, self.event_shape)
+
+
+def _check_whole(name: str, value: int, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not least <= value < 2**31:
+        raise ValueError(f"expected a whole number in [{least}, 2^31). Received: {name}={value}")
 
 
 def load_exported(folder: str | os.PathLike, flag: str = "model") -> TrainedEnergy:

@@ -107,7 +107,7 @@ class EvaluateConfig(EvaluateMala, EvaluateImages, EvaluateChains):
         "A .keras file of an image energy, in place of workdir: tasks short_run, long_run, data_init, energies, ood, "
         "neighbours and fid. Its data are taken to be CIFAR-10's, its T that of its Gaussian reference, else 5e-5.",
     )
-    output: str | None = setting(None, "Folder for the results of model.")
+    output: str | None = setting(None, "Folder for the results. None: workdir; with --model one is needed.")
     tasks: str = setting("short_run", f"Comma-separated, of {', '.join(TASKS)}.", "Sec. 4")
     data_dir: str | None = setting(None, "Folder of prepared TFDS data sets. None: the run's.")
     seed: int = setting(0, "Seed of the chains.", range=SEED)
@@ -143,8 +143,6 @@ def _check_source(config: Any) -> None:
         raise ConfigError(f"--workdir: expected a finished run's folder, or --model in its place. Received: {received}")
     if config.model and not config.output:
         raise bad_setting("output", "a folder for what is made from --model", None, "")
-    if isinstance(config, EvaluateConfig) and config.workdir and config.output:
-        raise bad_setting("output", "None with --workdir, whose folder takes the results", config.output, "")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -32,6 +32,9 @@ def verdict(steps: np.ndarray, energy: np.ndarray) -> dict[str, Any]:
       settled, when both |change| + 2 standard errors are at most a half (STILL) of it: converged is True;
       undecided otherwise, since there are too few chains to tell: converged is None.
 
+    A chain whose energy stays the same, to all digits, over that half while the median chain's does not is stuck, and
+    converged is False: pooled over many chains it would not be seen.
+
     Independent draws of 100 chains have a standard error near a tenth of the spread, and are called settled. With a
     chain that is not finite converged is False.
 
@@ -40,13 +43,13 @@ def verdict(steps: np.ndarray, energy: np.ndarray) -> dict[str, Any]:
       energy: [K, N], N of 2 or more.
 
     Returns:
-      finite, num_finite, converged, energy_mean and energy_std at the end, energy_drift_per_1000_steps and its standard
-      error, drift_over_spread (the mean's change over spread), and the verdict in words. None where no two chains are
-      finite.
+      finite, num_finite, num_stuck, converged, energy_mean and energy_std at the end, energy_drift_per_1000_steps and
+      its standard error, drift_over_spread (the mean's change over spread), and the verdict in words. None where no two
+      chains are finite.
     """
     finite = np.isfinite(energy).all(axis=0)
     count, total = int(finite.sum()), energy.shape[1]
-    numbers: dict[str, Any] = {"finite": count == total, "num_finite": count, "converged": False}
+    numbers: dict[str, Any] = {"finite": count == total, "num_finite": count, "num_stuck": 0, "converged": False}
     names = ("energy_mean", "energy_std", "energy_drift_per_1000_steps", "energy_drift_std_error", "drift_over_spread")
     first = steps[np.argmax(~np.isfinite(energy).all(axis=1))]
     lost = "" if count == total else f"{total - count} of {total} chains are not finite, the first by step {first}"
@@ -59,7 +62,10 @@ def verdict(steps: np.ndarray, energy: np.ndarray) -> dict[str, Any]:
     change, error = changes.mean(), changes.std(ddof=1) / np.sqrt(count)
     median, median_error = np.median(changes), np.sqrt(np.pi / 2 / count) * _spread(changes)
     estimates = np.abs([change, median]), 2 * np.array([error, median_error])
-    if np.any(estimates[0] - estimates[1] > DRIFT * spread):
+    still = np.ptp(energy[late][:, finite], axis=0) == 0
+    if 0 < (num_stuck := int(still.sum())) < (count + 1) // 2:
+        word, numbers["num_stuck"] = f"not settled, {num_stuck} of {count} chains are stuck", num_stuck
+    elif np.any(estimates[0] - estimates[1] > DRIFT * spread):
         word = "drifting"
     elif np.all(estimates[0] + estimates[1] <= STILL * spread):
         word, numbers["converged"] = "settled", count == total

@@ -293,6 +293,7 @@ def test_ood_compares_three_scores_and_goes_on_after_a_kill(bfloat16_images, tmp
     flat = np.broadcast_to(np.arange(60, dtype=np.uint8)[:, None, None, None], (60, 32, 32, 3))
     pixels = {"cifar10/test": noise, "svhn_cropped": flat}
     monkeypatch.setattr(ood, "_images", lambda source, *_: pixels[source])
+    monkeypatch.setattr(ood, "_sides", lambda source, *_: np.full(len(pixels[source]), 32))
     monkeypatch.setattr(scores, "MOST_POINTS", 110)
     results, arrays = evaluate(folder, "ood")
     assert set(results["ood"]["scores_compared"]) == set(scores.SCORES)

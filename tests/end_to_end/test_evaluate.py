@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from ebm_tf.data import images
-from ebm_tf.errors import ConfigError
+from ebm_tf.errors import ConfigError, UnusableError
 from ebm_tf.evaluation import finished, tasks
 from ebm_tf.evaluation.finished import load_run
 from ebm_tf.evaluation.sampling import sample
@@ -215,7 +215,8 @@ def test_data_starts_are_the_same_for_every_run(evaluated, tmp_path):
 
 def test_diverged_chains_are_told_and_kept(made, tmp_path, capsys):
     folder = copy(made, tmp_path)
-    evaluate(folder, "long_run,short_run", step_size=1e38, long_run_steps=5)
+    with pytest.raises(UnusableError, match="short_run, long_run: no sample can be used"):
+        evaluate(folder, "long_run,short_run", step_size=1e38, long_run_steps=5)
     out, results = capsys.readouterr().out, load_run(folder).read_results()
     assert "long_run: warning: values that are not finite" in out
     assert results["long_run"]["finite"] is False

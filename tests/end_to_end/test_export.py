@@ -214,8 +214,8 @@ def test_python_api_gives_the_same_from_run_and_export(image_run, image_export, 
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        (np.zeros((3, 32, 32, 1), np.float32), r"expected x of shape \[N, 32, 32, 3\]. Received: shape=\(3, 32, "),
-        (np.zeros((32, 32, 3), np.float32), r"expected x of shape"),
+        (np.zeros((3, 32, 32, 2), np.float32), r"expected x of shape \[N, 32, 32, 3\]. Received: shape=\(3, 32, "),
+        (np.zeros((3, 32, 32), np.float32), r"expected x of shape"),
         (np.zeros((3, 32, 32, 3), np.int64), r"expected x as uint8 images, or floats in \[-1, 1\]. Received: dtype"),
     ],
 )

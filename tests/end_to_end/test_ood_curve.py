@@ -47,6 +47,7 @@ def folder(tmp_path_factory):
 def evaluate(monkeypatch):
     pixels = {"cifar10/test": TEST, "svhn_cropped": SMOOTH}
     monkeypatch.setattr(ood, "_images", lambda source, *_: pixels[source])
+    monkeypatch.setattr(ood, "_sides", lambda source, *_: np.full(len(pixels[source]), 32))
 
     def evaluate(folder):
         settings = EvaluateConfig(workdir=str(folder), tasks="ood_curve", batch_size=16)

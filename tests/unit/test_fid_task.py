@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from ebm_tf.errors import ConfigError
+from ebm_tf.errors import ConfigError, UnusableError
 from ebm_tf.evaluation.features import fid
 from ebm_tf.evaluation.features.extractors import load_extractor
 from ebm_tf.evaluation.finished import FinishedRun, resolve
@@ -44,7 +44,7 @@ def make_run(folder, **arrays):
     (folder / "config.json").write_text(json.dumps(TrainConfig().to_dict()))
     (folder / "model.keras").write_bytes(b"never read")
     for name, x in arrays.items():
-        np.savez(folder / f"{name}.npz", **{fid.SAMPLE_SETS[name]: x})
+        np.savez(folder / f"{name}.npz", **{fid.SAMPLE_SETS[name][0]: x})
     return FinishedRun(RunDir(folder), TrainConfig(), folder / "model.keras")
 
 
@@ -210,7 +210,7 @@ def test_what_is_refused(run, settings, changes, text):
 
 def test_samples_that_are_not_finite_are_refused(settings, tmp_path):
     run = make_run(tmp_path / "diverged", mala=np.full((5, 32, 32, 3), np.nan, np.float32))
-    with pytest.raises(ConfigError, match="--fid_samples: expected samples that are finite"):
+    with pytest.raises(UnusableError, match="fid_samples: 0 of the 5 samples of mala are finite; 2 are needed"):
         fid.fid_task(run, dataclasses.replace(settings, fid_samples="mala"), partial_of(run))
 
 

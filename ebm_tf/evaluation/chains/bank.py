@@ -4,13 +4,13 @@ import numpy as np
 import tensorflow as tf
 
 from ebm_tf.errors import ConfigError
-from ebm_tf.evaluation.chains.short import GRID_IMAGES, how_it_ran
-from ebm_tf.evaluation.finished import FinishedRun, TaskResult, energies, run_chains, to_stored
+from ebm_tf.evaluation.chains.short import how_it_ran, save_grid
+from ebm_tf.evaluation.finished import FinishedRun, TaskResult, energies, range_bound, run_chains, to_stored
 from ebm_tf.mcmc.streams import CHAINS, block_seed
-from ebm_tf.plots import figures
 from ebm_tf.runs import progress
 from ebm_tf.runs.partial import PartialArrays, blocks
 from ebm_tf.settings.commands import EvaluateConfig
+from ebm_tf.stats import usable
 from ebm_tf.stats.drift import mean_of
 from ebm_tf.training.checkpoints import newest_intact
 
@@ -24,9 +24,9 @@ def check_bank(run: FinishedRun, settings: EvaluateConfig) -> None:
     if not run.config.has_bank:
         expected = "--tasks: expected bank for a run that keeps one only: a persistent scheme, or --bank_weight"
         raise ConfigError(f"{expected}. Received: scheme={run.config.scheme}")
-    saved = newest_intact(run.run_dir)
+    saved = newest_intact(run.own_dir)
     if saved is None or not tf.train.load_checkpoint(saved.prefix).has_tensor(BANK_KEY):
-        where, received = run.run_dir.checkpoints, saved and saved.prefix
+        where, received = run.own_dir.checkpoints, saved and saved.prefix
         raise ConfigError(f"--tasks: expected, for bank, a checkpoint that holds it in {where}. Received: {received}")
 
 
@@ -35,7 +35,7 @@ def read_bank(run: FinishedRun, num_samples: int) -> np.ndarray:
 
     The checkpoint's reader gives a variable as a whole: 60,000 images take 737 MB for the moment.
     """
-    saved = newest_intact(run.run_dir)
+    saved = newest_intact(run.own_dir)
     assert saved  # check_bank has seen it
     return tf.train.load_checkpoint(saved.prefix).get_tensor(BANK_KEY)[:num_samples].astype(np.float32)
 
@@ -51,17 +51,20 @@ def bank_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays
     ends = ("init", "final")
     stored = {end: partial.array(f"x_{end}", x_bank.shape, np.float32 if is_rings else np.uint8) for end in ends}
     energy = {end: partial.array(f"energy_{end}", (total,), np.float32) for end in ends}
+    measured, bound = partial.array("measured", (total, 2), np.float32), range_bound(run)
     with progress.bar("bank", total, "chain", partial.blocks_done * settings.batch_size) as bar:
         for block, part in list(blocks(total, settings.batch_size))[partial.blocks_done :]:
             seed = block_seed(settings.seed, CHAINS, block)
             x_final, energy["final"][part] = run_chains(run, x_bank[part], settings.num_steps, settings.step_size, seed)
             energy["init"][part] = energies(run, x_bank[part], settings.batch_size)
+            measured[part] = usable.measure(x_final, bound)
             stored["init"][part], stored["final"][part] = to_stored(run, x_bank[part]), to_stored(run, x_final)
             partial.mark(block + 1)
             bar.update(part.stop - part.start)
     numbers = {"num_samples": total, "bank_size": run.config.bank_size, **how_it_ran(run, settings, settings.num_steps)}
-    numbers |= {f"energy_{end}mean_of": mean_of(values) for end, values in energy.items()}
+    numbers |= {f"energy_{end}_mean": mean_of(values) for end, values in energy.items()}
+    numbers |= usable.summary(measured, bound)
     if not is_rings:
-        figures.save_image_grid(stored["final"][:GRID_IMAGES], run.run_dir.figures / "bank.png")
+        save_grid(run, "bank", stored["final"], energy["final"])
     arrays = {f"x_{end}": stored[end] for end in ends} | {f"energy_{end}": energy[end] for end in ends}
     return TaskResult(numbers, arrays)

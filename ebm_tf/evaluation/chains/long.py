@@ -11,10 +11,17 @@ import tensorflow as tf
 
 from ebm_tf.data import images, rings
 from ebm_tf.errors import ConfigError
-from ebm_tf.evaluation.chains.short import GRID_IMAGES, how_it_ran
-from ebm_tf.evaluation.finished import FinishedRun, TaskResult, energies, noise_starts, run_chains, to_stored
+from ebm_tf.evaluation.chains.short import GRID_IMAGES, how_it_ran, save_grid
+from ebm_tf.evaluation.finished import (
+    FinishedRun,
+    TaskResult,
+    energies,
+    noise_starts,
+    run_chains,
+    to_stored,
+    usable_numbers,
+)
 from ebm_tf.mcmc.streams import CHAINS, DATA_STARTS, block_seed
-from ebm_tf.plots import figures
 from ebm_tf.runs import progress
 from ebm_tf.runs.partial import PartialArrays, blocks
 from ebm_tf.settings.commands import EvaluateConfig
@@ -136,8 +143,8 @@ def _run_long(
     arrays = {"steps": records, "energy": energy, "x_final": x_final}
     if grids is not None:
         arrays |= {"grid_steps": grid, "grids": grids}
-        figures.save_image_grid(grids[-1], run.run_dir.figures / f"{name}.png")
-    return TaskResult(numbers, arrays)
+        save_grid(run, name, grids[-1], energy[-1, :shown])
+    return TaskResult(numbers | usable_numbers(run, x_final), arrays)
 
 
 def _before(stops: list[int], stop: int) -> int:

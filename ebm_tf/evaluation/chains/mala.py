@@ -13,7 +13,7 @@ from ebm_tf.build import step_sizes, use_xla
 from ebm_tf.data.images import to_uint8
 from ebm_tf.energies.precision import compile_energy, full_float32, rounding_over_temperature, with_policy
 from ebm_tf.errors import ConfigError
-from ebm_tf.evaluation.finished import FinishedRun, TaskResult, noise_starts
+from ebm_tf.evaluation.finished import FinishedRun, TaskResult, noise_starts, usable_numbers
 from ebm_tf.mcmc import diagnostics
 from ebm_tf.mcmc.mala import MalaState, MalaTrace, compile_mala, freeze, init_state
 from ebm_tf.mcmc.streams import block_seed
@@ -21,7 +21,7 @@ from ebm_tf.plots import figures
 from ebm_tf.runs import progress
 from ebm_tf.runs.partial import PartialArrays
 from ebm_tf.settings.commands import EvaluateConfig
-from ebm_tf.stats import plane
+from ebm_tf.stats import plane, usable
 
 __all__ = ["NUM_PROJECTIONS", "check_mala", "mala_task", "projections", "summary"]
 
@@ -39,13 +39,16 @@ def projections(event_shape: tuple[int, ...]) -> tf.Tensor:
     return directions / tf.norm(directions, axis=0)
 
 
-def summary(energy: np.ndarray, projected: np.ndarray, moves_per_record: float) -> tuple[dict[str, Any], str]:
+def summary(
+    energy: np.ndarray, projected: np.ndarray, moves_per_record: float, num_accepted: np.ndarray | None = None
+) -> tuple[dict[str, Any], str]:
     """Diagnostics of recorded chains, as JSON values, and the verdict in words.
 
     Args:
       energy: [N, C].
       projected: [N, C, P].
       moves_per_record: moves between records.
+      num_accepted: [C], of adjusted chains; see diagnostics.verdict.
     """
     if len(energy) < diagnostics.MIN_RECORDS:
         return {}, f"no verdict: {len(energy)} records, {diagnostics.MIN_RECORDS} or more are needed"
@@ -53,7 +56,7 @@ def summary(energy: np.ndarray, projected: np.ndarray, moves_per_record: float) 
         return {}, "diverged: energies or states are not finite"
     values = {"energy": energy} | {f"projection_{i}": projected[..., i] for i in range(projected.shape[-1])}
     found = {name: diagnostics.diagnose(value, moves_per_record) for name, value in values.items()}
-    return {name: number._asdict() for name, number in found.items()}, diagnostics.verdict(found)
+    return {name: number._asdict() for name, number in found.items()}, diagnostics.verdict(found, num_accepted)
 
 
 class _Recorder:
@@ -190,7 +193,7 @@ def _result(run, settings, plan, recorder, state, rounding):
     x_final, accepted = state.x.numpy(), state.num_accepted.numpy()
     num_moves = int(sampling.num_moves.sum())
     even = sampling.num_moves == plan.moves_per_bin  # a last bin may be shorter
-    found, words = summary(sampling.energy[even], sampling.projections[even], plan.moves_per_bin)
+    found, words = summary(sampling.energy[even], sampling.projections[even], plan.moves_per_bin, accepted)
     scales = np.exp(state.log_step_scale.numpy())
     numbers = {
         "num_chains": settings.num_chains,
@@ -217,7 +220,7 @@ def _result(run, settings, plan, recorder, state, rounding):
     }
     if config.dataset == "rings":
         numbers["from_noise"] = plane.on_ring_shares(x_final)
-    numbers["verdict"] = _verdict(numbers, words)
+    numbers |= {**usable_numbers(run, x_final), "verdict": _verdict(numbers, words)}
     scale_trace = np.concatenate([warmup.log_step_scale, sampling.log_step_scale])
     arrays = {
         "acceptance_warmup": warmup.acceptance_rate,
@@ -254,5 +257,7 @@ def _draw(run, settings, arrays):
     warmup = (arrays["steps_warmup"], arrays["acceptance_warmup"])
     sampling = (arrays["steps"], arrays["acceptance_sampling"])
     path = run.run_dir.figures / "mala.png"
-    samples = arrays["samples"][:36] if "samples" in arrays else arrays["x_final"]
+    finite = usable.finite_rows(arrays["x_final"])
+    finite |= not finite.any()  # a picture of nothing cannot be drawn
+    samples = arrays["samples"][finite][:36] if "samples" in arrays else arrays["x_final"][finite]
     figures.acceptance_figure(warmup, sampling, settings.mala_target, samples, path)

@@ -7,10 +7,12 @@ sets go the same way: uint8 at the run's image size, scaled to [-1, 1], no noise
 import functools
 import os
 import pathlib
+from typing import Any
 
 import numpy as np
 
 from ebm_tf.data import images
+from ebm_tf.data.sizes import short_sides
 from ebm_tf.errors import ConfigError
 from ebm_tf.evaluation.detection.scores import scores_of
 from ebm_tf.evaluation.finished import FinishedRun, TaskResult, energies
@@ -20,6 +22,8 @@ from ebm_tf.runs.partial import PartialArrays, blocks
 from ebm_tf.settings.commands import EvaluateConfig
 from ebm_tf.stats.detection import detection
 from ebm_tf.stats.histogram import histogram
+from ebm_tf.stats.resizing import resized, unequal
+from ebm_tf.stats.usable import finite_rows
 
 __all__ = [
     "check_energies",
@@ -28,7 +32,9 @@ __all__ = [
     "energies_task",
     "ood_sets",
     "ood_task",
+    "resizing",
     "set_names",
+    "test_set",
 ]
 
 
@@ -61,7 +67,22 @@ def _load(run: FinishedRun, settings: EvaluateConfig, source: str, flag: str = "
     return _images(source, settings.data_dir, run.config.image_size, flag)[: settings.num_samples]
 
 
-def _test_set(run: FinishedRun) -> str:
+@functools.lru_cache(maxsize=8)
+def _sides(source: str, data_dir: str | None, most: int | None) -> np.ndarray:
+    return short_sides(source, data_dir, most)
+
+
+def resizing(run: FinishedRun, settings: EvaluateConfig, sets: dict[str, str]) -> dict[str, Any]:
+    """How the images of each set, name -> source, came to the model's size. Warns where they came to it unequally."""
+    of_sets = {name: _sides(source, settings.data_dir, settings.num_samples) for name, source in sets.items()}
+    found = {name: resized(sides, run.config.image_size) for name, sides in of_sets.items()}
+    if line := unequal(found):
+        print(f"warning: {line}", flush=True)
+    return found
+
+
+def test_set(run: FinishedRun) -> str:
+    """NAME/SPLIT of the run's test images."""
     return f"{run.config.dataset}/{run.config.test_split}"
 
 
@@ -71,7 +92,7 @@ def _train_set(run: FinishedRun) -> str:
 
 def check_ood(run: FinishedRun, settings: EvaluateConfig) -> None:
     """Raises ConfigError when a set is not there."""
-    _load(run, settings, _test_set(run), "data_dir")
+    _load(run, settings, test_set(run), "data_dir")
     for source in set_names(settings.ood_data).values():
         _load(run, settings, source)
 
@@ -104,19 +125,22 @@ def _energies_of(run, settings, partial, sets: dict[str, np.ndarray], label: str
 def energies_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays) -> TaskResult:
     """Energies of test and training images, of the ends of the long chains, and of other data sets."""
     sets = {
-        "test": _load(run, settings, _test_set(run), "data_dir"),
+        "test": _load(run, settings, test_set(run), "data_dir"),
         "train": _load(run, settings, _train_set(run), "data_dir"),
         **{name: _load(run, settings, source) for name, source in set_names(settings.ood_data).items()},
     }
     if energies_inputs(run, settings):
-        sets["long_run"] = run.arrays("long_run")["x_final"]
+        x_final = run.arrays("long_run")["x_final"]
+        sets["long_run"] = x_final[finite_rows(x_final)]
     energy = _energies_of(run, settings, partial, sets, "energies")
     numbers = {
-        "sets": {"test": _test_set(run), "train": _train_set(run)},
+        "sets": {"test": test_set(run), "train": _train_set(run)},
         "num": {name: len(values) for name, values in energy.items()},
         "mean": {name: float(np.mean(values, dtype=np.float64)) for name, values in energy.items()},
         "std": {name: float(np.std(values, dtype=np.float64)) for name, values in energy.items()},
     }
+    sources = {"test": test_set(run), "train": _train_set(run), **set_names(settings.ood_data)}
+    numbers["resized"] = resizing(run, settings, sources)
     test = histogram(energy["test"])
     others = {name: {"this set": histogram(x), "test images": test} for name, x in energy.items() if name != "test"}
     figures.histograms_figure(others, "energy", run.run_dir.figures / "energies.png")
@@ -126,7 +150,7 @@ def energies_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialAr
 def ood_sets(run: FinishedRun, settings: EvaluateConfig) -> dict[str, np.ndarray]:
     """The test images, as "in", and the sets that settings name, uint8 [N, S, S, 3] each."""
     names = set_names(settings.ood_data)
-    sets = {"in": _load(run, settings, _test_set(run), "data_dir")}
+    sets = {"in": _load(run, settings, test_set(run), "data_dir")}
     return sets | {name: _load(run, settings, source) for name, source in names.items()}
 
 
@@ -140,7 +164,8 @@ def ood_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays)
     compared = {
         score: {name: detection(values["in"], values[name]) for name in names} for score, values in scores.items()
     }
-    numbers = {"in_distribution": _test_set(run), "score": "-E", "against": against, "scores_compared": compared}
+    numbers = {"in_distribution": test_set(run), "score": "-E", "against": against, "scores_compared": compared}
+    numbers["resized"] = resizing(run, settings, {"in": test_set(run), **names})
     numbers["mala_moves"] = {"step_size": run.config.step_size, "temperature": run.config.temperature}
     arrays = {f"energy_{name}": values for name, values in energy.items()}
     arrays |= {f"{score}_{name}": x for score, values in scores.items() for name, x in values.items()}

@@ -4,6 +4,7 @@ A run keeps its newest --keep_checkpoints checkpoints; each gives one point.
 """
 
 import itertools
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -12,7 +13,7 @@ from ebm_tf.build import build_energy, use_xla
 from ebm_tf.data import images
 from ebm_tf.energies.precision import compile_energy
 from ebm_tf.errors import ConfigError
-from ebm_tf.evaluation.detection.ood import check_ood, ood_sets
+from ebm_tf.evaluation.detection.ood import check_ood, ood_sets, resizing, set_names, test_set
 from ebm_tf.evaluation.finished import FinishedRun, TaskResult
 from ebm_tf.plots import figures
 from ebm_tf.runs import progress
@@ -29,8 +30,8 @@ COLORS = (figures.BLUE, figures.ORANGE, figures.GREEN, figures.PURPLE, figures.B
 def check_ood_curve(run: FinishedRun, settings: EvaluateConfig) -> None:
     """Raises ConfigError when a set is not there, or no checkpoint is."""
     check_ood(run, settings)
-    if not run.run_dir.checkpoint_steps():
-        raise ConfigError(f"--tasks: expected, for ood_curve, checkpoints in {run.run_dir.checkpoints}. Received: none")
+    if not run.own_dir.checkpoint_steps():
+        raise ConfigError(f"--tasks: expected, for ood_curve, checkpoints in {run.own_dir.checkpoints}. Received: none")
 
 
 def ood_curve_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays) -> TaskResult:
@@ -38,7 +39,7 @@ def ood_curve_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialA
 
     The weights are those of the updates, also where the run saves their average in model.keras.
     """
-    sets, saved = ood_sets(run, settings), intact(run.run_dir)
+    sets, saved = ood_sets(run, settings), intact(run.own_dir)
     names = list(sets)
     mean = partial.array("mean", (len(saved), len(names)), np.float64)
     auroc = partial.array("auroc", (len(saved), len(names) - 1), np.float64)
@@ -57,7 +58,9 @@ def ood_curve_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialA
     steps = np.array([checkpoint.step for checkpoint in saved], np.int64)
     by_name = {name: auroc[:, column] for column, name in enumerate(names[1:])}
     _draw(steps, by_name, run)
-    numbers = {"updates": steps, "auroc": by_name, "energy_mean": {n: mean[:, i] for i, n in enumerate(names)}}
+    energy_mean = {name: mean[:, column] for column, name in enumerate(names)}
+    numbers: dict[str, Any] = {"updates": steps, "auroc": by_name, "energy_mean": energy_mean}
+    numbers["resized"] = resizing(run, settings, {"in": test_set(run), **set_names(settings.ood_data)})
     return TaskResult(numbers, {})
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ebm_tf.data import images
-from ebm_tf.errors import ConfigError
+from ebm_tf.errors import ConfigError, UnusableError
 from ebm_tf.evaluation.features.extractors import FeatureExtractor, load_extractor
 from ebm_tf.evaluation.features.inception import cache_dir
 from ebm_tf.evaluation.finished import FinishedRun, TaskResult
@@ -24,6 +24,7 @@ from ebm_tf.runs.run_dir import draft_of
 from ebm_tf.settings.commands import EvaluateConfig
 from ebm_tf.stats.distances import KernelDistance, Moments, frechet_distance, kernel_distance
 from ebm_tf.stats.saturation import is_saturated, saturation_bounds
+from ebm_tf.stats.usable import finite_rows
 
 __all__ = [
     "KernelDistance",
@@ -35,19 +36,20 @@ __all__ = [
     "fid_task",
     "frechet_distance",
     "kernel_distance",
+    "left_out",
     "reference_images",
     "sample_images",
 ]
 
 ROUNDING = "clipped to [-1, 1], rounded half to even to uint8"
 BLOCK = 1_000  # images between marks of progress
-# Which array of a task's .npz holds its samples.
+# Which array of a task's .npz holds its samples, and which one says by its numbers where they are finite: uint8 cannot.
 SAMPLE_SETS = {
-    "short_run": "x_from_noise",
-    "bank": "x_final",
-    "long_run": "x_final",
-    "data_init": "x_final",
-    "mala": "x_final",
+    "short_run": ("x_from_noise", "energy_from_noise"),
+    "bank": ("x_final", "energy_final"),
+    "long_run": ("x_final", "x_final"),
+    "data_init": ("x_final", "x_final"),
+    "mala": ("x_final", "x_final"),
 }
 
 
@@ -81,26 +83,32 @@ def check_fid(run: FinishedRun, settings: EvaluateConfig) -> None:
     reference_images(run, settings)
 
 
-def sample_images(run: FinishedRun, name: str, most: int | None) -> np.ndarray:
-    """The first `most` samples of a set as uint8 [N, S, S, 3].
+def sample_images(run: FinishedRun, name: str, most: int | None) -> tuple[np.ndarray, int]:
+    """The first `most` samples of a set, without those that are not finite.
+
+    Returns:
+      (uint8 [N, S, S, 3], how many were left out).
 
     Raises:
-      ConfigError: fewer than 2, or not finite.
+      ConfigError: fewer than 2.
+      UnusableError: fewer than 2 that are finite.
     """
-    x = run.arrays(name)[SAMPLE_SETS[name]][:most]
+    arrays, (images_name, finite_name) = run.arrays(name), SAMPLE_SETS[name]
+    x = arrays[images_name][:most]
     if len(x) < 2:
         raise ConfigError(f"--fid_samples: expected 2 samples or more. Received: {name} with {len(x)}")
-    if x.dtype == np.uint8:
-        return x
-    if not np.isfinite(x).all():
-        raise ConfigError(f"--fid_samples: expected samples that are finite. Received: {name}, which diverged")
-    return images.to_uint8(x)
+    finite = finite_rows(arrays.get(finite_name, x)[:most])
+    if finite.sum() < 2:
+        raise UnusableError(f"fid_samples: {finite.sum()} of the {len(x)} samples of {name} are finite; 2 are needed")
+    x = x[finite]
+    return x if x.dtype == np.uint8 else images.to_uint8(x), int((~finite).sum())
 
 
 def fid_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays) -> TaskResult:
     """Distance of each set of samples to the reference split."""
     extractor, reference = extractor_of(run, settings), reference_images(run, settings)
-    sets = {name: sample_images(run, name, settings.num_samples) for name in fid_inputs(run, settings)}
+    found = {name: sample_images(run, name, settings.num_samples) for name in fid_inputs(run, settings)}
+    sets = {name: pixels for name, (pixels, _) in found.items()}
     reference_name = f"{run.config.dataset}/{settings.reference_split}"
     for name, pixels in {**sets, reference_name: reference}.items():
         _warn_if_few(name, len(pixels), extractor)
@@ -111,6 +119,7 @@ def fid_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays)
     for name, rows in features.items():
         values[name] = _distances(rows, reference_features, moments, settings.seed)
         values[name]["saturated_share"] = float(is_saturated(sets[name], bounds).mean())
+        values[name]["num_not_finite"] = found[name][1]
         _print_value(name, values[name], extractor, f"{len(reference):,} of {reference_name}")
     numbers = {
         "features": extractor.name,
@@ -166,9 +175,14 @@ def _print_value(name: str, value: dict[str, Any], extractor: FeatureExtractor, 
         f"fid: {name}: {extractor.distance_name} {value['frechet_distance']:.4g}, KID {value['kid']:.4g}{plus_minus}; "
         f"features {extractor.name} (sha256 {extractor.sha256[:16]}), {value['num_samples']:,} samples against "
         f"{reference}, samples {ROUNDING}, KID over {value['kid_num_subsets']} subsets of {value['kid_subset_size']}; "
-        f"{100 * value['saturated_share']:.2g} % saturated",
+        f"{100 * value['saturated_share']:.2g} % saturated{left_out(value['num_not_finite'])}",
         flush=True,
     )
+
+
+def left_out(num_not_finite: int) -> str:
+    """What a line adds on samples that are not finite; "" where there are none."""
+    return f"; {num_not_finite:,} samples are not finite, and left out" if num_not_finite else ""
 
 
 def extract(

@@ -34,12 +34,15 @@ def check_neighbours(run: FinishedRun, settings: EvaluateConfig) -> None:
 def neighbours_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays) -> TaskResult:
     """Nearest images of the reference split to the first samples."""
     (name,) = neighbours_inputs(run, settings)
-    samples = fid.sample_images(run, name, settings.neighbour_samples)
+    samples, num_not_finite = fid.sample_images(run, name, settings.neighbour_samples)
+    if num_not_finite:
+        print(f"neighbours: warning: {name}{fid.left_out(num_not_finite)}", flush=True)
     split = fid.reference_images(run, settings)
     count = min(settings.num_neighbours, len(split))
     numbers: dict[str, Any] = {
         "samples": name,
         "num_samples": len(samples),
+        "num_not_finite": num_not_finite,
         "num_neighbours": count,
         "split": f"{run.config.dataset}/{settings.reference_split}",
     }

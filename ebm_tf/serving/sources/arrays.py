@@ -10,21 +10,29 @@ import numpy as np
 from ebm_tf.errors import one_line
 from ebm_tf.serving.info import ModelInfo
 from ebm_tf.serving.sources import records
+from ebm_tf.serving.sources.layout import Layout, find_layout
 from ebm_tf.serving.sources.records import Record, Shard, bad, fit
 
 __all__ = ["array_record", "npy_shards", "npz_shards", "read_npy", "read_npz"]
 
 
-def _check_array(shape, dtype, info: ModelInfo, source) -> None:
+def _layout(shape, dtype, info: ModelInfo, source) -> Layout:
+    """How to read the array. Says in one line what was taken for granted."""
     wanted = f"{', '.join(map(str, info.event_shape))}"
+    is_uint8 = info.is_image and dtype == np.uint8
+    expected = f"an array of floats [N, {wanted}]"
     if info.is_image:
-        is_uint8 = dtype == np.uint8 and len(shape) == 4 and shape[3] == 3 and min(shape[1:3]) > 0
-        expected = f"an array of floats [N, {wanted}] in [-1, 1], or of uint8 [N, any, any, 3]"
-    else:
-        is_uint8, expected = False, f"an array of floats [N, {wanted}]"
-    is_float = np.issubdtype(dtype, np.floating) and tuple(shape[1:]) == info.event_shape
-    if not (is_uint8 or is_float) or not shape[0]:
+        channels = info.event_shape[-1]
+        expected += f" in [-1, 1], or of uint8 [N, any, any, {channels}], or one of grey images [N, H, W]"
+    found = find_layout(shape, info.event_shape, is_uint8) if is_uint8 or np.issubdtype(dtype, np.floating) else None
+    if found is None or not shape[0]:
         raise bad(expected, f"{source}, {dtype} {list(shape)}")
+    return found
+
+
+def _say(found: Layout, shape, source) -> None:
+    if found.words:
+        print(f"input: {source} {list(shape)} is read as {found.words}", flush=True)
 
 
 def npy_shards(path: pathlib.Path, info: ModelInfo) -> Callable[[], Iterator[Shard]]:
@@ -33,8 +41,9 @@ def npy_shards(path: pathlib.Path, info: ModelInfo) -> Callable[[], Iterator[Sha
         array = np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
         raise bad("a .npy file that NumPy can read", f"{path}: {one_line(error)}") from None
-    _check_array(array.shape, array.dtype, info, path)
-    total = len(array)
+    found = _layout(array.shape, array.dtype, info, path)
+    _say(found, array.shape, path)
+    total = found.shape(array.shape)[0]
 
     def shards():
         for start in range(0, total, records.SHARD_SIZE):
@@ -46,8 +55,10 @@ def npy_shards(path: pathlib.Path, info: ModelInfo) -> Callable[[], Iterator[Sha
 def read_npy(shard: Shard, info: ModelInfo) -> Iterator[Record]:
     """See inputs.read_shard."""
     array = np.load(shard.source, mmap_mode="r")
+    found = _layout(array.shape, array.dtype, info, shard.source)
+    array = array.reshape(found.shape(array.shape))
     for row in range(shard.start, shard.start + shard.size):
-        yield array_record(str(row), np.array(array[row]), info)
+        yield array_record(str(row), found.row(np.array(array[row]), info.event_shape), info)
 
 
 def array_record(name: str, x: np.ndarray, info: ModelInfo) -> Record:
@@ -85,10 +96,12 @@ def npz_shards(path: pathlib.Path, info: ModelInfo) -> Callable[[], Iterator[Sha
         name, shape, dtype, is_fortran = _npz_member(path)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise bad("a .npz file with one array, or one named x", f"{path}: {one_line(error)}") from None
-    _check_array(shape, dtype, info, f"{path}:{name}")
+    found = _layout(shape, dtype, info, f"{path}:{name}")
     if is_fortran and len(shape) > 1:
         raise bad("an array in C order, which can be read row by row", f"{path}:{name}")
-    return lambda: iter([Shard("npz", str(path), shape[0])])  # compressed: it can only be read from its start
+    _say(found, shape, f"{path}:{name}")
+    total = found.shape(shape)[0]
+    return lambda: iter([Shard("npz", str(path), total)])  # compressed: it can only be read from its start
 
 
 def read_npz(shard: Shard, info: ModelInfo) -> Iterator[Record]:
@@ -98,11 +111,14 @@ def read_npz(shard: Shard, info: ModelInfo) -> Iterator[Record]:
         name, *_ = _npz_member(shard.source)
         with zipfile.ZipFile(shard.source) as archive, archive.open(name) as file:
             shape, dtype, _ = _npy_header(file)
+            found = _layout(shape, dtype, info, shard.source)
+            shape = found.shape(shape)
             size = int(np.prod(shape[1:])) * dtype.itemsize
             for row in range(shard.size):
                 if len(content := file.read(size)) != size:
                     raise EOFError("the file is cut short")
-                yield array_record(str(row), np.frombuffer(content, dtype).reshape(shape[1:]), info)
+                x = found.row(np.frombuffer(content, dtype).reshape(shape[1:]), info.event_shape)
+                yield array_record(str(row), x, info)
         return
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         line = one_line(error)

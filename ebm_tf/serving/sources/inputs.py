@@ -14,10 +14,14 @@ from ebm_tf.errors import one_line
 from ebm_tf.serving.info import ModelInfo
 from ebm_tf.serving.sources import records
 from ebm_tf.serving.sources.arrays import npy_shards, npz_shards, read_npy, read_npz
+from ebm_tf.serving.sources.kinds import kind_of
 from ebm_tf.serving.sources.records import Record, Shard, bad, decode, fit, groups, parallel
 from ebm_tf.serving.sources.tfrecords import read_tfrecord, tfrecord_shards
 
 __all__ = ["find_shards", "read_shard"]
+
+_EXPECTED = "a folder of images, FILE.npy, FILE.npz, TFRecords or tfds:NAME/SPLIT, or images by a name or a pattern"
+_NAMES = {"": "none of these", "npy": "one array", "npz": "one array", "image": "an image", "tfrecord": "TFRecords"}
 
 
 def find_shards(source: str, info: ModelInfo, data_dir: str | None) -> Callable[[], Iterator[Shard]]:
@@ -47,13 +51,19 @@ def _find(source: str, path: pathlib.Path, info: ModelInfo, data_dir: str | None
         return _tfds_shards(source.removeprefix("tfds:"), info, data_dir)
     if path.is_dir():
         return _folder_shards(path, info)
-    if path.suffix == ".npy":
-        return npy_shards(path, info)
-    if path.suffix == ".npz":
-        return npz_shards(path, info)
-    if files := sorted(glob.glob(str(path))):
+    files = [str(path)] if path.exists() else sorted(glob.glob(str(path)))
+    if not files:
+        raise bad(_EXPECTED, source)
+    kinds = [kind_of(file) for file in files]
+    for file, kind in zip(files, kinds):
+        if kind != kinds[0] or not kind or (kind in ("npy", "npz") and len(files) > 1):
+            what = f"{_EXPECTED}; of a pattern, images alone or TFRecords alone"
+            raise bad(what, f"{file}, which is {_NAMES[kind]}")
+    if kinds[0] == "image":
+        return _file_shards(files, info)
+    if kinds[0] == "tfrecord":
         return tfrecord_shards(files)
-    raise bad("a folder of images, FILE.npy, FILE.npz, TFRecords or tfds:NAME/SPLIT", source)
+    return (npy_shards if kinds[0] == "npy" else npz_shards)(pathlib.Path(files[0]), info)
 
 
 def read_shard(shard: Shard, info: ModelInfo) -> Iterator[Record]:
@@ -77,6 +87,14 @@ def _folder_shards(path: pathlib.Path, info: ModelInfo):
             yield Shard("folder", str(path), len(paths), paths=tuple(paths))
 
     return shards
+
+
+def _file_shards(files: list[str], info: ModelInfo):
+    """Images by their paths as they were given."""
+    if not info.is_image:
+        raise bad(f"arrays or TFRecords of {info.dataset}, which are no images", files[0])
+    parts = [files[i : i + records.SHARD_SIZE] for i in range(0, len(files), records.SHARD_SIZE)]
+    return lambda: (Shard("folder", "", len(paths), paths=tuple(paths)) for paths in parts)
 
 
 def _walk(path: pathlib.Path) -> Iterator[str]:

@@ -1,0 +1,637 @@
+"""Situations of real users, from public reports: what was tried, and what is right. The table comes first.
+
+Each row names the test that shows it: one below, or FILE::TEST of another file. "fine" rows were right when tried.
+"""
+# ruff: noqa: E501  a table has a row a line
+
+import ast
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import zipfile
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+import ebm_tf
+from ebm_tf.cli import flags, native_stderr
+from ebm_tf.data import images
+from ebm_tf.errors import ConfigError, UnusableError
+from ebm_tf.evaluation import tasks
+from ebm_tf.evaluation.detection import ood
+from ebm_tf.evaluation.features import fid, neighbours
+from ebm_tf.evaluation.finished import FinishedRun, load_run, resolve
+from ebm_tf.evaluation.sampling import sample
+from ebm_tf.mcmc import diagnostics
+from ebm_tf.runs.partial import PartialArrays
+from ebm_tf.runs.run_dir import RunDir
+from ebm_tf.serving import score
+from ebm_tf.serving.export import export
+from ebm_tf.serving.sources import inputs
+from ebm_tf.serving.sources.kinds import kind_of
+from ebm_tf.settings.commands import CalibrateConfig, EvaluateConfig, ExportConfig, SampleConfig, ScoreConfig
+from ebm_tf.settings.train import TrainConfig
+from ebm_tf.stats import drift, usable
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+DATA = pathlib.Path(os.environ.get("EBM_TF_DATA", ROOT.parent / "shared" / "tfds"))
+
+
+class Situation(NamedTuple):
+    """A row: its number in the report (with a letter: another input of the kind), what was tried, what is right."""
+
+    row: str
+    situation: str
+    command: str
+    expected: str
+    shown_by: str
+
+
+# fmt: off
+TABLE = [
+    Situation("1", "all samples are NaN, then fid", "evaluate --tasks=short_run,fid --step_size=1e30 --num_steps=20", "exit 1, no FD; results.json: num_usable 0", "test_samples_all_not_finite_have_no_distance"),
+    Situation("1a", "one sample of five is NaN, kept as uint8", "evaluate --tasks=fid", "FD of the other four; num_not_finite 1, also in the line", "test_samples_not_finite_are_left_out"),
+    Situation("1b", "the same, float samples of mala", "evaluate --tasks=fid --fid_samples=mala", "as 1a", "test_samples_not_finite_are_left_out"),
+    Situation("1c", "the same, neighbours", "evaluate --tasks=neighbours", "four samples; num_not_finite 1, and a line", "test_neighbours_leave_out_what_is_not_finite"),
+    Situation("2", "installation", "see the tests of packaging", "by others", ""),
+    Situation("3", "walk over folders", "score --input=FOLDER with links", "by others", ""),
+    Situation("4", "one JPEG as input", "score --input=one.jpg", "one row", "test_inputs_are_found_by_their_content"),
+    Situation("4a", "a pattern of images", "score --input='photos/*.png'", "a row per image", "test_inputs_are_found_by_their_content"),
+    Situation("4b", "an image without an ending", "score --input=picture", "one row", "test_inputs_are_found_by_their_content"),
+    Situation("4c", "an array called x.dat; TFRecords called part-0", "score --input=x.dat", "read as what they are", "test_inputs_are_found_by_their_content"),
+    Situation("4d", "a zip of photos, a text, a .keras file, a pattern with a text in it", "score --input=p.zip [--skip_bad]", "exit 2, nothing written", "test_other_files_are_refused_before_anything_is_written"),
+    Situation("5", "one decoder for all sources", "score of 16-bit, CMYK, alpha", "by others", ""),
+    Situation("6", "chains far too long a step, all of them lost", "sample --step_size=1e30", "exit 1, what share is not finite", "test_sample_of_lost_chains_fails"),
+    Situation("6a", "short_run whose pixels are in the thousands", "evaluate --tasks=short_run --step_size=1000", "out_of_range_share, num_usable 0, exit 1", "test_pixels_in_the_thousands_are_told"),
+    Situation("6b", "load(M).sample with ends out of range or NaN", "load(M).sample(4)", "a warning with counts", "test_the_api_warns_of_samples"),
+    Situation("6c", "white noise, and images with the noise of training", "usable.measure", "usable", "test_usable_is_what_it_says"),
+    Situation("7", "5 of 100 chains stand still", "diagnose, verdict", "not settled: 5 of 100 chains are stuck", "test_stuck_chains_are_in_the_verdict"),
+    Situation("7a", "one of 100 stands still; or from the middle on", "diagnose, verdict", "not settled", "test_stuck_chains_are_in_the_verdict"),
+    Situation("7b", "a chain that accepts 1 % of the others' moves", "verdict(..., num_accepted)", "not settled", "test_stuck_chains_are_in_the_verdict"),
+    Situation("7c", "one of 100 long chains stands still, in long_run's verdict", "drift.verdict", "converged false, num_stuck 1", "test_a_stuck_long_chain_is_in_the_verdict"),
+    Situation("8", "one set as 32x32, the same as 64x64 PNG", "evaluate --tasks=ood", "a warning with counts", "test_unequal_resizing_is_told"),
+    Situation("8a", "both resized, from 48 and from 128 pixels", "evaluate --tasks=ood", "a warning", "test_unequal_resizing_is_told"),
+    Situation("8b", "both 32x32, or both from 64", "evaluate --tasks=ood", "no warning", "test_unequal_resizing_is_told"),
+    Situation("8c", "calibrated on 32x32, scored on 64x64", "calibrate, score", "a warning", "test_scores_against_a_calibration_of_other_sizes_are_told"),
+    Situation("9", "decompression bombs", "score --input=FOLDER", "by others", ""),
+    Situation("10", "packaging", "see the tests of packaging", "by others", ""),
+    Situation("11", "packaging", "see the tests of packaging", "by others", ""),
+    Situation("12", "a run that stopped at update 88", "sample, evaluate, export, load", "the line has the command that finishes it", "test_an_unfinished_run_says_what_finishes_it"),
+    Situation("12a", "with stages, a flag that is off by default, and a folder with a blank", "load_run", "the command parses to the run's settings", "test_an_unfinished_run_says_what_finishes_it"),
+    Situation("13", "uint8 [6, 32, 32], [6, 32, 32, 1], channels first, [32, 32, 3] alone", "energy, score", "read, and said in one line", "test_layouts_that_are_unambiguous_are_read"),
+    Situation("13a", "[1, 32, 32], [32, 32], [3, 32, 32, 3], floats [6, 32, 32]", "energy", "read", "test_layouts_that_are_unambiguous_are_read"),
+    Situation("13b", "[3, 32, 32]: three grey images, or one with its channels first", "energy, score", "refused", "test_layouts_that_are_not_are_refused"),
+    Situation("13c", "[6, 32, 32, 2], [32], five axes, no image at all", "energy", "refused", "test_layouts_that_are_not_are_refused"),
+    Situation("14", "a finished run that is read-only, a task that is done", "evaluate --workdir=RUN", "exit 0, nothing written", "test_what_is_done_is_not_written"),
+    Situation("14a", "the same, a task that is not done", "evaluate --workdir=RUN --output=DIR", "results in DIR, none in RUN", "test_results_go_elsewhere"),
+    Situation("14b", "a task that reads one that RUN has done", "evaluate --tasks=fid --output=DIR", "it is read from RUN", "test_results_go_elsewhere"),
+    Situation("15", "no samples", "load(M).sample(0)", "float32 [0, 32, 32, 3]", "test_documented_limits_hold"),
+    Situation("15a", "no inputs; no steps", "load(M).energy(x[:0]), sample(2, num_steps=0)", "float32 [0]; the noise", "test_documented_limits_hold"),
+    Situation("15b", "batch_size=0, num_samples=2.5, seed=-1", "load(M)", "ValueError that says what was expected", "test_documented_limits_hold"),
+    Situation("15c", "no draws", "rings.sample(0), rings.log_prob(x[:0])", "[0, 10], [0]", "test_documented_limits_hold"),
+    Situation("16", "a flag that this command has not", "export --model=F, train --clamp", "the command's flags", "test_only_near_flags_are_suggested"),
+    Situation("16a", "slips of a letter", "train --sceme --batchsize, export --outptu", "the near one", "test_only_near_flags_are_suggested"),
+    Situation("17", "slices of SVHN", "evaluate --ood_data=svhn_cropped/test[:400]", "so many images", "test_svhn_has_slices"),
+    Situation("17a", "test[50%:], test[:2]+test[3:4]; train[:4]", "images.count", "read; refused", "test_svhn_has_slices"),
+    Situation("18", "a remapper line of TensorFlow at exit 0", "sample on a CPU", "no such line", "test_a_command_leaves_stderr_to_errors"),
+    Situation("18a", "lines of a crash, of another error, without an end", "native_stderr", "all are passed on", "test_only_harmless_lines_are_dropped"),
+    Situation("19", "docs/serving.md on sample", "docs", "what the code does", "test_serving_docs_say_what_the_code_does"),
+    Situation("20", "floats in [0, 1] or 0 to 255 where [-1, 1] is expected", "calibrate, score", "said in one line", "test_floats_of_another_range_are_told"),
+    Situation("20a", "the same in Python; floats in [-1, 1], zeros", "load(M).energy(x)", "a warning; none", "test_the_api_warns_of_another_range"),
+    Situation("fine", "a truncated PNG in a folder", "score", "a row with an error", "test_score.py::test_bad_files_are_rows_with_an_error"),
+    Situation("fine", "NaN in an array", "score", "a row with an error", "test_score.py::test_values_not_finite_are_errors_and_values_outside_are_told"),
+    Situation("fine", "TFRecords cut short", "score", "rows up to there", "test_score.py::test_damaged_tfrecords"),
+    Situation("fine", "a score broken off", "score --resume", "the same table", "test_score.py::test_a_broken_run_goes_on"),
+    Situation("fine", "names with commas, quotes, bytes", "score", "whole rows", "test_score.py::test_ids_with_commas_quotes_and_bytes_that_are_no_text"),
+    Situation("fine", "images of other sizes", "score", "scaled as in training, counted", "test_score.py::test_images_of_other_sizes_go_the_way_of_training"),
+    Situation("fine", "a calibration of another model", "score", "refused", "test_calibrate.py::test_a_calibration_of_another_model_is_told"),
+    Situation("fine", "too few inputs for the rate", "calibrate", "refused", "test_calibrate.py::test_threshold_is_the_order_statistic"),
+    Situation("fine", "a task killed", "evaluate again", "goes on", "test_evaluate.py::test_a_killed_task_goes_on_as_if_it_had_not_been"),
+    Situation("fine", "a full disk", "export", "nothing is left", "test_disk.py::test_an_export_is_whole_or_not_there"),
+    Situation("fine", "an energy under another dtype policy", "load", "float32", "test_export.py::test_a_dtype_policy_set_by_the_user_does_not_matter"),
+    Situation("fine", "a Keras model that is no energy", "sample --model=F", "refused in one line", "test_evaluate.py::test_a_keras_model_that_is_no_energy_is_refused"),
+    Situation("fine", "more starts than images", "evaluate --tasks=data_init", "refused", "test_evaluate.py::test_cifar_more_starts_than_images_are_refused"),
+]
+# fmt: on
+
+
+def functions_of(path):
+    return {node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)}
+
+
+def test_every_row_has_its_test():
+    here = {name for name in functions_of(pathlib.Path(__file__)) if name.startswith("test_")}
+    for row in TABLE:
+        file, _, name = row.shown_by.rpartition("::")
+        if row.shown_by:
+            assert name in functions_of(pathlib.Path(__file__).with_name(file or pathlib.Path(__file__).name)), row
+        else:
+            assert row.expected == "by others", row
+    assert here - {row.shown_by for row in TABLE} == {"test_every_row_has_its_test"}
+    assert {int(match[0]) for row in TABLE if (match := re.match(r"\d+", row.row))} == set(range(1, 21))
+
+
+# Rows 1 and 6: samples that are not finite or out of range.
+
+
+@pytest.fixture
+def features(tmp_path, monkeypatch):
+    """A small extractor, and 12 images for a reference."""
+    reference = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), np.uint8)
+    monkeypatch.setattr(fid, "_images", lambda *args: reference)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = tmp_path / "own.keras"
+    layers = [keras.Input((32, 32, 3)), keras.layers.AveragePooling2D(16), keras.layers.Flatten()]
+    keras.Sequential([*layers, keras.layers.Dense(2)]).save(path)
+    return str(path)
+
+
+@pytest.fixture
+def own_run(image_run, tmp_path):
+    return pathlib.Path(shutil.copytree(image_run, tmp_path / "run"))
+
+
+def test_samples_all_not_finite_have_no_distance(own_run, features):
+    chains = {"num_samples": 2, "num_steps": 20, "step_size": 1e30, "fid_features": features}
+    with pytest.raises(UnusableError, match="fid_samples: 0 of the 2 samples of short_run are finite"):
+        tasks.evaluate(EvaluateConfig(workdir=str(own_run), tasks="short_run,fid", **chains))
+    results = json.loads((own_run / "results.json").read_text())
+    found = results["short_run"]
+    assert (found["num_not_finite"], found["num_usable"], found["finite"]) == (2, 0, {"noise": False})
+    assert "fid" not in results and not (own_run / "figures" / "short_run.png").exists()
+    with pytest.raises(UnusableError, match="short_run: no sample can be used"):  # also when it has been done
+        tasks.evaluate(EvaluateConfig(workdir=str(own_run), tasks="short_run", **chains))
+
+
+def samples_with_a_lost_one():
+    """uint8 [5, 32, 32, 3] whose third stands for NaN, and energies."""
+    x = np.random.default_rng(1).integers(0, 200, (5, 32, 32, 3)).astype(np.uint8)
+    x[2] = 0
+    return x, np.array([1, 2, np.nan, 3, 4], np.float32)
+
+
+def made_run(folder, name, **arrays):
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(TrainConfig().to_dict()))
+    (folder / "model.keras").write_bytes(b"never read")
+    np.savez(folder / f"{name}.npz", **arrays)
+    return FinishedRun(RunDir(folder), TrainConfig(), folder / "model.keras")
+
+
+def run_task(task, run, features, name):
+    settings = EvaluateConfig(workdir=str(run.run_dir.path), tasks="fid", fid_features=features, fid_samples=name)
+    partial = PartialArrays(run.run_dir.path / "partial" / task.__name__, "key")
+    return task(run, resolve(settings, run.config), partial)
+
+
+@pytest.mark.parametrize("name", ["short_run", "bank", "mala"])
+def test_samples_not_finite_are_left_out(name, features, tmp_path, capsys):
+    x, energy = samples_with_a_lost_one()
+    stored = {"short_run": {"x_from_noise": x, "energy_from_noise": energy}, "bank": {"x_final": x}}
+    stored["bank"]["energy_final"] = energy
+    floats = x / np.float32(127.5) - 1
+    floats[2] = np.nan
+    stored["mala"] = {"x_final": floats}
+    found = run_task(fid.fid_task, made_run(tmp_path / "a", name, **stored[name]), features, name).numbers["values"]
+    assert "1 samples are not finite, and left out" in capsys.readouterr().out
+    rest = {key: np.delete(values, 2, axis=0) for key, values in stored[name].items()}
+    other = run_task(fid.fid_task, made_run(tmp_path / "b", name, **rest), features, name).numbers["values"]
+    assert (found[name]["num_not_finite"], other[name]["num_not_finite"]) == (1, 0)
+    assert found[name]["num_samples"] == 4
+    assert found[name]["frechet_distance"] == pytest.approx(other[name]["frechet_distance"], rel=1e-6)
+
+
+def test_neighbours_leave_out_what_is_not_finite(features, tmp_path, capsys):
+    x, energy = samples_with_a_lost_one()
+    run = made_run(tmp_path / "run", "short_run", x_from_noise=x, energy_from_noise=energy)
+    run.run_dir.figures.mkdir()
+    numbers, arrays = run_task(neighbours.neighbours_task, run, features, "short_run")
+    assert (numbers["num_samples"], numbers["num_not_finite"]) == (4, 1)
+    np.testing.assert_array_equal(arrays["samples"], np.delete(x, 2, axis=0))
+    assert "neighbours: warning: short_run; 1 samples are not finite" in capsys.readouterr().out
+
+
+def test_sample_of_lost_chains_fails(image_run, tmp_path):
+    settings = SampleConfig(
+        workdir=str(image_run), output=str(tmp_path / "out"), num_samples=4, num_steps=20, step_size=1e30
+    )
+    with pytest.raises(UnusableError, match="4 of 4 samples are not finite; no sample can be used") as caught:
+        sample(settings)
+    assert "\n" not in str(caught.value)
+    assert np.load(tmp_path / "out" / "samples.npz")["x_final"].shape == (4, 32, 32, 3)
+
+
+def test_pixels_in_the_thousands_are_told(own_run, monkeypatch, capsys):
+    """Ends that are finite: this is not seen by the energy."""
+    from ebm_tf.evaluation.chains import short
+
+    real = short.run_chains
+    monkeypatch.setattr(short, "run_chains", lambda *args: (8_000 * real(*args)[0], real(*args)[1]))
+    with pytest.raises(UnusableError, match="short_run: no sample can be used"):
+        tasks.evaluate(EvaluateConfig(workdir=str(own_run), tasks="short_run", num_samples=4, num_steps=1))
+    found = json.loads((own_run / "results.json").read_text())["short_run"]
+    assert found["finite"] == {"noise": True}
+    assert (found["num_out_of_range"], found["num_usable"], found["range_bound"]) == (4, 0, 1.5)
+    assert found["out_of_range_share"] > 0.9 and found["max_abs_x"] > 5_000
+    assert "short_run: warning: 9" in capsys.readouterr().out
+
+
+def test_the_api_warns_of_samples(image_export):
+    model = ebm_tf.load(image_export)
+    ends = np.zeros((4, 32, 32, 3), np.float32)
+    ends[0], ends[1] = np.nan, 8_000
+    broken = ebm_tf.TrainedEnergy(model.info, {"sample": lambda **_: {"x_final": tf.constant(ends)}})
+    with pytest.warns(RuntimeWarning, match=r"1 of 4 samples are not finite; 33.3 % of .* up to 8000; 1 of 4"):
+        broken.sample(4)
+
+
+def test_usable_is_what_it_says():
+    rng = np.random.default_rng(2)
+    noise = rng.standard_normal((50, 3072)).astype(np.float32)
+    with_noise = np.where(noise > 0, 1, -1) + 0.3 * noise
+    for x, bound in ((noise, usable.bound_of()), (with_noise, usable.bound_of(0.3))):
+        assert usable.is_usable(usable.measure(x, bound)).all()
+    numbers = usable.summary(usable.measure(with_noise, usable.bound_of(0.3)), usable.bound_of(0.3))
+    assert numbers["out_of_range_share"] == 0 and not usable.warning(numbers, 50)
+    vectors = usable.summary(usable.measure(np.full((3, 10), 1e6), None), None)
+    assert (vectors["num_usable"], vectors["max_abs_x"], "num_out_of_range" in vectors) == (3, 1e6, False)
+    assert usable.summary(usable.measure(np.empty((0, 4)), 1.5), 1.5)["num_usable"] == 0
+
+
+# Row 4: kinds of inputs.
+
+
+@pytest.fixture
+def sources(some_images, tmp_path, monkeypatch):
+    """A folder, the working one, with an input of every kind."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "mixed").mkdir()
+    for index in range(3):
+        Image.fromarray(some_images[index]).save(f"photos/{index}.png")
+    Image.fromarray(some_images[0]).save("one.jpg")
+    shutil.copy("one.jpg", "picture")
+    shutil.copy("one.jpg", "mixed/a.jpg")
+    pathlib.Path("mixed/notes.txt").write_text("no image")
+    pathlib.Path("notes.txt").write_text("no image\n" * 9)
+    np.save("x.npy", some_images[:2])
+    shutil.move("x.npy", "x.dat")
+    with zipfile.ZipFile("p.zip", "w") as archive:
+        archive.write("one.jpg")
+    with tf.io.TFRecordWriter("part-0") as writer:
+        content = tf.train.BytesList(value=[pathlib.Path("picture").read_bytes()])
+        feature = {"image": tf.train.Feature(bytes_list=content)}
+        writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("source", "ids"),
+    [
+        ("one.jpg", ["one.jpg"]),
+        ("photos/*.png", ["photos/0.png", "photos/1.png", "photos/2.png"]),
+        ("picture", ["picture"]),
+        ("x.dat", ["0", "1"]),
+        ("part-0", ["part-0:0"]),
+    ],
+)
+def test_inputs_are_found_by_their_content(source, ids, sources, image_export):
+    info = ebm_tf.load(image_export).info
+    found = [record for shard in inputs.find_shards(source, info, None)() for record in inputs.read_shard(shard, info)]
+    assert [record.id for record in found] == ids
+    assert all(record.x is not None and record.x.shape == (32, 32, 3) for record in found)
+
+
+@pytest.mark.parametrize("source", ["p.zip", "notes.txt", "net.keras", "mixed/*"])
+def test_other_files_are_refused_before_anything_is_written(source, sources, image_run, image_export):
+    shutil.copy(image_run / "model.keras", "net.keras")
+    before = sorted(sources.rglob("*"))
+    with pytest.raises(ConfigError, match=r"--input: expected .* Received: input=\S+, which is none of these") as caught:
+        score.score(ScoreConfig(model=str(image_export), input=source, output="out.csv", skip_bad=True))
+    assert "\n" not in str(caught.value) and sorted(sources.rglob("*")) == before
+    assert kind_of("one.jpg") == "image"
+
+
+# Row 7: stuck chains.
+
+
+def test_stuck_chains_are_in_the_verdict():
+    """False alarm: below 3e-13 a half chain. Seen: single chains that stand still, which R-hat over all does not see."""
+    values = np.random.default_rng(3).standard_normal((1_000, 100))
+    words = lambda x, *accepted: diagnostics.verdict({"x": diagnostics.diagnose(x, 1)}, *accepted)  # noqa: E731
+    assert words(values).startswith("settled: ")
+    five, one, late = values.copy(), values.copy(), values.copy()
+    five[:, :5] = five[0, :5]
+    one[:, 7] = one[0, 7] + 1e-3 * values[:, 7]
+    late[500:, 9] = late[500, 9]
+    for stuck, count in ((five, 5), (one, 1), (late, 1)):
+        assert words(stuck).startswith("not settled: split R-hat 1.0")
+        assert f"{count} of 100 chains are stuck, by their own spread of x" in words(stuck)
+    accepted = np.full(100, 600)
+    assert words(values, accepted).startswith("settled: ")
+    accepted[3] = 6
+    assert "1 of 100 chains accepted less than a tenth" in words(values, accepted)
+    assert words(values, accepted).startswith("not settled: ")
+    few = np.random.default_rng(4).standard_normal((8, 100))
+    assert diagnostics.diagnose(few, 1).num_stuck == 0
+
+
+def test_a_stuck_long_chain_is_in_the_verdict():
+    steps = np.arange(0, 2_001, 100)
+    energy = np.random.default_rng(5).standard_normal((len(steps), 100)).astype(np.float32)
+    assert drift.verdict(steps, energy)["num_stuck"] == 0
+    energy[:, 4] = energy[0, 4]
+    found = drift.verdict(steps, energy)
+    assert (found["converged"], found["num_stuck"]) == (False, 1)
+    assert found["verdict"].startswith("not settled, 1 of 100 chains are stuck")
+
+
+# Row 8: sets that were resized unequally.
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "told"), [(32, 64, True), (48, 128, True), (32, 32, False), (64, 64, False)]
+)
+def test_unequal_resizing_is_told(first, second, told, some_images, tmp_path, monkeypatch, capsys):
+    for name, side in (("in", first), ("out", second)):
+        (tmp_path / name).mkdir()
+        for index in range(5):
+            picture = Image.fromarray(some_images[index]).resize((side, side), Image.Resampling.NEAREST)
+            picture.save(tmp_path / name / f"{index}.png")
+    run = FinishedRun(RunDir(tmp_path), TrainConfig(), tmp_path / "model.keras")
+    settings = EvaluateConfig(workdir=str(tmp_path), tasks="ood")
+    found = ood.resizing(run, settings, {name: str(tmp_path / name) for name in ("in", "out")})
+    assert found["out"] == {"num": 5, "num_resized": 5 * (second != 32), "scale": second / 32}
+    out = capsys.readouterr().out
+    assert ("warning: images were resized unequally: " in out) == told
+    assert not told or f"{5 * (second != 32)} of 5 of out" in out
+
+
+def test_scores_against_a_calibration_of_other_sizes_are_told(image_export, some_images, tmp_path, capsys):
+    model = str(shutil.copytree(image_export, tmp_path / "model"))
+    np.save(tmp_path / "small.npy", some_images)
+    np.save(tmp_path / "large.npy", some_images.repeat(2, axis=1).repeat(2, axis=2))
+    given = {"false_positive_rate": 0.2, "input": str(tmp_path / "small.npy")}
+    assert score.calibrate(CalibrateConfig(model=model, **given))["num_resized"] == 0
+    for name, told in (("small", False), ("large", True)):
+        given = {"input": str(tmp_path / f"{name}.npy"), "output": str(tmp_path / f"{name}.csv")}
+        score.score(ScoreConfig(model=model, **given))
+        line = "images were resized unequally: 0 of 20 of the calibration, 20 of 20 here"
+        assert (line in capsys.readouterr().out) == told
+
+
+# Row 12: an unfinished run.
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({}, "run"),
+        ({"scheme": "noise", "cd_weight": None, "train_steps": 200, "watch": True, "learning_rate": 3e-4}, "a run"),
+    ],
+)
+def test_an_unfinished_run_says_what_finishes_it(changes, name, tmp_path):
+    config = TrainConfig(num_filters=4, **changes)
+    folder = tmp_path / name
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "checkpoints" / "update-88.index").touch()
+    (folder / "config.json").write_text(json.dumps(config.to_dict()))
+    before = sorted(tmp_path.rglob("*"))
+    uses = [
+        lambda: load_run(folder),
+        lambda: ebm_tf.load(folder),
+        lambda: sample(SampleConfig(workdir=str(folder), output=str(tmp_path / "out"))),
+        lambda: export(ExportConfig(workdir=str(folder), output=str(tmp_path / "out"))),
+        lambda: tasks.evaluate(EvaluateConfig(workdir=str(folder))),
+    ]
+    for use in uses:
+        with pytest.raises(ConfigError, match=r"is of update 88 of .*; to finish it: ") as caught:
+            use()
+    assert sorted(tmp_path.rglob("*")) == before
+    command = shlex.split(str(caught.value).partition("to finish it: ")[2])
+    assert command[0] == "bin/train.py" and command[-1] == "--resume"
+    assert flags.read_config(TrainConfig, command[1:]) == dataclasses.replace(config, workdir=str(folder), resume=True)
+
+
+# Row 13: layouts of arrays.
+
+GREY = np.random.default_rng(6).integers(0, 256, (6, 32, 32), np.uint8)
+COLOUR = np.random.default_rng(7).integers(0, 256, (6, 32, 32, 3), np.uint8)
+AS_COLOUR = GREY[..., None].repeat(3, axis=3)
+LAYOUTS = {
+    "grey": (GREY, AS_COLOUR, "images, grey"),
+    "grey with an axis": (GREY[..., None], AS_COLOUR, "images, grey"),
+    "grey, channels first": (GREY[:, None], AS_COLOUR, "images, grey, channels first"),
+    "channels first": (COLOUR.transpose(0, 3, 1, 2), COLOUR, "images, channels first"),
+    "one": (COLOUR[0], COLOUR[:1], "one image"),
+    "one, grey": (GREY[0], AS_COLOUR[:1], "one image, grey"),
+    "one grey of a stack": (GREY[:1], AS_COLOUR[:1], "images, grey"),
+    "three, as they are": (COLOUR[:3], COLOUR[:3], ""),
+    "grey floats": (GREY / np.float32(127.5) - 1, AS_COLOUR, "images, grey"),
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_layouts_that_are_unambiguous_are_read(name, image_export, tmp_path, capsys, recwarn):
+    x, expected, words = LAYOUTS[name]
+    model = ebm_tf.load(image_export)
+    energy = model.energy(expected)
+    recwarn.clear()
+    np.testing.assert_allclose(model.energy(x), energy, rtol=1e-4, atol=1e-4)
+    assert [str(one.message).partition(" is read as ")[2] for one in recwarn] == ([words] if words else [])
+    np.savez(tmp_path / "x.npz", x=x)
+    np.save(tmp_path / "x.npy", x)
+    for file in ("x.npy", "x.npz"):
+        shards = inputs.find_shards(str(tmp_path / file), model.info, None)
+        found = [record for shard in shards() for record in inputs.read_shard(shard, model.info)]
+        assert len(found) == len(expected)
+        assert (f"is read as {words}" in capsys.readouterr().out) == bool(words)
+        _, values = score.energies_of(found, model)
+        np.testing.assert_allclose(values, energy, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (6, 32, 32, 2), (32,), (1, 1, 32, 32, 3), (6, 32, 2), ()])
+def test_layouts_that_are_not_are_refused(shape, image_export, tmp_path):
+    model = ebm_tf.load(image_export)
+    x = np.zeros(shape, np.uint8)
+    with pytest.raises(ValueError, match=r"expected x of shape \[N, 32, 32, 3\]. Received: shape="):
+        model.energy(x)
+    np.save(tmp_path / "x.npy", x)
+    with pytest.raises(ConfigError, match="--input: expected an array of floats"):
+        inputs.find_shards(str(tmp_path / "x.npy"), model.info, None)
+
+
+# Row 14: runs that must not be written.
+
+
+def contents(folder):
+    return {path: (path.stat().st_mtime_ns, path.is_file() and path.read_bytes()) for path in folder.rglob("*")}
+
+
+def test_what_is_done_is_not_written(rings_run, tmp_path, monkeypatch, capsys):
+    folder = pathlib.Path(shutil.copytree(rings_run, tmp_path / "run"))
+    settings = EvaluateConfig(workdir=str(folder), tasks="short_run", num_samples=3, num_steps=2)
+    tasks.evaluate(settings)
+    shutil.rmtree(folder / "figures")
+    before = contents(folder)
+    folder.chmod(0o555)
+    try:
+        tasks.evaluate(settings)
+    finally:
+        folder.chmod(0o755)
+    assert contents(folder) == before
+    assert "short_run: has been done" in capsys.readouterr().out
+    monkeypatch.setattr(tasks.os, "access", lambda *_: False)  # as for one who is not root
+    with pytest.raises(ConfigError, match="--workdir: expected a folder that can be written; --output takes"):
+        tasks.evaluate(dataclasses.replace(settings, seed=1))
+
+
+def test_results_go_elsewhere(own_run, features, tmp_path):
+    given = {"workdir": str(own_run), "num_steps": 1, "step_size": 1e-3, "fid_features": features}
+    tasks.evaluate(EvaluateConfig(tasks="short_run", num_samples=3, **given))
+    before, output = contents(own_run), tmp_path / "out"
+    tasks.evaluate(EvaluateConfig(tasks="fid", num_samples=3, output=str(output), **given))
+    tasks.evaluate(EvaluateConfig(tasks="short_run", num_samples=5, output=str(output), **given))
+    assert contents(own_run) == before
+    results = json.loads((output / "results.json").read_text())
+    assert results["fid"]["values"]["short_run"]["num_samples"] == 3
+    assert np.load(output / "short_run.npz")["x_from_noise"].shape[0] == 5
+    assert load_run(own_run, output).arrays("short_run")["x_from_noise"].shape[0] == 5
+    with pytest.raises(ConfigError, match="--output: expected a folder that is not a run's"):
+        tasks.evaluate(EvaluateConfig(workdir=str(own_run), output=str(shutil.copytree(own_run, tmp_path / "other"))))
+
+
+# Row 15: documented limits.
+
+
+def test_documented_limits_hold(image_export, image_run):
+    for model in (ebm_tf.load(image_export), ebm_tf.load(image_run)):
+        assert model.sample(0).shape == (0, 32, 32, 3)
+        assert model.energy(np.empty((0, 32, 32, 3), np.float32)).shape == (0,)
+        assert model.energy_grad(np.empty((0, 32, 32, 3), np.uint8)).shape == (0, 32, 32, 3)
+        np.testing.assert_array_equal(model.sample(2, num_steps=0), model.sample(2, num_steps=0))
+        assert model.sample(1, num_steps=0, seed=2**31 - 1).shape == (1, 32, 32, 3)
+    x = np.zeros((2, 32, 32, 3), np.uint8)
+    for call in (
+        lambda: model.energy(x, batch_size=0),
+        lambda: model.energy(x, batch_size=-1),
+        lambda: model.sample(2.5),
+        lambda: model.sample(-1),
+        lambda: model.sample(1, seed=-1),
+        lambda: model.sample(1, num_steps=2**31),
+        lambda: model.sample(True),
+    ):
+        with pytest.raises(ValueError, match=r"expected a whole number in \[[01], 2\^31\)\. Received: \w+="):
+            call()
+    none = ebm_tf.rings.sample(0, tf.constant([0, 0]))
+    assert none.shape == (0, 10) and ebm_tf.rings.log_prob(none).shape == (0,)
+
+
+# Rows 16 to 19.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["export", "--model=F"], "unknown flag --model. This command has --data_dir, --flagfile, --onnx, --output, "),
+        (["train", "--clamp"], "unknown flag --clamp. This command has --attention, --"),
+        (["train", "--batchsize=3"], "unknown flag --batchsize. Nearest: --batch_size"),
+        (["export", "--outptu=F"], "unknown flag --outptu. Nearest: --output"),
+    ],
+)
+def test_only_near_flags_are_suggested(arguments, message):
+    command = [sys.executable, ROOT / "bin" / f"{arguments[0]}.py", *arguments[1:]]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert message in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(not (DATA / "svhn_cropped").is_dir(), reason=f"no svhn_cropped in {DATA}; set EBM_TF_DATA")
+def test_svhn_has_slices():
+    total = images.count("svhn_cropped", "test", str(DATA), "input")
+    for split, count in (("test[:4]", 4), ("test[50%:]", total - round(total / 2)), ("test[:2]+test[3:4]", 3)):
+        assert abs(images.count("svhn_cropped", split, str(DATA), "input") - count) <= ("%" in split)
+    assert images.load_any("svhn_cropped/test[:4]", str(DATA), 32).shape == (4, 32, 32, 3)
+    for split in ("train[:4]", "test+extra", "test_[:4]"):
+        with pytest.raises(ConfigError, match=r"--input: expected svhn_cropped/test, the only split .* Received: svhn"):
+            images.count("svhn_cropped", split, str(DATA), "input")
+
+
+HARMLESS = (
+    b"E0000 00:00:1796046627.261321   19420 meta_optimizer.cc:967] remapper failed: INVALID_ARGUMENT: Mutation::Apply "
+    b"error: fanout 'a' exist for missing node 'b'.\n"
+)
+REAL = b"F0000 00:00:1796046627.261321   19420 x.cc:1] Check failed: a == b (0 vs. 1)\n"
+OTHER = b"E0000 00:00:1796046627.261321   19420 meta_optimizer.cc:967] layout failed: INVALID_ARGUMENT\n"
+
+
+def test_only_harmless_lines_are_dropped():
+    """Those of a process that aborts are passed on too: the filter is another process."""
+    assert native_stderr.is_harmless(HARMLESS)
+    assert not any(map(native_stderr.is_harmless, (REAL, OTHER, b"ValueError: " + HARMLESS, b"")))
+    code = (
+        "import os, sys; from ebm_tf.cli import native_stderr as n; n.start(); n.start()"
+        "; print('python', file=sys.stderr)"
+        f"; os.write(2, {HARMLESS + OTHER!r}); os.write(2, {HARMLESS[:50]!r}); os.write(2, {HARMLESS[50:] + REAL!r})"
+        "; os.write(2, b'no end'); {end}"
+    )
+    for end, status in (("pass", 0), ("os._exit(3)", 3), ("os.abort()", -6)):
+        command = [sys.executable, "-c", code.replace("{end}", end)]
+        done = subprocess.run(command, capture_output=True, cwd=ROOT, check=False)
+        assert (done.returncode, done.stderr) == (status, b"python\n" + OTHER + REAL + b"no end"), end
+
+
+def test_a_command_leaves_stderr_to_errors(image_run, tmp_path):
+    settings = [f"--workdir={image_run}", "--num_samples=2", "--num_steps=3", f"--output={tmp_path}/out"]
+    command = [sys.executable, ROOT / "bin" / "sample.py", *settings]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_serving_docs_say_what_the_code_does(image_run, image_export):
+    """The table of signatures is the model's; sample starts where the training's noise does."""
+    text = (ROOT / "docs" / "serving.md").read_text()
+    table = text.partition("## The SavedModel")[2].partition("N is any number")[0]
+    first_column = "".join(line.split("|")[1] for line in table.splitlines() if line.startswith("| `"))
+    loaded = tf.saved_model.load(str(image_export))
+    assert set(re.findall(r"`(\w+)`", first_column)) == set(loaded.signatures)
+    assert "N(0, I)" not in text.partition("`sample` runs Langevin chains")[2].partition("\n\n")[0]
+    mean = load_run(image_run).energy.noise_spectrum[0].numpy()
+    start = ebm_tf.load(image_export).sample(200, num_steps=0).mean(axis=0)
+    assert np.corrcoef(start.ravel(), mean.ravel())[0, 1] > 0.2
+
+
+# Row 20: ranges of floats.
+
+UNIT = np.random.default_rng(8).random((30, 32, 32, 3), np.float32)
+RANGES = {"[0, 1]": UNIT, "[0, 255]": 255 * UNIT}
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_floats_of_another_range_are_told(name, image_export, tmp_path, capsys):
+    model = str(shutil.copytree(image_export, tmp_path / "model"))
+    np.save(tmp_path / "x.npy", RANGES[name])
+    score.calibrate(CalibrateConfig(model=model, input=str(tmp_path / "x.npy")))
+    assert f"where [-1, 1] is expected: they look like {name}" in capsys.readouterr().out
+    score.score(ScoreConfig(model=model, input=str(tmp_path / "x.npy"), output=str(tmp_path / "x.csv")))
+    assert f"where [-1, 1] is expected: they look like {name}" in capsys.readouterr().out
+
+
+def test_the_api_warns_of_another_range(image_export, recwarn):
+    model = ebm_tf.load(image_export)
+    for x in (2 * UNIT - 1, np.zeros_like(UNIT), (255 * UNIT).astype(np.uint8)):
+        model.energy(x)
+    assert not list(recwarn)
+    for name, x in RANGES.items():
+        with pytest.warns(UserWarning, match=re.escape(f"they look like {name}")):
+            model.energy_grad(x[:2])
