@@ -1,6 +1,7 @@
 """What stops a run at work, as one line: a full disk, a folder that is gone, a device out of memory, a damaged file."""
 
 import contextlib
+import math
 import os
 from collections.abc import Iterator
 
@@ -100,11 +101,9 @@ def num_weights(config: TrainConfig) -> int:
 
 
 def bank_bytes(config: TrainConfig) -> int:
-    """Size of the bank."""
-    numbers = config.bank_size
-    for length in config.event_shape:
-        numbers *= length
-    return numbers * (2 if config.bank_dtype == "float16" else 4)
+    """Size of the bank: its chains, and a float32 age of each."""
+    numbers = math.prod(config.event_shape)
+    return config.bank_size * (numbers * (2 if config.bank_dtype == "float16" else 4) + 4)
 
 
 def _bytes_per_chain(config: TrainConfig) -> float:
