@@ -54,7 +54,7 @@ def examine(config: TrainConfig, trial_seconds: float = TRIAL_SECONDS) -> Iterat
     """
     looks: dict[str, Callable[[], tuple[bool, str]]] = {
         "versions": _versions,
-        "device": lambda: _device(config.device, use_xla(config)),
+        "device": lambda: _device(config.device),
         "xla": lambda: _xla(config.jit_compile, use_xla(config)),
         "data": lambda: _data(config),
         "disk": lambda: _disk(config),
@@ -73,12 +73,12 @@ def _versions() -> tuple[bool, str]:
     return backend == "tensorflow", f"{names} on {backend}, NumPy {np.__version__}"
 
 
-def _device(asked: str, is_compiled: bool) -> tuple[bool, str]:
+def _device(asked: str) -> tuple[bool, str]:
     device.choose(asked)
-    names = ", ".join(device.describe(is_compiled)["devices"])
+    found = ", ".join(device.names())
     if tf.config.get_visible_devices("GPU"):
-        return True, names
-    return True, f"{names}; no GPU: {'not asked for' if asked == 'cpu' else device.why_no_gpu()}"
+        return True, found
+    return True, f"{found}; no GPU: {'not asked for' if asked == 'cpu' else device.why_no_gpu()}"
 
 
 def _xla(asked: str, is_used: bool) -> tuple[bool, str]:
