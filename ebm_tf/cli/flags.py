@@ -288,7 +288,7 @@ def _parse(argv: list[str], about: str | None) -> None:
         reason = str(error).removeprefix("ERROR:: Unable to open flagfile: ")
         raise ConfigError(f"--flagfile: expected a file of flags, one per line. Received: {reason}") from None
     if FLAGS["help"].value:
-        print(f"{_as_called(about or argv[0])}\n{FLAGS.main_module_help()}")
+        print(_as_called(f"{about or argv[0]}\n{FLAGS.main_module_help()}"))
         sys.exit(0)
     if positional:
         raise ConfigError(f"expected only flags, --name=value. Received: {' '.join(positional)}")
