@@ -4,8 +4,8 @@ import dataclasses
 import os
 import pathlib
 import platform
-import resource
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -153,8 +153,18 @@ def _seconds_per_step(trainer: Trainer, config: TrainConfig, num_replicas: int, 
 
 
 def _memory() -> str:
-    process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB
+    host = _host_memory()
     if not tf.config.get_visible_devices("GPU"):
-        return f"memory {process:.3g} GiB"
+        return f"memory {host}"
     peak = tf.config.experimental.get_memory_info("GPU:0")["peak"] / GIB
-    return f"memory {peak:.3g} GiB of the GPU, {process:.3g} GiB of the host"
+    return f"memory {peak:.3g} GiB of the GPU, {host} of the host"
+
+
+def _host_memory() -> str:
+    """The most that this process has held."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return "not measured"
+    unit = 1 if sys.platform == "darwin" else 1024
+    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / GIB:.3g} GiB"
