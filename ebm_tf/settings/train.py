@@ -17,10 +17,14 @@ from typing import Any, NamedTuple
 from ebm_tf.errors import ConfigError
 from ebm_tf.settings.fields import bad_setting, setting, shortened
 
-__all__ = ["Scheme", "Stage", "TrainConfig"]
+__all__ = ["IMAGE_SPLITS", "SOURCES", "Scheme", "Stage", "TrainConfig"]
 
-# The image data sets that train, with their splits.
+# The image data sets that train by their names, with their splits.
 IMAGE_SPLITS = {"cifar10": ("train", "test"), "oxford_flowers102": ("train", "validation", "test")}
+
+
+# Other data: KIND:SOURCE.
+SOURCES = {"tfds": "tfds:NAME", "folder": "folder:PATH", "array": "array:FILE", "table": "table:FILE"}
 
 
 class Scheme(str, enum.Enum):
@@ -90,9 +94,27 @@ class TrainConfig:
     """
 
     # Data.
-    dataset: str = setting("cifar10", "Data to learn.", "Sec. 3, A.1", choices=("rings", *IMAGE_SPLITS))
+    dataset: str = setting(
+        "cifar10",
+        f"Data to learn: rings, {', '.join(IMAGE_SPLITS)}, {', '.join(SOURCES.values())}; see docs/own_data.md.",
+        "Sec. 3, A.1",
+    )
     data_dir: str | None = setting(None, "Folder of prepared TFDS data sets. None: TFDS's own folder, and download.")
-    image_size: int = setting(32, "Height and width of images, a multiple of 16.", unit="pixels")
+    image_size: int | None = setting(
+        None,
+        "Height and width of images, a multiple of 16. None: 32 for cifar10 and the flowers; other images as they are, "
+        "if they are alike, padded to multiples of 16.",
+        unit="pixels",
+    )
+    fit: str | None = setting(
+        None,
+        "How images come to another size: crop scales the short side and cuts the long one, pad adds black around, "
+        "stretch scales each side. None: crop, and pad without an image_size.",
+    )
+    columns: str | None = setting(None, "Columns of a table to learn, separated by commas. None: all.")
+    held_out: float = setting(
+        0.1, "Share of the examples that does not train, by a seed of its own; of data without a split for it."
+    )
     train_split: str = setting(
         "train",
         "Splits of images that train, in TFDS's syntax, e.g. train+validation or train[:90%]. One is left out to test.",
@@ -271,6 +293,7 @@ class TrainConfig:
             value = getattr(self, field.name)
             if choices and str(value) not in choices:
                 raise bad_setting(field.name, "one of " + ", ".join(choices), value, field.metadata["section"])
+        self._check_dataset()
         object.__setattr__(self, "scheme", Scheme(self.scheme))
         object.__setattr__(self, "stage", tuple(self.stage or ()))
         for name in ("batch_size", "num_filters", "num_steps", "bank_size", "train_steps", "log_every"):
@@ -322,20 +345,35 @@ class TrainConfig:
             # A step turns back a distance d beyond the wall by 2 step_size c d, which must not be more than d.
             stiffest = 0.5 / self.step_size
             self._require("confinement", self.confinement <= stiffest, f"at most {stiffest:g}, 0.5 / step_size")
-            self._require(
-                "image_size",
-                self.image_size >= 32 and self.image_size % 16 == 0,
-                "a multiple of 16, 32 or more (the net halves it three times, then reads 4x4 patches)",
-            )
-            splits = IMAGE_SPLITS[self.dataset]
-            known = set(self._split_names()) <= set(splits)
-            self._require("train_split", known, f"splits of {self.dataset} joined by +: " + ", ".join(splits))
-            self._require("train_split", bool(self.test_split), f"to leave out one of {', '.join(splits)} to test")
         if self.stage:
             total = self.stages[-1].last_step
             expected = f"{total}, the sum of the stages', or none"
             self._require("train_steps", self.train_steps in (total, TrainConfig.train_steps), expected)
             object.__setattr__(self, "train_steps", total)
+
+    def _check_dataset(self) -> None:
+        kind, _, source = self.dataset.partition(":")
+        is_known = self.dataset == "rings" or self.dataset in IMAGE_SPLITS
+        is_source = kind in SOURCES and bool(source)
+        expected = f"one of rings, {', '.join(IMAGE_SPLITS)}, {', '.join(SOURCES.values())}"
+        self._require("dataset", is_known or is_source, expected)
+        if is_known:
+            object.__setattr__(self, "image_size", 32 if self.image_size is None else self.image_size)
+        self._require("held_out", 0 <= self.held_out < 1, "a share in [0, 1)")
+        self._require("columns", self.columns is None or kind == "table", "None, since only tables have columns")
+        self._require("fit", self.fit in (None, "crop", "pad", "stretch"), "one of crop, pad, stretch")
+        self._require("fit", self.fit is None or is_source, f"None, since {self.dataset} is cut as in the paper")
+        if self.image_size is not None and self.dataset != "rings":
+            good = self.image_size >= 32 and self.image_size % 16 == 0
+            halved = "a multiple of 16, 32 or more (the net halves it three times, then reads 4x4 patches)"
+            self._require("image_size", good, halved)
+        if self.dataset in IMAGE_SPLITS:
+            splits = IMAGE_SPLITS[self.dataset]
+            known = set(self._split_names()) <= set(splits)
+            self._require("train_split", known, f"splits of {self.dataset} joined by +: " + ", ".join(splits))
+            self._require("train_split", bool(self.test_split), f"to leave out one of {', '.join(splits)} to test")
+        elif is_source and kind != "tfds":
+            self._require("train_split", self.train_split == "train", f"train, since {self.dataset} has no splits")
 
     def _check_bank(self) -> None:
         self._require("bank_weight", 0 <= self.bank_weight < math.inf, "a finite number, 0 or more")
@@ -462,9 +500,22 @@ class TrainConfig:
         return "test" if "test" in rest else "+".join(rest)
 
     @property
+    def image_fit(self) -> str:
+        """How images come to another size: crop, pad or stretch."""
+        return self.fit or ("pad" if self.image_size is None else "crop")
+
+    @property
     def event_shape(self) -> tuple[int, ...]:
-        """Shape of one x."""
-        return (10,) if self.dataset == "rings" else (self.image_size, self.image_size, 3)
+        """Shape of one x of the rings, CIFAR-10 and the flowers; of other data the Dataset and the energy have it.
+
+        Raises:
+          ConfigError: data of which settings do not tell.
+        """
+        if self.dataset == "rings":
+            return (10,)
+        if self.image_size is None:
+            raise ConfigError(f"expected data whose shape is known. Received: dataset={self.dataset}")
+        return (self.image_size, self.image_size, 3)
 
     def to_dict(self) -> dict[str, Any]:
         """All settings as JSON values."""

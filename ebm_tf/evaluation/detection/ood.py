@@ -50,28 +50,31 @@ def set_names(ood_data: str) -> dict[str, str]:
     return names
 
 
-@functools.lru_cache(maxsize=4)
-def _images(source: str, data_dir: str | None, image_size: int, flag: str) -> np.ndarray:
-    """images.load_any, kept: what was loaded to see whether it is there need not be loaded again."""
-    return images.load_any(source, data_dir, image_size, flag)
+# Kept: what was loaded to see whether it is there need not be loaded again.
+_images = functools.lru_cache(maxsize=4)(images.load_any)
 
 
-def _load(run: FinishedRun, settings: EvaluateConfig, source: str, flag: str = "ood_data") -> np.ndarray:
-    """At most num_samples images of a set."""
-    return _images(source, settings.data_dir, run.config.image_size, flag)[: settings.num_samples]
+def _load(run: FinishedRun, settings: EvaluateConfig, source: str) -> np.ndarray:
+    """At most num_samples images of another set."""
+    height, width, channels = run.event_shape
+    how = run.config.image_fit
+    return _images(source, settings.data_dir, (height, width), "ood_data", channels, how)[: settings.num_samples]
 
 
-def _test_set(run: FinishedRun) -> str:
-    return f"{run.config.dataset}/{run.config.test_split}"
+def _own(run: FinishedRun, settings: EvaluateConfig, part: str) -> np.ndarray:
+    """At most num_samples images of the run's data, "train" or "held_out"."""
+    return run.data(settings.data_dir).stored(part, settings.num_samples)
 
 
-def _train_set(run: FinishedRun) -> str:
-    return f"{run.config.dataset}/{run.config.train_split}"
+def _names(run: FinishedRun, settings: EvaluateConfig) -> dict[str, str]:
+    """What test and train are."""
+    data = run.data(settings.data_dir)
+    return {"test": f"{data.name}/{data.held_out_name}", "train": f"{data.name}/{data.train_name}"}
 
 
 def check_ood(run: FinishedRun, settings: EvaluateConfig) -> None:
     """Raises ConfigError when a set is not there."""
-    _load(run, settings, _test_set(run), "data_dir")
+    _own(run, settings, "held_out")
     for source in set_names(settings.ood_data).values():
         _load(run, settings, source)
 
@@ -79,7 +82,7 @@ def check_ood(run: FinishedRun, settings: EvaluateConfig) -> None:
 def check_energies(run: FinishedRun, settings: EvaluateConfig) -> None:
     """Raises ConfigError when a set is not there."""
     check_ood(run, settings)
-    _load(run, settings, _train_set(run), "data_dir")
+    _own(run, settings, "train")
 
 
 def energies_inputs(run: FinishedRun, settings: EvaluateConfig) -> list[str]:
@@ -104,15 +107,15 @@ def _energies_of(run, settings, partial, sets: dict[str, np.ndarray], label: str
 def energies_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays) -> TaskResult:
     """Energies of test and training images, of the ends of the long chains, and of other data sets."""
     sets = {
-        "test": _load(run, settings, _test_set(run), "data_dir"),
-        "train": _load(run, settings, _train_set(run), "data_dir"),
+        "test": _own(run, settings, "held_out"),
+        "train": _own(run, settings, "train"),
         **{name: _load(run, settings, source) for name, source in set_names(settings.ood_data).items()},
     }
     if energies_inputs(run, settings):
         sets["long_run"] = run.arrays("long_run")["x_final"]
     energy = _energies_of(run, settings, partial, sets, "energies")
     numbers = {
-        "sets": {"test": _test_set(run), "train": _train_set(run)},
+        "sets": _names(run, settings),
         "num": {name: len(values) for name, values in energy.items()},
         "mean": {name: float(np.mean(values, dtype=np.float64)) for name, values in energy.items()},
         "std": {name: float(np.std(values, dtype=np.float64)) for name, values in energy.items()},
@@ -126,7 +129,7 @@ def energies_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialAr
 def ood_sets(run: FinishedRun, settings: EvaluateConfig) -> dict[str, np.ndarray]:
     """The test images, as "in", and the sets that settings name, uint8 [N, S, S, 3] each."""
     names = set_names(settings.ood_data)
-    sets = {"in": _load(run, settings, _test_set(run), "data_dir")}
+    sets = {"in": _own(run, settings, "held_out")}
     return sets | {name: _load(run, settings, source) for name, source in names.items()}
 
 
@@ -140,7 +143,8 @@ def ood_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays)
     compared = {
         score: {name: detection(values["in"], values[name]) for name in names} for score, values in scores.items()
     }
-    numbers = {"in_distribution": _test_set(run), "score": "-E", "against": against, "scores_compared": compared}
+    numbers = {"in_distribution": _names(run, settings)["test"], "score": "-E", "against": against}
+    numbers["scores_compared"] = compared
     numbers["mala_moves"] = {"step_size": run.config.step_size, "temperature": run.config.temperature}
     arrays = {f"energy_{name}": values for name, values in energy.items()}
     arrays |= {f"{score}_{name}": x for score, values in scores.items() for name, x in values.items()}

@@ -42,7 +42,7 @@ def ood_curve_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialA
     names = list(sets)
     mean = partial.array("mean", (len(saved), len(names)), np.float64)
     auroc = partial.array("auroc", (len(saved), len(names) - 1), np.float64)
-    energy = build_energy(run.config)
+    energy = build_energy(run.config, run.event_shape)
     energy_fn = compile_energy(energy, use_xla(run.config))
     with progress.bar("ood_curve", len(saved), "checkpoint", partial.blocks_done) as bar:
         for index, checkpoint in list(enumerate(saved))[partial.blocks_done :]:

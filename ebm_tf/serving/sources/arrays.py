@@ -18,8 +18,8 @@ __all__ = ["array_record", "npy_shards", "npz_shards", "read_npy", "read_npz"]
 def _check_array(shape, dtype, info: ModelInfo, source) -> None:
     wanted = f"{', '.join(map(str, info.event_shape))}"
     if info.is_image:
-        is_uint8 = dtype == np.uint8 and len(shape) == 4 and shape[3] == 3 and min(shape[1:3]) > 0
-        expected = f"an array of floats [N, {wanted}] in [-1, 1], or of uint8 [N, any, any, 3]"
+        is_uint8 = dtype == np.uint8 and len(shape) == 4 and shape[3] == info.event_shape[2] and min(shape[1:3]) > 0
+        expected = f"an array of floats [N, {wanted}] in [-1, 1], or of uint8 [N, any, any, {info.event_shape[2]}]"
     else:
         is_uint8, expected = False, f"an array of floats [N, {wanted}]"
     is_float = np.issubdtype(dtype, np.floating) and tuple(shape[1:]) == info.event_shape
