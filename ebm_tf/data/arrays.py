@@ -33,7 +33,8 @@ def read(path: str, flag: str = "dataset") -> np.ndarray:
     except FileNotFoundError:
         raise ConfigError(f"--{flag}: expected {expected}. Received: {path}, which does not exist") from None
     except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, RuntimeError) as error:
-        line = "an object array, which NumPy would have to unpickle" if "pickle" in str(error) else one_line(error)
+        is_object = "pickle" in str(error) or "Python objects" in str(error)
+        line = "an object array, or no array at all" if is_object else one_line(error)
         raise ConfigError(f"--{flag}: expected {expected}. Received: {path}: {line}") from error
 
 

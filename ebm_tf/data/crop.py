@@ -54,7 +54,8 @@ def _scale(image, size, how):
         images=image[None] if is_uint8 else image[None] + 1,  # black is 0, which the op pads with
         size=size,
         scale=scale,
-        translation=tf.floor(left) if how == "pad" else left,  # whole pixels, so that none is blurred
+        # Whole pixels, so that none is blurred; left is 0 where one side fits, but for rounding.
+        translation=tf.floor(left + 1e-3) if how == "pad" else left,
         kernel_type="triangle",
         antialias=True,
     )[0]

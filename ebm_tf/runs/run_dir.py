@@ -24,6 +24,9 @@ DISK_ERRORS = (*DISK_FULL, errno.EACCES, errno.EPERM, errno.EROFS)
 FIXED_ON_RESUME = (
     "dataset",
     "image_size",
+    "fit",
+    "columns",
+    "held_out",
     "train_split",
     "batch_size",
     "num_filters",

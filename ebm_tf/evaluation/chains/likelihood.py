@@ -93,7 +93,7 @@ def _anneal(run, settings, partial, energy, base, points):
     x = partial.array("x", (2, 2, num_chains, *run.event_shape), np.float32)
     log_weight = partial.array("log_weight", (2, 2, num_chains), np.float64)
     rates = partial.array("rates", (2, num_stages), np.float32)
-    fixed = (step_sizes(config) / config.step_size, config.temperature, base)
+    fixed = (step_sizes(config, run.event_shape) / config.step_size, config.temperature, base)
     if not partial.blocks_done:
         pilot = base.draw(num_chains, block_seed(settings.seed, STARTS, 0))
         seed = block_seed(settings.seed, PILOT, 0)
