@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from ebm_tf.data import folder, images
+from ebm_tf.data import arrays, folder, images
 
 __all__ = ["short_sides"]
 
@@ -24,10 +24,13 @@ def short_sides(source: str, data_dir: str | None, most: int | None = None) -> n
     """The short side of each image that images.load_any gives, int64 [N], pixels; of the first `most`.
 
     Args:
-      source: see images.load_any, which has been able to read it.
+      source: see images.load_any, which has been able to read it; or array:FILE, whose images have one size.
       data_dir: see images.load.
       most: read no more.
     """
+    if source.startswith("array:"):
+        x = arrays.read(source.removeprefix("array:"))
+        return np.full(len(x) if most is None else min(most, len(x)), min(x.shape[1:3]), np.int64)
     return np.array([_short_side(file) for file in itertools.islice(_files(source, data_dir), most)], np.int64)
 
 

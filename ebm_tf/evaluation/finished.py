@@ -9,8 +9,10 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import tensorflow as tf
 
+from ebm_tf import build
 from ebm_tf.build import energy_chain_fn, step_sizes, use_xla
-from ebm_tf.data import images
+from ebm_tf.data import images, rings
+from ebm_tf.data.base import Dataset
 from ebm_tf.energies import EnergyModel
 from ebm_tf.energies.files import load_energy
 from ebm_tf.energies.precision import compile_energy
@@ -22,6 +24,7 @@ from ebm_tf.runs.partial import blocks
 from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.runs.saved import file_digest
 from ebm_tf.settings.commands import EvaluateConfig, SampleConfig
+from ebm_tf.settings.data import IMAGE_SPLITS
 from ebm_tf.settings.train import Scheme, TrainConfig
 from ebm_tf.stats import usable
 
@@ -95,6 +98,35 @@ class FinishedRun:
     def chain_fns(self) -> list[devices.Replica]:
         """Per device, langevin_chain of the energy, compiled; see energy_chain_fn."""
         return devices.replicate(self.energy, lambda energy: energy_chain_fn(energy, self.config))
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape of one x."""
+        return self.energy.event_shape
+
+    @property
+    def is_image(self) -> bool:
+        """Whether an x is an image."""
+        return len(self.event_shape) == 3
+
+    @property
+    def has_density(self) -> bool:
+        """Whether the data have an exact density: the rings of App. A.1."""
+        return build.has_density(self.config)
+
+    @functools.cached_property
+    def _datasets(self) -> dict[str | None, Dataset]:
+        return {}
+
+    def data(self, data_dir: str | None) -> Dataset:
+        """The run's data, opened once. Raises ConfigError when they are not there, or have another shape now."""
+        if data_dir not in self._datasets:
+            data = build.dataset(dataclasses.replace(self.config, data_dir=data_dir))
+            if data.event_shape != self.event_shape:
+                expected = f"--{self.flag}: expected data of the model's shape, {list(self.event_shape)}"
+                raise ConfigError(f"{expected}. Received: {data.name} of {list(data.event_shape)}")
+            self._datasets[data_dir] = data
+        return self._datasets[data_dir]
 
     @property
     def is_bare(self) -> bool:
@@ -205,7 +237,7 @@ def bare_run(model: str, output: str, data_dir: str | None, step_size: float | N
     """
     energy = load_energy(model)
     is_image = len(energy.event_shape) == 3
-    known: dict[str, Any] = {"image_size": energy.event_shape[0]} if is_image else {"dataset": "rings"}
+    known: dict[str, Any] = {"image_size": energy.event_shape[0]} if is_image else {"dataset": rings.NAME}
     if step_size is not None:
         known["step_size"] = step_size
     if temperature := getattr(energy, "reference", 0.0):
@@ -218,13 +250,13 @@ def bare_run(model: str, output: str, data_dir: str | None, step_size: float | N
 def resolve(settings: Settings, config: TrainConfig) -> Settings:
     """settings with a value in every place where None stands for one that depends on the run.
 
-    Images of the hybrid are sampled with L = 1,000 and epsilon = 2 (Sec. 3), all others as in training.
+    The paper's images under the hybrid are sampled with L = 1,000 and epsilon = 2 (Sec. 3), all others as in training.
     """
-    is_rings = config.dataset == "rings"
-    at_test = (1_000, 2.0) if config.scheme is Scheme.HYBRID and not is_rings else (config.num_steps, config.step_size)
+    is_papers = config.dataset in IMAGE_SPLITS
+    at_test = (1_000, 2.0) if is_papers and config.scheme is Scheme.HYBRID else (config.num_steps, config.step_size)
     values: dict[str, Any] = {"num_steps": at_test[0], "step_size": at_test[1], "data_dir": config.data_dir}
     if isinstance(settings, EvaluateConfig):
-        values |= {"num_samples": 5_000 if is_rings else 50_000, "reference_split": config.train_split}
+        values |= {"num_samples": 50_000 if is_papers else 5_000, "reference_split": config.train_split}
     else:
         values["temperature"] = config.temperature
     missing = {name: value for name, value in values.items() if getattr(settings, name) is None}
@@ -233,7 +265,7 @@ def resolve(settings: Settings, config: TrainConfig) -> Settings:
 
 def noise_starts(run: FinishedRun, num_chains: int, seed: int, block: int) -> np.ndarray:
     """Starts from noise of one block of chains, float32 [num_chains, *event]."""
-    shape = (num_chains, *run.config.event_shape)
+    shape = (num_chains, *run.event_shape)
     return chain_init.noise(shape, block_seed(seed, NOISE_STARTS, block), run.energy.noise_spectrum).numpy()
 
 
@@ -258,7 +290,8 @@ def run_chains(
       states as uint8 knows which were).
     """
     config = run.config
-    sizes, temperature = (step_size / config.step_size) * step_sizes(config), tf.constant(config.temperature)
+    sizes = (step_size / config.step_size) * step_sizes(config, run.event_shape)
+    temperature = tf.constant(config.temperature)
 
     def args_of(part):
         part_seed = tf.random.experimental.stateless_fold_in(seed, part) if part else seed
@@ -279,8 +312,8 @@ def energies(run: FinishedRun, x: np.ndarray, batch_size: int) -> np.ndarray:
 
 
 def to_stored(run: FinishedRun, x: np.ndarray) -> np.ndarray:
-    """States as the .npz files keep them: images uint8, rings float32. NaN becomes 0, and is known by its energy."""
-    return x if run.config.dataset == "rings" else images.to_uint8(x)
+    """States as the .npz files keep them: images uint8, vectors float32. NaN becomes 0, and is known by its energy."""
+    return images.to_uint8(x) if run.is_image else x
 
 
 def usable_numbers(run: FinishedRun, x: np.ndarray) -> dict[str, Any]:
@@ -290,4 +323,4 @@ def usable_numbers(run: FinishedRun, x: np.ndarray) -> dict[str, Any]:
 
 def range_bound(run: FinishedRun) -> float | None:
     """|x| above which a value is out of range, see stats.usable; None for vectors."""
-    return None if len(run.config.event_shape) < 3 else usable.bound_of(run.config.data_noise)
+    return usable.bound_of(run.config.data_noise) if run.is_image else None

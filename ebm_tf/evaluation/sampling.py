@@ -5,6 +5,7 @@ import pathlib
 
 import numpy as np
 
+from ebm_tf.data.pictures import scatter
 from ebm_tf.errors import ConfigError, UnusableError
 from ebm_tf.evaluation.chains.long import data_starts
 from ebm_tf.evaluation.finished import (
@@ -80,15 +81,18 @@ def sample(settings: SampleConfig) -> pathlib.Path:
 def _bare(settings: SampleConfig) -> FinishedRun:
     run = bare_run(settings.model or "", settings.output, settings.data_dir)
     missing = None in (settings.num_steps, settings.step_size, settings.temperature)
-    if run.config.dataset == "rings" and missing:
+    if run.has_density and missing:
         expected = "--num_steps, --step_size and --temperature beside a model of the rings"
         raise ConfigError(f"--model: expected {expected}. Received: model={settings.model}")
     return run
 
 
 def _draw(run: FinishedRun, x_init: np.ndarray, x_final: np.ndarray, path: pathlib.Path) -> None:
-    if run.config.dataset != "rings":
+    if run.is_image:
         figures.save_image_grid(x_final[:256], path)
+        return
+    if not run.has_density:
+        scatter(x_final, path, f"{len(x_final)} chains", ("x", "y"))
         return
     title = run.model.stem if run.is_bare else str(run.config.scheme)
     columns = {title: (plane.kde_xy(x_init), plane.kde_xy(x_final))}

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ebm_tf.data import rings
 from ebm_tf.errors import ConfigError, UnusableError
 from ebm_tf.evaluation.chains import bank, density, diagnostics, likelihood, long, mala, short
 from ebm_tf.evaluation.detection import ood, ood_curve
@@ -67,7 +68,7 @@ _FEATURES = ("fid_features", "inception_graph", "fid_samples", "reference_split"
 _PATHS = ("fid_features", "inception_graph", "ood_data")  # settings that may name files: what these hold matters too
 
 TASKS: dict[str, Task] = {
-    "density": Task(density.density_task, (), "rings"),
+    "density": Task(density.density_task, (), rings.NAME),
     "short_run": Task(short.short_run_task, (*_CHAIN, "num_samples", "num_steps")),
     "long_run": Task(long.long_run_task, (*_CHAIN, "num_chains", "long_run_steps")),
     "data_init": Task(long.data_init_task, (*_CHAIN, "num_chains", "data_init_steps"), check=long.check_data_init),
@@ -149,8 +150,8 @@ def evaluate(settings: EvaluateConfig) -> FinishedRun:
             else:
                 print(f"{name}: has been done with this model and these settings", flush=True)
     results = run.read_results()
-    has_density = all(_has_results(run, results, name) for name in ("density", "short_run"))
-    if due and has_density and run.config.dataset == "rings":
+    is_drawn = run.has_density and all(_has_results(run, results, name) for name in ("density", "short_run"))
+    if due and is_drawn:
         column = plane.kde_xy(run.arrays("short_run")["x_from_noise"]), run.arrays("density")["model_density"]
         path = run.run_dir.figures / "fig2.png"
         figures.rings_figure(plane.data_density(), {f"{run.config.scheme}": column}, path)
@@ -186,7 +187,7 @@ def _open(settings: EvaluateConfig) -> FinishedRun:
         expected = f"some of {', '.join(BARE_TASKS)} with --model"
         raise ConfigError(f"--tasks: expected {expected}. Received: {', '.join(others)}")
     run = bare_run(settings.model, settings.output, settings.data_dir, settings.step_size)
-    if run.config.dataset == "rings":
+    if not run.is_image:
         raise ConfigError(f"--model: expected an energy of images. Received: one of shape {run.energy.event_shape}")
     return run
 
@@ -197,8 +198,7 @@ def _plan(run: FinishedRun, settings: EvaluateConfig) -> list[str]:
     due: list[str] = []
     for name in settings.task_names:
         task = TASKS[name]
-        kind = "rings" if run.config.dataset == "rings" else "images"
-        if task.data not in ("", kind):
+        if not {"": True, rings.NAME: run.has_density, "images": run.is_image}[task.data]:
             raise ConfigError(f"--tasks: expected {name} for {task.data} only. Received: a run of {run.config.dataset}")
         inputs = task.inputs(run, settings)
         for needed in set(inputs) - set(settings.task_names):

@@ -19,7 +19,7 @@ from ebm_tf.serving.endpoints import Endpoint, endpoints
 from ebm_tf.serving.info import FILE_NAME, ModelInfo
 from ebm_tf.serving.trained import TrainedEnergy, load_exported
 from ebm_tf.settings.commands import ExportConfig, SampleConfig
-from ebm_tf.settings.train import TrainConfig
+from ebm_tf.settings.train import IMAGE_SPLITS, TrainConfig
 from ebm_tf.version import __version__
 
 __all__ = ["export", "load"]
@@ -114,11 +114,11 @@ def _info(run: FinishedRun, data_dir: str | None) -> ModelInfo:
     config = run.config
     sampling = resolve(SampleConfig(workdir=str(run.run_dir.path), output="."), config)
     assert sampling.step_size and sampling.num_steps is not None  # by resolve
-    sizes = (sampling.step_size / config.step_size) * step_sizes(config).numpy()
+    sizes = (sampling.step_size / config.step_size) * step_sizes(config, run.event_shape).numpy()
     is_uniform = bool(np.all(sizes == sizes.flat[0]))
     return ModelInfo(
         dataset=config.dataset,
-        event_shape=config.event_shape,
+        event_shape=run.event_shape,
         temperature=config.temperature,
         step_size=config.step_size,
         sample_step_size=sampling.step_size if is_uniform else tuple(sizes.tolist()),
@@ -127,15 +127,19 @@ def _info(run: FinishedRun, data_dir: str | None) -> ModelInfo:
         model=run.model_id,
         scheme=config.scheme.value,
         version=__version__,
+        fit=config.image_fit,
     )
 
 
 def _label_names(config: TrainConfig, data_dir: str | None) -> tuple[str, ...]:
     """The classes of the data set, without downloading anything; () where there are none or they are not at hand."""
-    if config.dataset in ("rings", "cifar10"):
-        return CIFAR10 if config.dataset == "cifar10" else ()
+    if config.dataset == "cifar10":
+        return CIFAR10
+    name = config.dataset.removeprefix("tfds:")
+    if config.dataset not in IMAGE_SPLITS and name == config.dataset:
+        return ()
     try:
-        features = dict(tfds.builder(config.dataset, data_dir=data_dir or config.data_dir).info.features)
+        features = dict(tfds.builder(name, data_dir=data_dir or config.data_dir).info.features)
         return tuple(features["label"].names)
     except Exception as error:  # TFDS raises its own kinds, and those of every file system below it
         print(f"no label names: {' '.join(str(error).split())[:200]}")

@@ -24,6 +24,7 @@ __all__ = [
     "POSITIVE",
     "PROBABILITY",
     "SEED",
+    "SHARE",
     "Range",
     "Role",
     "Settings",
@@ -59,6 +60,7 @@ POSITIVE = Range(lambda value: 0 < value < math.inf, "a finite number above 0")
 NOT_NEGATIVE = Range(lambda value: 0 <= value < math.inf, "a finite number, 0 or more")
 BOUND = Range(lambda value: value > 0, "a number above 0; inf for no bound")
 PROBABILITY = Range(lambda value: 0 <= value <= 1, "a probability in [0, 1]")
+SHARE = Range(lambda value: 0 <= value < 1, "a share in [0, 1)")
 FRACTION = Range(lambda value: 0 < value < 1, "a number in (0, 1)")
 
 

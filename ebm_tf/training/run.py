@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from ebm_tf import build
+from ebm_tf.data.base import Dataset
 from ebm_tf.energies import EnergyModel
 from ebm_tf.energies.files import load_energy
 from ebm_tf.errors import ConfigError, one_line
@@ -104,8 +105,9 @@ def _train(
         )
     config = dataclasses.replace(config, rollbacks=saved.rollbacks if saved else 0)
     initial = None if saved else initial_energy(config)
-    dataset = build.make_dataset(config, first_step)  # says what is missing before the slow parts
-    trainer = build_trainer(config, strategy, config.stage_of(first_step))
+    data = build.dataset(config)
+    dataset = build.make_dataset(config, first_step, data)  # says what is missing before the slow parts
+    trainer = build_trainer(config, strategy, config.stage_of(first_step), data)
     restore(trainer, saved, initial)
     weights = trainer.energy.trainable_variables if initial else ()
     replicas.check_same_run(strategy, config, first_step, weights)
@@ -139,7 +141,7 @@ def _all_updates(config, trainer, dataset, saved, initial, run_dir, files, deadl
         error = _fit(config, trainer, replicas.split_batches(strategy, dataset), run_dir, files, deadline)
         if error is not None:
             config, saved = _rolled_back(config, run_dir, files, error, saved)
-            trainer = build_trainer(config, strategy, config.stage_of(saved.step if saved else 0))
+            trainer = build_trainer(config, strategy, config.stage_of(saved.step if saved else 0), trainer.data)
             restore(trainer, saved, None if saved else initial or initial_energy(config))
         elif trainer.stage.last_step == config.train_steps:
             return trainer
@@ -147,7 +149,7 @@ def _all_updates(config, trainer, dataset, saved, initial, run_dir, files, deadl
             trainer = _next_stage(config, trainer)
             if files is not None:
                 run_dir.log_event("stage", trainer.stage.first_step, name=trainer.stage.name)
-        dataset = build.make_dataset(config, int(trainer.update_count.numpy()))
+        dataset = build.make_dataset(config, int(trainer.update_count.numpy()), trainer.data)
 
 
 def _rolled_back(
@@ -188,7 +190,8 @@ def _next_stage(config: TrainConfig, trainer: Trainer) -> Trainer:
     """The trainer of the stage after a finished one's: its weights, bank and count of updates, and a new optimizer. A
     bank of another size starts anew.
     """
-    trainer_next = build_trainer(config, trainer.strategy, config.stage_of(trainer.stage.last_step + 1))
+    stage = config.stage_of(trainer.stage.last_step + 1)
+    trainer_next = build_trainer(config, trainer.strategy, stage, trainer.data)
     pairs = [*zip(trainer_next.energy.weights, trainer.energy.weights, strict=True)]
     pairs.append((trainer_next.update_count, trainer.update_count))
     before, after = trainer.bank, trainer_next.bank
@@ -213,12 +216,15 @@ def _save_model(trainer: Trainer, run_dir: RunDir, step: int) -> None:
 
 
 def build_trainer(
-    config: TrainConfig, strategy: tf.distribute.Strategy | None = None, stage: Stage | None = None
+    config: TrainConfig,
+    strategy: tf.distribute.Strategy | None = None,
+    stage: Stage | None = None,
+    data: Dataset | None = None,
 ) -> Trainer:
     """A compiled trainer with new weights, on one device unless a strategy is given, of the first stage unless another
     is.
     """
-    trainer = Trainer(config, strategy, stage)
+    trainer = Trainer(config, strategy, stage, data)
     trainer.compile()
     return trainer
 

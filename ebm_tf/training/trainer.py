@@ -9,6 +9,8 @@ import tensorflow as tf
 
 from ebm_tf import build
 from ebm_tf.build import build_energy, build_optimizer, energy_chain_fn, step_sizes, use_xla
+from ebm_tf.data.base import Dataset
+from ebm_tf.data.spectrum import noise_spectrum
 from ebm_tf.mcmc import chain_init
 from ebm_tf.mcmc.preconditioner import root_of_spectrum
 from ebm_tf.mcmc.sample_bank import Drawn, SampleBank
@@ -43,6 +45,7 @@ class Trainer(keras.Model):
     Attributes:
       config: settings of its stage of the run; without stages the run's.
       stage: the stage.
+      data: the Dataset.
       energy: the EnergyModel.
       strategy: where the replicas are. fit outside its scope; fit takes what replicas.split_batches returns.
       bank: the SampleBank where config has one, BankShards on several replicas, else None.
@@ -53,21 +56,27 @@ class Trainer(keras.Model):
       config: settings of the run. Its batch_size is that of all replicas together.
       stage: of config.stages, the one to train. None: the first.
       strategy: TensorFlow's default, one device, unless replicas.make_strategy made another.
+      data: config's. None: it opens them.
     """
 
     train_function: Callable | None
 
     def __init__(
-        self, config: TrainConfig, strategy: tf.distribute.Strategy | None = None, stage: Stage | None = None
+        self,
+        config: TrainConfig,
+        strategy: tf.distribute.Strategy | None = None,
+        stage: Stage | None = None,
+        data: Dataset | None = None,
     ):
         super().__init__(name="trainer")
         self.stage = stage or config.stages[0]
         self.config = config = self.stage.config
+        self.data = data or build.dataset(config)
         self.strategy = strategy or tf.distribute.get_strategy()
         self.seed = tf.constant(config.chain_seed, tf.int32)
         self._is_float16 = config.dtype_policy == "mixed_float16"
         with self.strategy.scope():
-            self.energy = build_energy(config)
+            self.energy = build_energy(config, self.data.event_shape)
             first = tf.VariableAggregation.ONLY_FIRST_REPLICA
             self.update_count = tf.Variable(0, False, dtype=tf.int64, name="update_count", aggregation=first)
             zeros = tf.zeros([1 + len(config.brackets), config.batch_size])
@@ -89,7 +98,7 @@ class Trainer(keras.Model):
     def _fit_spectrum(self) -> None:
         """What the training images say of where chains start and how far their steps go."""
         assert self.energy.noise_spectrum
-        mean, factor = build.noise_spectrum(self.config)
+        mean, factor = noise_spectrum(self.data, self.config.data_noise)
         for weight, value in zip(self.energy.noise_spectrum, (mean, factor), strict=True):
             weight.assign(value)
         if self.energy.preconditioner is not None:
@@ -106,8 +115,8 @@ class Trainer(keras.Model):
     def _build_bank(self) -> SampleBank | replicas.BankShards:
         config = self.config
         seed = tf.constant([config.seed, 1], tf.int32)
-        x_init = build.first_examples(config, config.bank_size) if config.bank_start == "data" else None
-        args = config.bank_size, config.event_shape, seed, config.bank_dtype, self.energy.noise_spectrum, x_init
+        x_init = build.first_examples(config, config.bank_size, self.data) if config.bank_start == "data" else None
+        args = config.bank_size, self.data.event_shape, seed, config.bank_dtype, self.energy.noise_spectrum, x_init
         one = self.strategy.num_replicas_in_sync == 1
         return SampleBank(*args) if one else replicas.BankShards(self.strategy, *args)
 
@@ -261,7 +270,7 @@ class Trainer(keras.Model):
         return chain_init.noise(shape, seed, self.energy.noise_spectrum)
 
     def _step_size(self, x):
-        sizes = step_sizes(self.config)
+        sizes = step_sizes(self.config, self.data.event_shape)
         if self.config.step_size_rule == "constant":
             return sizes
         largest = tf.constant(self.config.step_size)
@@ -276,8 +285,8 @@ class Trainer(keras.Model):
         """
         seeds = tf.random.split(tf.constant([seed, 2], tf.int32), 2)
         if x_init is None:
-            x_init = self._noise((num_samples, *self.config.event_shape), seeds[0])
-        sizes, temperature = step_sizes(self.config), tf.constant(self.config.temperature)
+            x_init = self._noise((num_samples, *self.data.event_shape), seeds[0])
+        sizes, temperature = step_sizes(self.config, self.data.event_shape), tf.constant(self.config.temperature)
         return self.chain_fn(x_init, tf.constant(num_steps), sizes, temperature, seeds[1])[0]
 
 

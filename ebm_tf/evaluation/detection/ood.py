@@ -13,6 +13,7 @@ import numpy as np
 
 from ebm_tf.data import images
 from ebm_tf.data.sizes import short_sides
+from ebm_tf.data.stores import HELD_OUT
 from ebm_tf.errors import ConfigError
 from ebm_tf.evaluation.detection.scores import scores_of
 from ebm_tf.evaluation.finished import FinishedRun, TaskResult, energies
@@ -32,9 +33,9 @@ __all__ = [
     "energies_task",
     "ood_sets",
     "ood_task",
+    "own_sources",
     "resizing",
     "set_names",
-    "test_set",
 ]
 
 
@@ -56,15 +57,15 @@ def set_names(ood_data: str) -> dict[str, str]:
     return names
 
 
-@functools.lru_cache(maxsize=4)
-def _images(source: str, data_dir: str | None, image_size: int, flag: str) -> np.ndarray:
-    """images.load_any, kept: what was loaded to see whether it is there need not be loaded again."""
-    return images.load_any(source, data_dir, image_size, flag)
+# Kept: what was loaded to see whether it is there need not be loaded again.
+_images = functools.lru_cache(maxsize=4)(images.load_any)
 
 
-def _load(run: FinishedRun, settings: EvaluateConfig, source: str, flag: str = "ood_data") -> np.ndarray:
-    """At most num_samples images of a set."""
-    return _images(source, settings.data_dir, run.config.image_size, flag)[: settings.num_samples]
+def _load(run: FinishedRun, settings: EvaluateConfig, source: str) -> np.ndarray:
+    """At most num_samples images of another set."""
+    height, width, channels = run.event_shape
+    how = run.config.image_fit
+    return _images(source, settings.data_dir, (height, width), "ood_data", channels, how)[: settings.num_samples]
 
 
 @functools.lru_cache(maxsize=8)
@@ -75,24 +76,37 @@ def _sides(source: str, data_dir: str | None, most: int | None) -> np.ndarray:
 def resizing(run: FinishedRun, settings: EvaluateConfig, sets: dict[str, str]) -> dict[str, Any]:
     """How the images of each set, name -> source, came to the model's size. Warns where they came to it unequally."""
     of_sets = {name: _sides(source, settings.data_dir, settings.num_samples) for name, source in sets.items()}
-    found = {name: resized(sides, run.config.image_size) for name, sides in of_sets.items()}
+    found = {name: resized(sides, min(run.event_shape[:2])) for name, sides in of_sets.items()}
     if line := unequal(found):
         print(f"warning: {line}", flush=True)
     return found
 
 
-def test_set(run: FinishedRun) -> str:
-    """NAME/SPLIT of the run's test images."""
-    return f"{run.config.dataset}/{run.config.test_split}"
+def own_sources(run: FinishedRun, settings: EvaluateConfig) -> dict[str, str]:
+    """Sources of short_sides: of a folder or an array without splits both are all of its images."""
+    data = run.data(settings.data_dir)
+    kind, _, source = data.name.rpartition(":")
+    if kind in ("folder", "array"):
+        whole = source if kind == "folder" else data.name
+        return {"test": whole, "train": whole}
+    test = data.train_name if data.held_out_name == HELD_OUT else data.held_out_name
+    return {"test": f"{source}/{test}", "train": f"{source}/{data.train_name}"}
 
 
-def _train_set(run: FinishedRun) -> str:
-    return f"{run.config.dataset}/{run.config.train_split}"
+def _own(run: FinishedRun, settings: EvaluateConfig, part: str) -> np.ndarray:
+    """At most num_samples images of the run's data, "train" or "held_out"."""
+    return run.data(settings.data_dir).stored(part, settings.num_samples)
+
+
+def _names(run: FinishedRun, settings: EvaluateConfig) -> dict[str, str]:
+    """What test and train are."""
+    data = run.data(settings.data_dir)
+    return {"test": f"{data.name}/{data.held_out_name}", "train": f"{data.name}/{data.train_name}"}
 
 
 def check_ood(run: FinishedRun, settings: EvaluateConfig) -> None:
     """Raises ConfigError when a set is not there."""
-    _load(run, settings, test_set(run), "data_dir")
+    _own(run, settings, HELD_OUT)
     for source in set_names(settings.ood_data).values():
         _load(run, settings, source)
 
@@ -100,7 +114,7 @@ def check_ood(run: FinishedRun, settings: EvaluateConfig) -> None:
 def check_energies(run: FinishedRun, settings: EvaluateConfig) -> None:
     """Raises ConfigError when a set is not there."""
     check_ood(run, settings)
-    _load(run, settings, _train_set(run), "data_dir")
+    _own(run, settings, "train")
 
 
 def energies_inputs(run: FinishedRun, settings: EvaluateConfig) -> list[str]:
@@ -125,8 +139,8 @@ def _energies_of(run, settings, partial, sets: dict[str, np.ndarray], label: str
 def energies_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays) -> TaskResult:
     """Energies of test and training images, of the ends of the long chains, and of other data sets."""
     sets = {
-        "test": _load(run, settings, test_set(run), "data_dir"),
-        "train": _load(run, settings, _train_set(run), "data_dir"),
+        "test": _own(run, settings, HELD_OUT),
+        "train": _own(run, settings, "train"),
         **{name: _load(run, settings, source) for name, source in set_names(settings.ood_data).items()},
     }
     if energies_inputs(run, settings):
@@ -134,13 +148,12 @@ def energies_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialAr
         sets["long_run"] = x_final[finite_rows(x_final)]
     energy = _energies_of(run, settings, partial, sets, "energies")
     numbers = {
-        "sets": {"test": test_set(run), "train": _train_set(run)},
+        "sets": _names(run, settings),
         "num": {name: len(values) for name, values in energy.items()},
         "mean": {name: float(np.mean(values, dtype=np.float64)) for name, values in energy.items()},
         "std": {name: float(np.std(values, dtype=np.float64)) for name, values in energy.items()},
     }
-    sources = {"test": test_set(run), "train": _train_set(run), **set_names(settings.ood_data)}
-    numbers["resized"] = resizing(run, settings, sources)
+    numbers["resized"] = resizing(run, settings, own_sources(run, settings) | set_names(settings.ood_data))
     test = histogram(energy["test"])
     others = {name: {"this set": histogram(x), "test images": test} for name, x in energy.items() if name != "test"}
     figures.histograms_figure(others, "energy", run.run_dir.figures / "energies.png")
@@ -150,7 +163,7 @@ def energies_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialAr
 def ood_sets(run: FinishedRun, settings: EvaluateConfig) -> dict[str, np.ndarray]:
     """The test images, as "in", and the sets that settings name, uint8 [N, S, S, 3] each."""
     names = set_names(settings.ood_data)
-    sets = {"in": _load(run, settings, test_set(run), "data_dir")}
+    sets = {"in": _own(run, settings, HELD_OUT)}
     return sets | {name: _load(run, settings, source) for name, source in names.items()}
 
 
@@ -164,8 +177,9 @@ def ood_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays)
     compared = {
         score: {name: detection(values["in"], values[name]) for name in names} for score, values in scores.items()
     }
-    numbers = {"in_distribution": test_set(run), "score": "-E", "against": against, "scores_compared": compared}
-    numbers["resized"] = resizing(run, settings, {"in": test_set(run), **names})
+    numbers = {"in_distribution": _names(run, settings)["test"], "score": "-E", "against": against}
+    numbers["scores_compared"] = compared
+    numbers["resized"] = resizing(run, settings, {"in": own_sources(run, settings)["test"], **names})
     numbers["mala_moves"] = {"step_size": run.config.step_size, "temperature": run.config.temperature}
     arrays = {f"energy_{name}": values for name, values in energy.items()}
     arrays |= {f"{score}_{name}": x for score, values in scores.items() for name, x in values.items()}
