@@ -77,7 +77,8 @@ def open_tfds(
     """See Dataset.from_tfds."""
     with _checked(name, split, data_dir, "train_split"):
         shapes = {decode.header(file) for file in encoded_images(name, split, data_dir).as_numpy_iterator()}
-        rest = [one for one in _builder(name, data_dir).info.splits if one not in split_names(split)]
+        used = [part.partition("[")[0].strip() for part in split.split("+")]
+        rest = [one for one in _builder(name, data_dir).info.splits if not {one, "all"} & set(used)]
         total = int(encoded_images(name, split, data_dir).cardinality())
     test_split = "test" if "test" in rest else "+".join(rest)
     channels = channels or max(shape[2] for shape in shapes)
@@ -93,11 +94,6 @@ def open_tfds(
     said = f"{total:,} images of {split} train, {test_split} is held out"
     note = f"{said if test_split else shares(parts, held_out, seed)}; {words}; in memory"
     return Opened((*size, channels), load_part, note, test_split or HELD_OUT)
-
-
-def split_names(split: str) -> list[str]:
-    """The splits that an expression of TFDS names."""
-    return [part.partition("[")[0].strip() for part in split.split("+")]
 
 
 @contextlib.contextmanager
