@@ -13,6 +13,7 @@ Public are the names of __all__, which README.md has in a table:
 
 - `load`, `TrainedEnergy`, `ModelInfo`: a trained energy, and what is to be known of it.
 - `train`, `TrainConfig`: a run, and its settings; `bin/train.py --help` says what each is.
+- `Dataset`: data to learn, from arrays, folders, tables and TFDS.
 - `rings`: the data of App. A.1, with their exact density.
 - `ConfigError`, `DivergenceError`, `Stopped`, `TrainingError`, `WorkerLostError`: why a call ended, in one line.
 
@@ -22,7 +23,7 @@ Everything else may change. The subpackages, in the order of reading:
 - `ebm_tf.energies`: networks that give an energy E(x) per input.
 - `ebm_tf.mcmc`: Langevin chains as pure functions of (energy_fn, state, seed).
 - `ebm_tf.training`: Algorithm 1, and the Keras model around it.
-- `ebm_tf.data`: the rings of App. A.1, and images.
+- `ebm_tf.data`: the rings of App. A.1, images, arrays and tables.
 - `ebm_tf.build`: where settings become batches, an energy, chains and an optimizer.
 - `ebm_tf.runs`: the files of a run.
 - `ebm_tf.evaluation`: what a trained model is worth, by the numbers of `ebm_tf.stats`.
@@ -41,6 +42,7 @@ from ebm_tf.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from ebm_tf.data import rings
+    from ebm_tf.data.base import Dataset
     from ebm_tf.errors import ConfigError
     from ebm_tf.serving.export import load
     from ebm_tf.serving.info import ModelInfo
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ConfigError",
+    "Dataset",
     "DivergenceError",
     "ModelInfo",
     "Stopped",
@@ -64,6 +67,7 @@ __all__ = [
 
 _HOMES = {
     "ConfigError": "ebm_tf.errors",
+    "Dataset": "ebm_tf.data.base",
     "DivergenceError": "ebm_tf.training.run",
     "ModelInfo": "ebm_tf.serving.info",
     "Stopped": "ebm_tf.training.run",

@@ -21,7 +21,6 @@ __all__ = [
     "dataset",
     "energy_chain_fn",
     "first_examples",
-    "has_density",
     "make_dataset",
     "step_sizes",
     "use_xla",
@@ -63,11 +62,6 @@ def _check_vectors(config, data):
     for name, value in (("noise_spectrum", "white"), ("confinement", 0.0), ("fit", None), ("image_size", None)):
         if (found := getattr(config, name)) != value:
             raise bad_setting(name, f"{value} for {config.dataset}, which are no images", found, "")
-
-
-def has_density(config: TrainConfig) -> bool:
-    """Whether the data have an exact density, `log_prob`. Reads nothing."""
-    return config.dataset == "rings"
 
 
 def make_dataset(config: TrainConfig, start_step: int = 0, data: Dataset | None = None) -> tf.data.Dataset:

@@ -42,7 +42,7 @@ HELD: dict[str, dict[str, int]] = {
         "training/run.py:_all_updates": 8,
     },
     "rings": {
-        "all": 24,
+        "all": 4,
     },
     "whole configs": {
         "all": 11,

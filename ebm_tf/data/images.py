@@ -6,21 +6,33 @@ Memory: N · H · W · C bytes, 154 MB for the 50,000 images of CIFAR-10.
 
 import contextlib
 import functools
+import itertools
 import os
 import pathlib
 import re
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from ebm_tf.data import decode, download, folder, svhn
+from ebm_tf.data import arrays, decode, download, folder, svhn
 from ebm_tf.data.crop import fit
 from ebm_tf.data.stores import HELD_OUT, Memory, Opened, shares, split_indices, target_size
 from ebm_tf.errors import ConfigError, one_line
 from ebm_tf.pixels import to_uint8
 
-__all__ = ["Size", "count", "encoded_images", "load", "load_any", "open_tfds", "to_uint8", "to_unit_range"]
+__all__ = [
+    "Size",
+    "count",
+    "encoded_images",
+    "load",
+    "load_any",
+    "open_tfds",
+    "short_sides",
+    "to_uint8",
+    "to_unit_range",
+]
 
 Size = int | tuple[int, int]  # a square's side, or height and width
 
@@ -77,7 +89,8 @@ def open_tfds(
     """See Dataset.from_tfds."""
     with _checked(name, split, data_dir, "train_split"):
         shapes = {decode.header(file) for file in encoded_images(name, split, data_dir).as_numpy_iterator()}
-        rest = [one for one in _builder(name, data_dir).info.splits if one not in split_names(split)]
+        used = [part.partition("[")[0].strip() for part in split.split("+")]
+        rest = [one for one in _builder(name, data_dir).info.splits if not {one, "all"} & set(used)]
         total = int(encoded_images(name, split, data_dir).cardinality())
     test_split = "test" if "test" in rest else "+".join(rest)
     channels = channels or max(shape[2] for shape in shapes)
@@ -93,11 +106,6 @@ def open_tfds(
     said = f"{total:,} images of {split} train, {test_split} is held out"
     note = f"{said if test_split else shares(parts, held_out, seed)}; {words}; in memory"
     return Opened((*size, channels), load_part, note, test_split or HELD_OUT)
-
-
-def split_names(split: str) -> list[str]:
-    """The splits that an expression of TFDS names."""
-    return [part.partition("[")[0].strip() for part in split.split("+")]
 
 
 @contextlib.contextmanager
@@ -202,6 +210,33 @@ def load_any(
     if not match:
         raise ConfigError(f"--{flag}: expected NAME or NAME/SPLIT of TFDS, or a folder. Received: {flag}={source}")
     return load(match[1], match[2] or "test", data_dir, image_size, flag, channels, how)
+
+
+def short_sides(source: str, data_dir: str | None, most: int | None = None) -> np.ndarray:
+    """The short side of each image that load_any gives, before it is fitted, int64 [N], pixels; 0 of a damaged one.
+
+    Args:
+      source: see load_any, which has been able to read it; or array:FILE, whose images have one size.
+      data_dir: see load.
+      most: read no more.
+    """
+    if source.startswith("array:"):
+        x = arrays.read(source.removeprefix("array:"))
+        return np.full(len(x) if most is None else min(most, len(x)), min(x.shape[1:3]), np.int64)
+    return np.array([_short_side(file) for file in itertools.islice(_files(source, data_dir), most)], np.int64)
+
+
+def _files(source: str, data_dir: str | None) -> Iterator[pathlib.Path | bytes]:
+    if os.path.isdir(path := os.path.expanduser(source)):
+        return (pathlib.Path(path, name) for name in folder.walk(pathlib.Path(path)))
+    name, _, split = source.partition("/")
+    return encoded_images(name, split or "test", data_dir).as_numpy_iterator()
+
+
+def _short_side(file: pathlib.Path | bytes) -> int:
+    with contextlib.suppress(ValueError):  # the reader tells of it
+        return min(decode.header(file)[:2])
+    return 0
 
 
 def to_unit_range(images: tf.Tensor) -> tf.Tensor:

@@ -112,7 +112,7 @@ class FinishedRun:
     @property
     def has_density(self) -> bool:
         """Whether the data have an exact density: the rings of App. A.1."""
-        return build.has_density(self.config)
+        return self.config.dataset == rings.NAME
 
     @functools.cached_property
     def _datasets(self) -> dict[str | None, Dataset]:

@@ -19,7 +19,8 @@ from ebm_tf.serving.endpoints import Endpoint, endpoints
 from ebm_tf.serving.info import FILE_NAME, ModelInfo
 from ebm_tf.serving.trained import TrainedEnergy, load_exported
 from ebm_tf.settings.commands import ExportConfig, SampleConfig
-from ebm_tf.settings.train import IMAGE_SPLITS, TrainConfig
+from ebm_tf.settings.data import IMAGE_SPLITS
+from ebm_tf.settings.train import TrainConfig
 from ebm_tf.version import __version__
 
 __all__ = ["export", "load"]

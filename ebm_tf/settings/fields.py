@@ -167,7 +167,7 @@ def checked(field: dataclasses.Field, value: Any) -> Any:
     value, marks = _typed(field, value), field.metadata
     if marks["given"] and not value:
         raise bad_setting(field.name, marks["given"], None, marks["section"])
-    if marks["choices"] and str(value) not in marks["choices"]:
+    if value is not None and marks["choices"] and str(value) not in marks["choices"]:
         raise bad_setting(field.name, "one of " + ", ".join(marks["choices"]), value, marks["section"])
     if value is not None and marks["range"] and not marks["range"].holds(value):
         raise bad_setting(field.name, marks["range"].text, value, marks["section"])

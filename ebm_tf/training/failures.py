@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from ebm_tf.data import rings
 from ebm_tf.errors import one_line
 from ebm_tf.runs.run_dir import DISK_FULL, RunDir
 from ebm_tf.settings.train import TrainConfig

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from ebm_tf.data import images
-from ebm_tf.data.sizes import short_sides
 from ebm_tf.data.stores import HELD_OUT
 from ebm_tf.errors import ConfigError
 from ebm_tf.evaluation.detection.scores import scores_of
@@ -70,7 +69,7 @@ def _load(run: FinishedRun, settings: EvaluateConfig, source: str) -> np.ndarray
 
 @functools.lru_cache(maxsize=8)
 def _sides(source: str, data_dir: str | None, most: int | None) -> np.ndarray:
-    return short_sides(source, data_dir, most)
+    return images.short_sides(source, data_dir, most)
 
 
 def resizing(run: FinishedRun, settings: EvaluateConfig, sets: dict[str, str]) -> dict[str, Any]:
