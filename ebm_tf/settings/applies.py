@@ -39,7 +39,7 @@ EVER_REFUSED = (
     Rule(("confinement",), _is_image, ", since {data} have no pixels"),
     Rule(("noise_spectrum",), _is_image, ", since {data} are no images"),
     Rule(("fit",), _is_image, ", since {data} are no images"),
-    Rule(("fit",), lambda one: one.dataset not in IMAGE_SPLITS, ", since {data} is cut as in the paper"),
+    Rule(("fit",), lambda one: one.dataset not in IMAGE_SPLITS, ", since {data} are cut as in the paper"),
     Rule(("columns",), lambda one: kind_of(one.dataset) == "table", ", since only tables have columns"),
     Rule(("held_out",), lambda one: kind_of(one.dataset) in SOURCES, ", since {data} have a part to test"),
     Rule(("preconditioner", "reference"), lambda one: one.noise_spectrum == "data", " without --noise_spectrum=data"),

@@ -89,7 +89,7 @@ class TrainConfig(  # dataclasses takes the fields of the last base first
     def _check_applies(self) -> None:
         """A setting that is ignored throughout is refused."""
         wholes = [types.SimpleNamespace(**self.to_dict() | changes) for _, changes in map(_read_stage, self.stage)]
-        data = "the rings" if self.is_rings else self.dataset
+        data = "the rings" if self.is_rings else f"data of {self.dataset}"
         for name, rule in applies.idle(self, _defaults(), applies.EVER_REFUSED + applies.ONCE_IGNORED):
             default = _defaults()[name]
             words = f"{default:g}" if isinstance(default, float) else str(default)

@@ -157,8 +157,8 @@ UNUSED = [
     (dict(dataset="rings", image_size=48), "--image_size: expected None, since the rings are no images"),
     (dict(dataset="rings", train_split="test"), "--train_split: expected train, since the rings have no splits"),
     (dict(dataset="rings", attention=False), "--attention: expected True, since the rings are no images"),
-    (dict(dataset="array:x.npy", train_split="test"), "--train_split: expected train, since array:x.npy have no splits"),
-    (dict(dataset="table:x.csv", attention=False), "--attention: expected True, since table:x.csv are no images"),
+    (dict(dataset="array:x.npy", train_split="test"), "--train_split: expected train, since data of array:x.npy have no"),
+    (dict(dataset="table:x.csv", attention=False), "--attention: expected True, since data of table:x.csv are no images"),
     (dict(step_ratio=36.0), "--step_ratio: expected 1, since only the rings have narrow and wide coordinates"),
     (dict(refresh_prob=0.1), "--refresh_prob: expected 0.05 without --scheme=persistent_refresh (Sec. 3)"),
     (
@@ -221,11 +221,11 @@ def test_scheme_is_of_its_enum():
 
 
 NEW = [
-    (dict(fit="pad"), "--fit: expected None, since cifar10 is cut as in the paper"),
+    (dict(fit="pad"), "--fit: expected None, since data of cifar10 are cut as in the paper"),
     (dict(dataset="rings", fit="pad"), "--fit: expected None, since the rings are no images"),
-    (dict(held_out=0.2), "--held_out: expected 0.1, since cifar10 have a part to test"),
+    (dict(held_out=0.2), "--held_out: expected 0.1, since data of cifar10 have a part to test"),
     (dict(dataset="folder:x", columns="a"), "--columns: expected None, since only tables have columns"),
-    (dict(dataset="table:x.csv", confinement=0.1), "--confinement: expected 0, since table:x.csv have no pixels"),
+    (dict(dataset="table:x.csv", confinement=0.1), "--confinement: expected 0, since data of table:x.csv have no pixels"),
 ]
 
 
