@@ -20,6 +20,8 @@ def load_energy(path: str | os.PathLike, flag: str = "model") -> EnergyModel:
         energy = keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras, h5py and zipfile raise a dozen kinds on a foreign or damaged file
         line = one_line(error)
+        if "Could not locate class" in str(error):
+            line = "one with classes of its own; import the module that registers them first"
         raise ConfigError(f"--{flag}: expected a .keras file that Keras can read. Received: {path}: {line}") from error
     if not isinstance(energy, EnergyModel):
         kind = type(energy).__name__

@@ -177,9 +177,8 @@ def bare_run(model: str, output: str, data_dir: str | None, step_size: float | N
     known: dict[str, Any] = {"image_size": energy.event_shape[0]} if is_image else {"dataset": "rings"}
     if step_size is not None:
         known["step_size"] = step_size
-    if temperature := getattr(energy, "reference", 0.0):
-        known["temperature"] = temperature
-        known["data_noise"] = round((energy.bound - 1) / 3, 6)  # see build_energy
+    if energy.reference:
+        known |= {"temperature": energy.reference.temperature, "data_noise": noise_of(energy)}
     config = TrainConfig(scheme=Scheme.NOISE, data_dir=data_dir, **known)
     return FinishedRun(RunDir(output), config, pathlib.Path(model), energy)
 

@@ -269,7 +269,7 @@ def _copy_weights(initial: EnergyModel, trainer: Trainer) -> None:
 
 
 def _tilts(energy: EnergyModel) -> bool:
-    return bool(getattr(energy, "reference", 0.0))
+    return energy.reference is not None
 
 
 def _flags_of(energy: EnergyModel) -> dict[str, Any]:
@@ -281,8 +281,8 @@ def _flags_of(energy: EnergyModel) -> dict[str, Any]:
         return flags | {"reference": "none"}
     return flags | {
         "reference": "gaussian",
-        "temperature": energy.reference,
-        "data_noise": round((energy.bound - 1) / 3, 6),  # see build_energy
+        "temperature": energy.reference.temperature,
+        "data_noise": noise_of(energy),
     }
 
 
