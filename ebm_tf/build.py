@@ -1,24 +1,35 @@
 """The only place where settings become batches of data, an energy, chains and an optimizer."""
 
+import dataclasses
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
 from scipy import fft
 
 from ebm_tf.data import images, rings
-from ebm_tf.energies.base import EnergyModel
+from ebm_tf.energies.base import EnergyModel, Origin
 from ebm_tf.energies.image_net import ImageNet
 from ebm_tf.energies.rings_net import RingsNet
+from ebm_tf.energies.terms import GaussianReference, Wall
+from ebm_tf.energies.vector_net import vector_net
 from ebm_tf.errors import ConfigError
-from ebm_tf.mcmc.langevin import compile_chain
+from ebm_tf.mcmc.preconditioner import root_of_spectrum
+from ebm_tf.mcmc.sampler import Sampler
+from ebm_tf.settings.presets import settings_for
 from ebm_tf.settings.train import TrainConfig
 
 __all__ = [
     "build_energy",
     "build_optimizer",
-    "energy_chain_fn",
+    "build_sampler",
     "first_examples",
+    "fit_gaussian",
+    "fit_to_data",
+    "gaussian_of",
     "make_dataset",
+    "noise_of",
     "noise_spectrum",
     "step_sizes",
     "use_xla",
@@ -27,7 +38,7 @@ __all__ = [
 MIN_VARIANCE = 1e-6  # a fifth of what rounding to 8 bits adds to a pixel; a covariance of 0 has no factor
 
 
-def make_dataset(config: TrainConfig, start_step: int = 0) -> tf.data.Dataset:
+def make_dataset(config: TrainConfig, start_step: int = 0, data: Any = None) -> tf.data.Dataset:
     """Endless batches of config's training data, from update start_step on.
 
     Law: rings are drawn anew for every batch. Images come in a new uniform order each epoch; the rest of an epoch that
@@ -37,6 +48,7 @@ def make_dataset(config: TrainConfig, start_step: int = 0) -> tf.data.Dataset:
     Args:
       config: settings of the run.
       start_step: updates done before.
+      data: a Dataset in place of the one that config names.
 
     Returns:
       tf.data.Dataset of float32 [batch_size, *event]; images in [-1, 1].
@@ -44,7 +56,10 @@ def make_dataset(config: TrainConfig, start_step: int = 0) -> tf.data.Dataset:
     Raises:
       ConfigError: the data are not there, or fewer than a batch.
     """
-    if config.dataset == "rings":
+    if data is not None:
+        clean = data.batches(config.batch_size, config.seed, start_step)
+        batches = tf.data.Dataset.zip(tf.data.Dataset.counter(start_step), clean)
+    elif config.dataset == "rings":
         batches = tf.data.Dataset.counter(start_step).map(lambda step: (step, _ring_batch(config, step)))
     else:
         batches = _image_batches(config, start_step)
@@ -57,13 +72,13 @@ def make_dataset(config: TrainConfig, start_step: int = 0) -> tf.data.Dataset:
     return batches.map(add_noise).prefetch(tf.data.AUTOTUNE)
 
 
-def first_examples(config: TrainConfig, count: int) -> tf.Tensor:
+def first_examples(config: TrainConfig, count: int, data: Any = None) -> tf.Tensor:
     """The first examples of make_dataset, float32 [count, *event].
 
     Raises:
       ConfigError: see make_dataset.
     """
-    batches = make_dataset(config).take(-(-count // config.batch_size))
+    batches = make_dataset(config, data=data).take(-(-count // config.batch_size))
     return tf.concat([tf.convert_to_tensor(x) for x in batches], axis=0)[:count]
 
 
@@ -85,12 +100,45 @@ def noise_spectrum(config: TrainConfig) -> tuple[np.ndarray, np.ndarray]:
     """
     x = images.load(config.dataset, config.train_split, config.data_dir, config.image_size)
     mean = images.to_unit_range(x.mean(axis=0))
-    squares = np.zeros((*mean.shape, 3))
-    for part in np.array_split(x, -(-len(x) // 1024)):
-        coefficients = fft.dctn(images.to_unit_range(part) - mean, axes=(1, 2), norm="ortho")
+    parts = (images.to_unit_range(part) for part in np.array_split(x, -(-len(x) // 1024)))
+    return mean.numpy(), _spectrum_factor(parts, mean, config.data_noise)
+
+
+def _spectrum_factor(parts, mean, data_noise):
+    """The factor of noise_spectrum, of images in parts."""
+    channels, count = mean.shape[-1], 0
+    squares = np.zeros((*mean.shape, channels))
+    for part in parts:
+        coefficients = fft.dctn(part - mean, axes=(1, 2), norm="ortho")
         squares += np.einsum("nkli,nklj->klij", coefficients, coefficients)
-    covariance = squares / len(x) + max(config.data_noise**2, MIN_VARIANCE) * np.eye(3)
-    return mean.numpy(), np.linalg.cholesky(covariance).astype(np.float32)
+        count += len(part)
+    covariance = squares / count + max(data_noise**2, MIN_VARIANCE) * np.eye(channels)
+    return np.linalg.cholesky(covariance).astype(np.float32)
+
+
+def gaussian_of(data: Any, data_noise: float) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and factor of a Dataset's training examples with the noise of data_noise, as chain_init.coloured takes them:
+    of vectors their covariance, of images their spectrum (see noise_spectrum).
+    """
+    count, total = 0, np.zeros(data.event_shape)
+    for part in data.examples():
+        count, total = count + len(part), total + part.sum(axis=0, dtype=np.float64)
+    mean = (total / count).astype(np.float32)
+    if len(data.event_shape) == 3:
+        return mean, _spectrum_factor(data.examples(), mean, data_noise)
+    squares = sum(np.asarray(part - mean, np.float64).T @ (part - mean) for part in data.examples())
+    covariance = squares / count + max(data_noise**2, MIN_VARIANCE) * np.eye(len(mean))
+    return mean, np.linalg.cholesky(covariance).astype(np.float32)
+
+
+def fit_gaussian(energy: EnergyModel, mean: np.ndarray, factor: np.ndarray) -> None:
+    """Where the energy's chains start, how far their steps go, and its reference if it has one, from a Gaussian.
+
+    Steps of vectors are whitened, P = A Aᵀ; those of images half so (see root_of_spectrum).
+    """
+    energy.assign_gaussian(mean, factor)
+    if energy.preconditioner is not None:
+        energy.preconditioner.assign(root_of_spectrum(factor) if factor.ndim == 4 else factor)
 
 
 def _seed(config, purpose, index):
@@ -120,21 +168,45 @@ def _image_batches(config, start_step):
     return tf.data.Dataset.zip(tf.data.Dataset.counter(start_step), batches)
 
 
-def build_energy(config: TrainConfig) -> EnergyModel:
-    """A new energy model under config.dtype_policy, its weights drawn by config.seed."""
+def build_energy(config: TrainConfig, event_shape: tuple[int, ...] | None = None) -> EnergyModel:
+    """A new energy model under config.dtype_policy, its weights drawn by config.seed.
+
+    Args:
+      config: settings of the run.
+      event_shape: shape of one x. None: config's.
+    """
+    shape = tuple(event_shape or config.event_shape)
     keras.utils.set_random_seed(config.seed)
     previous = keras.config.dtype_policy()
     keras.config.set_dtype_policy(config.dtype_policy)
     try:
         if config.dataset == "rings":
             return RingsNet(config.num_filters, config.energy_scale)
-        size = config.num_filters, config.attention, config.image_size
+        is_image, has_reference = len(shape) == 3, config.reference == "gaussian"
         bound = 1 + 3 * config.data_noise  # the wall spares all but 0.1 % of the noise on a white or a black pixel
-        kept = config.noise_spectrum == "data", config.preconditioner == "spectrum"
-        reference = config.temperature if config.reference == "gaussian" else 0.0
-        return ImageNet(*size, config.energy_scale, config.confinement, bound, reference, *kept)
+        reference = GaussianReference(config.temperature, bound=bound if is_image else None) if has_reference else None
+        if not is_image:
+            net = vector_net(*shape, config.num_filters)
+            return EnergyModel.from_network(net, energy_scale=config.energy_scale, reference=reference)
+        return ImageNet(
+            config.num_filters,
+            config.attention,
+            shape[:2],
+            config.energy_scale,
+            shape[2],
+            wall=Wall(config.confinement, bound) if config.confinement else None,
+            reference=reference,
+            has_noise_spectrum=config.noise_spectrum == "data",
+            has_preconditioner=config.preconditioner == "spectrum",
+        )
     finally:
         keras.config.set_dtype_policy(previous)
+
+
+def noise_of(energy: EnergyModel) -> float:
+    """The data_noise of build_energy, from the bound of an energy of images that tilts a Gaussian."""
+    assert energy.reference and energy.reference.bound is not None
+    return round((energy.reference.bound - 1) / 3, 6)
 
 
 NUM_WIDE = 3  # coordinates of A.1 with the large noise: x, y, z
@@ -155,9 +227,17 @@ def step_sizes(config: TrainConfig) -> tf.Tensor:
     return sizes
 
 
-def energy_chain_fn(energy: keras.Model, config: TrainConfig) -> tf.types.experimental.PolymorphicFunction:
-    """compile_chain for an energy model."""
-    return compile_chain(energy, config.event_shape, use_xla(config), energy.preconditioner)
+def build_sampler(energy: EnergyModel, config: TrainConfig) -> Sampler:
+    """The chains of config's training, from noise as the energy keeps it."""
+    return Sampler(
+        step_sizes(config).numpy(),
+        config.temperature,
+        config.num_steps,
+        energy.event_shape,
+        energy.noise_spectrum,
+        energy.preconditioner,
+        use_xla(config),
+    )
 
 
 def build_optimizer(config: TrainConfig) -> keras.optimizers.Optimizer:
@@ -169,3 +249,78 @@ def build_optimizer(config: TrainConfig) -> keras.optimizers.Optimizer:
     average = {"use_ema": True, "ema_momentum": config.ema_momentum} if config.ema_momentum else {}
     kinds = {"adam": keras.optimizers.Adam, "sgd": keras.optimizers.SGD}
     return kinds[config.optimizer](rate, **average)
+
+
+# The settings of TrainConfig that belong to Trainer; the others are a run's, or its fit's and compile's.
+OWN_SETTINGS = (
+    *("scheme", "cd_weight", "batch_size", "data_noise", "seed", "jit_compile", "refresh_prob", "refresh_unit"),
+    *("bank_weight", "bank_size", "bank_start", "bank_burn_in", "bank_restart_data", "bank_restart_noise", "bank_dtype"),
+)
+
+
+def fit_to_data(
+    energy: EnergyModel, data: Any, sampler: Sampler | None, preset: str, given: dict[str, Any]
+) -> tuple[TrainConfig, Sampler]:
+    """The settings and the sampler of a training of `energy` on `data`, and in the energy what its file says of them.
+
+    Args:
+      energy: gets the data's Gaussian, unless its reference has one of its own or the sampler says where chains start.
+      data: a Dataset.
+      sampler: the user's; taken as it is. None: one that fits the data.
+      preset: see settings_for.
+      given: settings of OWN_SETTINGS, which stay as they are.
+
+    Raises:
+      ConfigError: data of another shape than the energy's, or a setting that cannot be used.
+    """
+    if data is None or tuple(data.event_shape) != energy.event_shape:
+        shape = None if data is None else list(data.event_shape)
+        raise ConfigError(f"expected data of the energy's shape, {list(energy.event_shape)}. Received: {shape}")
+    if unknown := sorted(set(given) - set(OWN_SETTINGS)):
+        raise ConfigError(f"expected settings of {', '.join(OWN_SETTINGS)}. Received: {unknown[0]}")
+    values = settings_for(sum(len(part) for part in data.examples()), data.event_shape, preset)
+    if sampler is not None:
+        sizes = float(np.max(sampler.step_size))
+        values |= {"step_size": sizes, "temperature": float(sampler.temperature), "num_steps": int(sampler.num_steps)}
+    values |= given
+    scheme = str(values["scheme"])
+    if scheme != "hybrid":
+        values["cd_weight"] = given.get("cd_weight")
+    if scheme.startswith("persistent"):
+        values |= {name: given.get(name, 0.0) for name in ("bank_weight", "bank_restart_noise")}
+    config = TrainConfig(**values)
+    has_own = energy.reference is not None and energy.reference.mean is not None
+    if energy.noise_spectrum and not has_own and (sampler is None or energy.reference):
+        fit_gaussian(energy, *gaussian_of(data, config.data_noise))
+    if sampler is None:
+        kept = energy.event_shape, energy.noise_spectrum, energy.preconditioner
+        sampler = Sampler(config.step_size, config.temperature, config.num_steps, *kept, use_xla(config))
+    else:
+        sampler = _kept(energy, sampler, use_xla(config))
+    sizes = np.asarray(sampler.step_size, np.float32).tolist()
+    sizes = tuple(sizes) if isinstance(sizes, list) else sizes
+    columns = {} if getattr(data, "mean", None) is None or len(data.event_shape) == 3 else _columns(data)
+    energy.origin = Origin(data.name, sizes, config.temperature, config.num_steps, str(config.scheme), **columns)
+    return config, sampler
+
+
+def _columns(data: Any) -> dict[str, tuple[float, ...]]:
+    return {name: tuple(np.asarray(getattr(data, name), float).tolist()) for name in ("mean", "scale")}
+
+
+def _kept(energy: EnergyModel, sampler: Sampler, jit_compile: bool) -> Sampler:
+    """A user's sampler; what it says of starts and steps goes into the weights that the energy has for it."""
+    if sampler.start is not None and energy.noise_spectrum:
+        if energy.reference:
+            raise ConfigError("expected no start in the sampler of an energy with a reference. Received: one")
+        energy.assign_gaussian(*sampler.start)
+    if energy.preconditioner is not None:
+        shape = energy.preconditioner.shape
+        if sampler.preconditioner is None:
+            energy.preconditioner.assign(tf.eye(shape[-1], batch_shape=shape[:-2]))
+        else:
+            energy.preconditioner.assign(sampler.preconditioner)
+    changes = {"event_shape": energy.event_shape, "jit_compile": jit_compile}
+    if energy.reference and energy.noise_spectrum:
+        changes["start"] = energy.noise_spectrum
+    return dataclasses.replace(sampler, **changes)

@@ -24,6 +24,7 @@ class Origin:
       step_size: ε of its chains, a number or one per coordinate.
       temperature: T.
       num_steps: L.
+      scheme: where its chains started.
       mean, scale: of vectors, per column: the energy sees (data - mean) / scale. () where it sees the data.
     """
 
@@ -31,6 +32,7 @@ class Origin:
     step_size: float | tuple
     temperature: float
     num_steps: int
+    scheme: str
     mean: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()
 

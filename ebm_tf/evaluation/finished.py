@@ -9,14 +9,14 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import tensorflow as tf
 
-from ebm_tf.build import energy_chain_fn, step_sizes, use_xla
+from ebm_tf.build import build_sampler, noise_of, use_xla
 from ebm_tf.data import images
 from ebm_tf.energies import EnergyModel
 from ebm_tf.energies.files import load_energy
 from ebm_tf.energies.precision import compile_energy
 from ebm_tf.errors import ConfigError, one_line
 from ebm_tf.evaluation import devices
-from ebm_tf.mcmc import chain_init
+from ebm_tf.mcmc.sampler import Sampler
 from ebm_tf.mcmc.streams import NOISE_STARTS, block_seed
 from ebm_tf.runs.partial import blocks
 from ebm_tf.runs.run_dir import RunDir
@@ -88,8 +88,13 @@ class FinishedRun:
 
     @functools.cached_property
     def chain_fns(self) -> list[devices.Replica]:
-        """Per device, langevin_chain of the energy, compiled; see energy_chain_fn."""
-        return devices.replicate(self.energy, lambda energy: energy_chain_fn(energy, self.config))
+        """Per device, the sampler's chains of the energy, compiled."""
+        return devices.replicate(self.energy, lambda energy: build_sampler(energy, self.config).compile(energy))
+
+    @property
+    def sampler(self) -> Sampler:
+        """The chains of its training."""
+        return build_sampler(self.energy, self.config)
 
     @property
     def is_bare(self) -> bool:
@@ -201,8 +206,7 @@ def resolve(settings: Settings, config: TrainConfig) -> Settings:
 
 def noise_starts(run: FinishedRun, num_chains: int, seed: int, block: int) -> np.ndarray:
     """Starts from noise of one block of chains, float32 [num_chains, *event]."""
-    shape = (num_chains, *run.config.event_shape)
-    return chain_init.noise(shape, block_seed(seed, NOISE_STARTS, block), run.energy.noise_spectrum).numpy()
+    return run.sampler.starts(num_chains, block_seed(seed, NOISE_STARTS, block)).numpy()
 
 
 def run_chains(
@@ -224,12 +228,11 @@ def run_chains(
     Returns:
       (x_final float32 [B, *event], energy at it float32 [B]).
     """
-    config = run.config
-    sizes, temperature = (step_size / config.step_size) * step_sizes(config), tf.constant(config.temperature)
+    sizes = (step_size / run.config.step_size) * tf.constant(run.sampler.step_size)
+    sampler = dataclasses.replace(run.sampler, step_size=sizes, num_steps=num_steps)
 
     def args_of(part):
-        part_seed = tf.random.experimental.stateless_fold_in(seed, part) if part else seed
-        return tf.constant(num_steps), sizes, temperature, part_seed
+        return sampler.arguments(tf.random.experimental.stateless_fold_in(seed, part) if part else seed)
 
     parts = devices.run_on_all(run.chain_fns, x_init, args_of)
     return np.concatenate([x for x, _ in parts]), np.concatenate([info.energy_final for _, info in parts])

@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from ebm_tf import build
+from ebm_tf.build import noise_of
 from ebm_tf.energies import EnergyModel
 from ebm_tf.energies.files import load_energy
 from ebm_tf.errors import ConfigError, one_line
@@ -212,12 +213,20 @@ def _save_model(trainer: Trainer, run_dir: RunDir, step: int) -> None:
 
 
 def build_trainer(
-    config: TrainConfig, strategy: tf.distribute.Strategy | None = None, stage: Stage | None = None
+    config: TrainConfig,
+    strategy: tf.distribute.Strategy | None = None,
+    stage: Stage | None = None,
+    data: Any = None,
 ) -> Trainer:
     """A compiled trainer with new weights, on one device unless a strategy is given, of the first stage unless another
     is.
     """
-    trainer = Trainer(config, strategy, stage)
+    stage, strategy = stage or config.stages[0], strategy or tf.distribute.get_strategy()
+    with strategy.scope():
+        energy = build.build_energy(stage.config, data.event_shape if data else None)
+    if energy.noise_spectrum:
+        build.fit_gaussian(energy, *build.noise_spectrum(stage.config))
+    trainer = Trainer(energy, data, sampler=build.build_sampler(energy, stage.config), strategy=strategy, stage=stage)
     trainer.compile()
     return trainer
 
