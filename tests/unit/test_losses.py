@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from ebm_tf.settings.train import TrainConfig
 from ebm_tf.training.losses import energy_difference
-from ebm_tf.training.trainer import Trainer
+from ebm_tf.training.run import build_trainer
 
 
 def test_literals():
@@ -43,12 +43,11 @@ def test_a_trainer_logs_paired_spreads():
     those of the noise component have the spread of E(x) - E(x_hat) and the total is the noise component alone.
     """
     config = TrainConfig(dataset="rings", batch_size=32, num_filters=4, cd_weight=7.0, step_size=1e-12, temperature=0.0)
-    trainer = Trainer(config)
-    trainer.compile()
+    trainer = build_trainer(config)
     x = tf.random.stateless_normal((32, 10), [1, 2])
-    names, (_, data), _, _ = trainer._chain_starts(x, tf.constant([3, 4]))
-    assert names == ["noise_init", "data_init"]
-    np.testing.assert_array_equal(data, x)
+    x_inits = trainer._chain_starts(x, tf.constant([3, 4])).x_inits
+    assert list(x_inits) == ["noise_init", "data_init"]
+    np.testing.assert_array_equal(x_inits["data_init"], x)
     energy = trainer.energy(x, training=False)
     scalars = trainer.train_step(x)
     assert float(tf.math.reduce_std(energy)) > 1e-3  # unpaired, the data component would have about this times root 2
