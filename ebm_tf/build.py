@@ -1,6 +1,7 @@
 """The only place where settings become batches of data, an energy, chains and an optimizer."""
 
 import dataclasses
+from collections.abc import Collection
 from typing import Any
 
 import keras
@@ -19,6 +20,7 @@ from ebm_tf.mcmc.preconditioner import root_of_spectrum
 from ebm_tf.mcmc.sampler import Sampler
 from ebm_tf.settings.presets import settings_for
 from ebm_tf.settings.train import TrainConfig
+from ebm_tf.stats.kernel_width import MOST, kernel_width
 
 __all__ = [
     "build_energy",
@@ -33,6 +35,7 @@ __all__ = [
     "noise_spectrum",
     "step_sizes",
     "use_xla",
+    "with_preset",
 ]
 
 MIN_VARIANCE = 1e-6  # a fifth of what rounding to 8 bits adds to a pixel; a covariance of 0 has no factor
@@ -254,7 +257,8 @@ def build_optimizer(config: TrainConfig) -> keras.optimizers.Optimizer:
 # The settings of TrainConfig that belong to Trainer; the others are a run's, or its fit's and compile's.
 OWN_SETTINGS = (
     *("scheme", "cd_weight", "batch_size", "data_noise", "seed", "jit_compile", "refresh_prob", "refresh_unit"),
-    *("bank_weight", "bank_size", "bank_start", "bank_burn_in", "bank_restart_data", "bank_restart_noise", "bank_dtype"),
+    *("bank_weight", "bank_size", "bank_start", "bank_dtype"),
+    *("bank_burn_in", "bank_restart_data", "bank_restart_noise"),
 )
 
 
@@ -278,7 +282,7 @@ def fit_to_data(
         raise ConfigError(f"expected data of the energy's shape, {list(energy.event_shape)}. Received: {shape}")
     if unknown := sorted(set(given) - set(OWN_SETTINGS)):
         raise ConfigError(f"expected settings of {', '.join(OWN_SETTINGS)}. Received: {unknown[0]}")
-    values = settings_for(sum(len(part) for part in data.examples()), data.event_shape, preset)
+    values = settings_for(*_sizes(data), preset)
     if sampler is not None:
         sizes = float(np.max(sampler.step_size))
         values |= {"step_size": sizes, "temperature": float(sampler.temperature), "num_steps": int(sampler.num_steps)}
@@ -302,6 +306,28 @@ def fit_to_data(
     columns = {} if getattr(data, "mean", None) is None or len(data.event_shape) == 3 else _columns(data)
     energy.origin = Origin(data.name, sizes, config.temperature, config.num_steps, str(config.scheme), **columns)
     return config, sampler
+
+
+def with_preset(config: TrainConfig, given: Collection[str], data: Any) -> TrainConfig:
+    """config with the settings of its preset that fit the data in place of those that nobody has given.
+
+    Args:
+      config: settings of a run on data of one's own.
+      given: names of the settings that stay.
+      data: config's Dataset.
+    """
+    values = settings_for(*_sizes(data), config.preset)
+    return dataclasses.replace(config, **{name: value for name, value in values.items() if name not in given})
+
+
+def _sizes(data: Any) -> tuple[tuple[int, ...], int, float]:
+    """Shape of one x, number of examples, and of vectors the kernel width of the first whitened ones."""
+    count = sum(len(part) for part in data.examples())
+    if len(data.event_shape) == 3:
+        return data.event_shape, count, 1.0
+    mean, factor = gaussian_of(data, 0.0)
+    x = np.concatenate(list(data.examples(most=MOST)))
+    return data.event_shape, count, kernel_width(np.linalg.solve(factor.astype(np.float64), (x - mean).T).T)
 
 
 def _columns(data: Any) -> dict[str, tuple[float, ...]]:

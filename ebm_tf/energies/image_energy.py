@@ -4,7 +4,7 @@ A chain needs E and ∂E/∂x thousands of times with the same weights. The laye
 here the same numbers, to rounding, are computed in fewer passes over memory (measurements: docs/performance.md):
 
 - What depends on weights alone (reading, casting, joining) is done once, by `prepare`, outside the loop over steps.
-- The 3x3 convolution of 1 to 4 channels is a matrix product of windows of 3 rows by TILE + 2 pixels with a banded matrix
+- The 3x3 convolution of 1 to 4 channels is a product of windows of 3 rows by TILE + 2 pixels with a banded matrix
   that gives TILE pixels at once, and so is its gradient: convolution kernels for so few channels are slow both ways.
 - Attention joins the matrices that follow one another. With pooled positions p, q kᵀ = x W_q (p W_k)ᵀ = x (p A)ᵀ with
   A = W_k W_qᵀ / √(C/2), and v W_o = p M with M = W_v W_o: queries are never made, and nothing is transposed.

@@ -13,8 +13,8 @@ Spectrum = tuple[tf.Tensor, tf.Tensor]
 def noise(shape: tf.Tensor | tuple[int, ...], seed: tf.Tensor, spectrum: Spectrum | None = None) -> tf.Tensor:
     """Starts from noise.
 
-    Law: N(0, I) or, with a spectrum, a Gaussian with that mean: of vectors that of covariance A Aᵀ, of images that whose
-      cosine coefficients (orthonormal DCT-II) are independent between frequencies. Independent over chains.
+    Law: N(0, I) or, with a spectrum, a Gaussian with that mean: of vectors that of covariance A Aᵀ, of images that
+      whose cosine coefficients (orthonormal DCT-II) are independent between frequencies. Independent over chains.
     Limits: without a spectrum none of the data enters. With mean 0 and factor I it is N(0, I).
 
     Args:

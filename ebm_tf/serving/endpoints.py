@@ -2,7 +2,8 @@
 
     energy(x) = E(x)        energy_grad(x) = ∂E/∂x        score(x) = ∂ log p(x)/∂x = −(∂E/∂x) / T
 
-All are float32 and take any batch size. x and samples are in the data's units, also where vectors were standardised. They call the Keras layers, not the form that training arranges for a GPU
+All are float32 and take any batch size. x and samples are in the data's units, also where vectors were standardised.
+They call the Keras layers, not the form that training arranges for a GPU
 (energies/image_energy.py): plain operations, which every runtime knows and which are the faster ones on a CPU.
 """
 

@@ -97,8 +97,8 @@ def load(path: str | os.PathLike) -> TrainedEnergy:
         of a network with classes of your own needs the module that registers them to be imported before.
 
     Returns:
-      The energy with its gradient and its chains, in float32 whatever the dtype policy of training. x and samples are in
-      the data's units.
+      The energy with its gradient and its chains, in float32 whatever the dtype policy of training. x and samples are
+      in the data's units.
 
     Raises:
       ConfigError: it is none of them, or cannot be read; or a file that does not say how its chains were run.

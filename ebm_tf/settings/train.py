@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from ebm_tf.errors import ConfigError
 from ebm_tf.settings.fields import bad_setting, setting, shortened
+from ebm_tf.settings.presets import PRESETS
 
 __all__ = ["Scheme", "Stage", "TrainConfig"]
 
@@ -100,6 +101,13 @@ class TrainConfig:
     )
     data_noise: float = setting(0.0, "Standard deviation of Gaussian noise added to every data batch.", unit="pixel")
     batch_size: int = setting(100, "N: data per update, and chains per group. The hybrid runs 2N chains.", "Alg. 1")
+
+    preset: str = setting(
+        "density",
+        "What the settings are for that no flag gives, on data of one's own: density, sharp; or detector, smooth "
+        "(docs/own_data.md). The named data sets have flag files instead.",
+        choices=tuple(PRESETS),
+    )
 
     # Energy.
     num_filters: int = setting(128, "n_f: width of the first layer.", "Sec. 3")

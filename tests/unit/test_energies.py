@@ -130,7 +130,7 @@ def test_wrong_shape_says_what_was_expected(model, shape):
 def test_wrong_image_size_says_what_was_expected(image_size):
     with pytest.raises(ValueError, match=re.escape(f"multiples of 16. Received: {image_size}")):
         ImageNet(num_filters=4, image_size=image_size)
-    with pytest.raises(ValueError, match="expected 1 to 4 channels. Received: channels=5"):
+    with pytest.raises(ValueError, match=r"expected 1 to 4 channels\. Received: channels=5"):
         ImageNet(num_filters=4, channels=5)
 
 

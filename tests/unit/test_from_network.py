@@ -185,33 +185,32 @@ FRESH = """
 import sys
 import numpy as np
 from ebm_tf.energies.files import load_energy
-if sys.argv[2] == "with":
-    sys.path.insert(0, sys.argv[3])
-    import test_from_network
-energy = load_energy(sys.argv[1])
-np.save(sys.argv[1] + ".npy", energy(np.load(sys.argv[1] + ".x.npy")))
+own, custom, folder = sys.argv[1:]
+np.save(own + ".npy", load_energy(own)(np.load(own + ".x.npy")))
+try:
+    load_energy(custom)
+except ValueError as error:
+    print(error)
+sys.path.insert(0, folder)
+import test_from_network
+np.save(custom + ".npy", load_energy(custom)(np.load(own + ".x.npy")))
 """
 
 
-def fresh(path, custom):
-    folder = __file__.rpartition("/")[0]
-    command = [sys.executable, "-c", FRESH, str(path), custom, folder]
-    return subprocess.run(command, capture_output=True, text=True)
-
-
 def test_its_file_is_read_in_a_fresh_process(tmp_path):
-    """Keras' own layers as they are; a class of a user's own once its module is imported, and else with a hint."""
+    """Keras' own layers as they are; a class of a user's own once its module is imported, and before with a hint."""
     reference = GaussianReference(1.0, np.zeros(2), np.array([[2.0, 0.5], [0.5, 1.0]]))
     own = EnergyModel.from_network(net(layers.Dense(8, "silu")), reference=reference)
     custom = EnergyModel.from_network(Subclassed(), event_shape=(2,), wall=Wall(0.1, 1.0))
-    for name, energy, answer in (("own", own, "without"), ("custom", custom, "with")):
-        path = tmp_path / f"{name}.keras"
+    paths = [str(tmp_path / name) for name in ("own.keras", "custom.keras")]
+    np.save(f"{paths[0]}.x.npy", X)
+    for energy, path in zip((own, custom), paths):
         energy.save(path)
-        np.save(f"{path}.x.npy", X)
-        done = fresh(path, answer)
-        assert done.returncode == 0, done.stderr[-2000:]
+    command = [sys.executable, "-c", FRESH, *paths, __file__.rpartition("/")[0]]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "import the module that registers them first" in done.stdout
+    for energy, path in zip((own, custom), paths):
         np.testing.assert_array_equal(np.load(f"{path}.npy"), energy(X))
-    done = fresh(tmp_path / "custom.keras", "without")
-    assert "import the module that registers them first" in done.stderr.splitlines()[-1]
-    loaded = load_energy(tmp_path / "custom.keras")
+    loaded = load_energy(paths[1])
     assert loaded.wall == Wall(0.1, 1.0) and loaded.network.width == 8
