@@ -189,12 +189,12 @@ def build_energy(config: TrainConfig, event_shape: tuple[int, ...] | None = None
         bound = 1 + 3 * config.data_noise  # the wall spares all but 0.1 % of the noise on a white or a black pixel
         reference = GaussianReference(config.temperature, bound=bound if is_image else None) if has_reference else None
         if not is_image:
-            net = vector_net(*shape, config.num_filters)
+            net = vector_net(shape[0], config.num_filters)
             return EnergyModel.from_network(net, energy_scale=config.energy_scale, reference=reference)
         return ImageNet(
             config.num_filters,
             config.attention,
-            shape[:2],
+            (shape[0], shape[1]),
             config.energy_scale,
             shape[2],
             wall=Wall(config.confinement, bound) if config.confinement else None,
@@ -254,11 +254,10 @@ def build_optimizer(config: TrainConfig) -> keras.optimizers.Optimizer:
     return kinds[config.optimizer](rate, **average)
 
 
-# The settings of TrainConfig that belong to Trainer; the others are a run's, or its fit's and compile's.
+# Of TrainConfig, what Trainer takes.
 OWN_SETTINGS = (
     *("scheme", "cd_weight", "batch_size", "data_noise", "seed", "jit_compile", "refresh_prob", "refresh_unit"),
-    *("bank_weight", "bank_size", "bank_start", "bank_dtype"),
-    *("bank_burn_in", "bank_restart_data", "bank_restart_noise"),
+    *("bank_weight", "bank_size", "bank_start", "bank_burn_in", "bank_restart_data", "bank_restart_noise"),
 )
 
 
@@ -284,8 +283,8 @@ def fit_to_data(
         raise ConfigError(f"expected settings of {', '.join(OWN_SETTINGS)}. Received: {unknown[0]}")
     values = settings_for(*_sizes(data), preset)
     if sampler is not None:
-        sizes = float(np.max(sampler.step_size))
-        values |= {"step_size": sizes, "temperature": float(sampler.temperature), "num_steps": int(sampler.num_steps)}
+        size = float(np.max(sampler.step_size))
+        values |= {"step_size": size, "temperature": float(sampler.temperature), "num_steps": int(sampler.num_steps)}
     values |= given
     scheme = str(values["scheme"])
     if scheme != "hybrid":
@@ -293,19 +292,39 @@ def fit_to_data(
     if scheme.startswith("persistent"):
         values |= {name: given.get(name, 0.0) for name in ("bank_weight", "bank_restart_noise")}
     config = TrainConfig(**values)
-    has_own = energy.reference is not None and energy.reference.mean is not None
-    if energy.noise_spectrum and not has_own and (sampler is None or energy.reference):
-        fit_gaussian(energy, *gaussian_of(data, config.data_noise))
+    _fit_gaussian_of(energy, data, config.data_noise, sampler)
+    kept = energy.event_shape, energy.noise_spectrum, energy.preconditioner
     if sampler is None:
-        kept = energy.event_shape, energy.noise_spectrum, energy.preconditioner
         sampler = Sampler(config.step_size, config.temperature, config.num_steps, *kept, use_xla(config))
     else:
-        sampler = _kept(energy, sampler, use_xla(config))
-    sizes = np.asarray(sampler.step_size, np.float32).tolist()
-    sizes = tuple(sizes) if isinstance(sizes, list) else sizes
-    columns = {} if getattr(data, "mean", None) is None or len(data.event_shape) == 3 else _columns(data)
-    energy.origin = Origin(data.name, sizes, config.temperature, config.num_steps, str(config.scheme), **columns)
+        start = energy.noise_spectrum if energy.reference else sampler.start
+        sampler = dataclasses.replace(sampler, start=start, event_shape=kept[0], jit_compile=use_xla(config))
+    energy.origin = origin_of(data, sampler, str(config.scheme))
     return config, sampler
+
+
+def _fit_gaussian_of(energy, data, data_noise, sampler):
+    """Where chains start and how they step, into its weights: by its own reference, the sampler or the data."""
+    if not energy.noise_spectrum:
+        return
+    if energy.reference and energy.reference.mean is not None:
+        fit_gaussian(energy, energy.reference.mean, np.asarray(energy.reference.factor, np.float32))
+    elif energy.reference or sampler is None:
+        fit_gaussian(energy, *gaussian_of(data, data_noise))
+    elif sampler.start is not None:
+        energy.assign_gaussian(*sampler.start)
+    if sampler is not None and energy.preconditioner is not None:
+        shape, root = energy.preconditioner.shape, sampler.preconditioner
+        energy.preconditioner.assign(tf.eye(shape[-1], batch_shape=shape[:-2]) if root is None else root)
+
+
+def origin_of(data: Any, sampler: Sampler, scheme: str) -> Origin:
+    """What the file of an energy of `data` says of its training."""
+    sizes = np.asarray(sampler.step_size, np.float32).tolist()
+    chains = (tuple(sizes) if isinstance(sizes, list) else sizes), float(sampler.temperature), int(sampler.num_steps)
+    is_standard = len(data.event_shape) == 1 and getattr(data, "mean", None) is not None
+    columns = (tuple(np.asarray(value, float).tolist()) for value in ((data.mean, data.scale) if is_standard else ()))
+    return Origin(data.name, *chains, scheme, *columns)
 
 
 def with_preset(config: TrainConfig, given: Collection[str], data: Any) -> TrainConfig:
@@ -328,25 +347,3 @@ def _sizes(data: Any) -> tuple[tuple[int, ...], int, float]:
     mean, factor = gaussian_of(data, 0.0)
     x = np.concatenate(list(data.examples(most=MOST)))
     return data.event_shape, count, kernel_width(np.linalg.solve(factor.astype(np.float64), (x - mean).T).T)
-
-
-def _columns(data: Any) -> dict[str, tuple[float, ...]]:
-    return {name: tuple(np.asarray(getattr(data, name), float).tolist()) for name in ("mean", "scale")}
-
-
-def _kept(energy: EnergyModel, sampler: Sampler, jit_compile: bool) -> Sampler:
-    """A user's sampler; what it says of starts and steps goes into the weights that the energy has for it."""
-    if sampler.start is not None and energy.noise_spectrum:
-        if energy.reference:
-            raise ConfigError("expected no start in the sampler of an energy with a reference. Received: one")
-        energy.assign_gaussian(*sampler.start)
-    if energy.preconditioner is not None:
-        shape = energy.preconditioner.shape
-        if sampler.preconditioner is None:
-            energy.preconditioner.assign(tf.eye(shape[-1], batch_shape=shape[:-2]))
-        else:
-            energy.preconditioner.assign(sampler.preconditioner)
-    changes = {"event_shape": energy.event_shape, "jit_compile": jit_compile}
-    if energy.reference and energy.noise_spectrum:
-        changes["start"] = energy.noise_spectrum
-    return dataclasses.replace(sampler, **changes)

@@ -235,14 +235,14 @@ class EnergyModel(keras.Model):
         return config
 
     @classmethod
-    def from_config(cls, config):
-        config = dict(config)
-        if "network" in config:
-            config["event_shape"] = shape = tuple(config["event_shape"])
-            config["network"] = keras.saving.deserialize_keras_object(with_dtype(config["network"], config["dtype"]))
-            if not config["network"].built:
-                config["network"](tf.zeros([1, *shape]), training=False)
-        return cls(**config)
+    def from_config(cls, values):
+        if "network" not in values:
+            return cls(**values)
+        network, shape = values["network"], tuple(values["event_shape"])
+        network = keras.saving.deserialize_keras_object(with_dtype(network, values["dtype"]))
+        if not network.built:
+            network(tf.zeros([1, *shape]), training=False)
+        return cls(**{**values, "network": network, "event_shape": shape})
 
 
 def _with_tuples(values: dict) -> dict:

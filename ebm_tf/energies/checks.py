@@ -118,7 +118,7 @@ def _check_gradient(net, x):
         raise ConfigError(f"expected finite energies and gradients. Received: {net.name}, which gives others")
 
 
-def with_dtype(config: Any, dtype: Any) -> Any:
+def with_dtype(network: Any, dtype: Any) -> Any:
     """A serialised network with every layer under another dtype policy."""
     name = keras.dtype_policies.get(dtype).name
 
@@ -129,6 +129,6 @@ def with_dtype(config: Any, dtype: Any) -> Any:
             return {key: changed(item) for key, item in value.items()}
         return [changed(item) for item in value] if isinstance(value, list) else value
 
-    own = config.get("config", {}).get("dtype") if isinstance(config, dict) else None
+    own = network.get("config", {}).get("dtype")
     is_same = own is None or keras.dtype_policies.get(own).name == name
-    return config if is_same else changed(config)
+    return network if is_same else changed(network)

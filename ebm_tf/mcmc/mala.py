@@ -121,6 +121,10 @@ def init_state(x_init: tf.Tensor) -> MalaState:
     return MalaState(x_init, zeros, zeros, tf.constant(0.0), tf.cast(zeros, tf.int32))
 
 
+def _started(state: MalaState | tf.Tensor) -> MalaState:
+    return state if isinstance(state, MalaState) else init_state(state)
+
+
 def freeze(state: MalaState) -> MalaState:
     """Ends the warm-up: the averaged step is installed, and accepted moves are counted from 0. Without a warm-up
     the step stays as given.
@@ -204,8 +208,7 @@ def mala_chain(
     Returns:
       (MalaState, MalaTrace).
     """
-    energy_fn, temperature = prepare(energy_fn), tf.cast(temperature, tf.float32)
-    state = state if isinstance(state, MalaState) else init_state(state)
+    energy_fn, temperature, state = prepare(energy_fn), tf.cast(temperature, tf.float32), _started(state)
     step_size = tf.broadcast_to(tf.cast(step_size, tf.float32), state.x.shape[1:])
     num_chains, ones = tf.shape(state.x)[0], [1] * (state.x.shape.rank - 1)
     moves_per_bin = tf.maximum(1, (num_moves + num_bins - 1) // num_bins)

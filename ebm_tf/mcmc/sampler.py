@@ -108,7 +108,7 @@ class Sampler:
         assert shape is not None
         return compile_chain(energy_fn, shape, self.jit_compile, self.preconditioner)
 
-    def arguments(self, seed: tf.Tensor, num_steps: int | tf.Tensor | None = None) -> tuple:
+    def arguments(self, seed: Any, num_steps: Any = None) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         """(L, ε, T, seed), what a compiled chain takes beside x_init."""
         steps = self.num_steps if num_steps is None else num_steps
         step_size = tf.cast(self.step_size, tf.float32)

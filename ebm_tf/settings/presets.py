@@ -26,9 +26,9 @@ def settings_for(
     """Settings of TrainConfig.
 
     Of vectors E = T (Gaussian of the data + network), T = 1, and Langevin steps go in whitened coordinates, in which
-    all data have size 1. The noise on the data is a share of how far apart the examples let one see, and epsilon a share
-    of the noise's square, so that a step stays within what the noise has smoothed. PRESETS has the shares. Of images it
-    is IMAGES.
+    all data have size 1. The noise on the data is a share of how far apart the examples let one see, and epsilon a
+    share of the noise's square, so that a step stays within what the noise has smoothed. PRESETS has the shares. Of
+    images it is IMAGES.
 
     Args:
       event_shape: shape of one x, [D] or [H, W, C].

@@ -268,7 +268,7 @@ def _copy_weights(initial: EnergyModel, trainer: Trainer) -> None:
             expected = f"--init_model: expected {name}={ours}, as in this run"
             raise ConfigError(f"{expected}. Received: {path}, {name}={theirs.get(name)}")
     pairs = [*zip(energy.trainable_variables, initial.trainable_variables, strict=True)]
-    if _tilts(energy):
+    if energy.reference:
         assert energy.noise_spectrum and initial.noise_spectrum
         pairs += zip(energy.noise_spectrum, initial.noise_spectrum, strict=True)
         if energy.preconditioner is not None and initial.preconditioner is not None:
@@ -277,16 +277,12 @@ def _copy_weights(initial: EnergyModel, trainer: Trainer) -> None:
         weight.assign(value)
 
 
-def _tilts(energy: EnergyModel) -> bool:
-    return energy.reference is not None
-
-
 def _flags_of(energy: EnergyModel) -> dict[str, Any]:
     """Flags of bin/train.py, with values, on which the energy as a function of x hangs beside its weights."""
     flags: dict[str, Any] = {"data": "images" if len(energy.event_shape) == 3 else "rings"}
     names = ("num_filters", "attention", "image_size", "energy_scale")
     flags |= {name: getattr(energy, name) for name in names if hasattr(energy, name)}
-    if not _tilts(energy):
+    if not energy.reference:
         return flags | {"reference": "none"}
     return flags | {
         "reference": "gaussian",

@@ -1,9 +1,4 @@
-"""The Keras model that learns an energy: compile() and fit() as usual, train_step by Algorithm 1.
-
-  trainer = Trainer(energy, data)
-  trainer.compile(optimizer=keras.optimizers.Adam(1e-3))
-  history = trainer.fit(train_steps=2_000)
-"""
+"""The Keras model that learns an energy: compile() and fit() as usual, train_step by Algorithm 1."""
 
 import dataclasses
 import functools
@@ -38,20 +33,18 @@ class Trainer(keras.Model):
     Attributes:
       config: settings of its stage of the run; without stages the run's.
       stage: the stage.
-      energy: the EnergyModel.
-      data: the Dataset. None in `train`, which feeds it by its settings.
       sampler: the chains of training.
       strategy: where the replicas are. fit outside its scope; fit takes what replicas.split_batches returns.
       bank: the SampleBank where config has one, BankShards on several replicas, else None.
       update_count: int64 [], updates done.
-      num_not_finite: how many of the weights' and the optimizer's numbers are not finite after the last update of fit.
+      num_not_finite: how many of the weights' and the optimizer's numbers are not finite after the last update.
 
     Args:
-      energy: the energy; EnergyModel.from_network makes one.
+      energy: the EnergyModel.
       data: the Dataset, of the same event_shape.
       sampler: step size, temperature, L, starts and preconditioner of chains. None: those that fit the data.
       strategy: TensorFlow's default, one device, unless replicas.make_strategy made another.
-      stage: of a run's settings, in place of those below. The batch_size is that of all replicas together.
+      stage: of a run's settings, in place of those below. Its batch_size is that of all replicas together.
       preset: what the settings are for that are not given: density or detector.
       **settings: of TrainConfig, those of OWN_SETTINGS: scheme, cd_weight, batch_size, data_noise, seed and others.
 
@@ -112,10 +105,10 @@ class Trainer(keras.Model):
           optimizer: any of Keras, or its name. None: the one that config names.
         """
         with self.strategy.scope():
-            optimizer = build_optimizer(self.config) if optimizer is None else keras.optimizers.get(optimizer)
+            chosen = build_optimizer(self.config) if optimizer is None else keras.optimizers.get(optimizer)
             # XLA compiles what __init__ says; Keras nothing.
-            super().compile(optimizer=optimizer, jit_compile=False)
-            optimizer.build(self.energy.trainable_variables)
+            super().compile(optimizer=chosen, jit_compile=False)
+            chosen.build(self.energy.trainable_variables)
 
     def fit(
         self,
@@ -131,8 +124,8 @@ class Trainer(keras.Model):
         """Keras' fit, in updates. An epoch is a block of validation_every of them; at its end callbacks see the block's
         last update and, as val_loss, val_energy and val_energy_difference, what `evaluate` says of held-out data.
 
-        A second call goes on where the first ended. keras.callbacks.EarlyStopping, ModelCheckpoint (the energy's file),
-        ReduceLROnPlateau and others work; "val_loss" is the one to monitor. loss is d of Eq. 7, which does not fall.
+        A second call goes on where the first ended. Keras' callbacks work; ModelCheckpoint writes the energy's file.
+        "val_loss" is the number to monitor. loss is d of Eq. 7, which does not fall.
 
         Args:
           x: batches as Keras takes them, in place of the data; then kwargs are Keras' own.
@@ -144,7 +137,7 @@ class Trainer(keras.Model):
           verbose: 0: silent. auto: a bar on a terminal, lines elsewhere.
 
         Returns:
-          Keras' History, whose history has a list per number, one entry per block.
+          Keras' History: a list per number, one entry per block.
 
         Raises:
           ConfigError: train_steps or validation_every cannot be used.
@@ -171,14 +164,7 @@ class Trainer(keras.Model):
         )
 
     def evaluate(self, x: Any = None, **kwargs) -> dict[str, float]:
-        """What held-out data say: loss, by held_out_loss with the noise of training (T > 0); energy, their mean; and
-        energy_difference, how far it lies above that of as many training examples. It grows where the energy begins to
-        know its examples by heart.
-
-        Args:
-          x: None: the data's own, at most 1,000 examples. An array [N, *event] in its place.
-          **kwargs: of Keras.
-        """
+        """What held-out data say, see losses.HeldOut: x [N, *event], or at most 1,000 of the data's own."""
         if x is None or isinstance(x, np.ndarray):
             x, kwargs = self._held_out_batches(True if x is None else x), {"verbose": 0, "return_dict": True, **kwargs}
         return super().evaluate(x, **kwargs)

@@ -146,10 +146,13 @@ def test_held_out_loss_is_smallest_at_the_noisy_datas_energy():
     """
     x, z = tf.random.stateless_normal([200_000, 1], [1, 2]), tf.random.stateless_normal([200_000, 1], [3, 4])
     s, noise = 0.8, 0.5
-    losses = [
-        float(tf.reduce_mean(held_out_loss(lambda x: 0.5 * tf.reduce_sum(x**2, -1) * k, s * x, z, noise, 1.0)[0]))
-        for k in (f / (s**2 + noise**2) for f in (0.9, 1.0, 1.1))
-    ]
+
+    def loss(share):
+        k = share / (s**2 + noise**2)
+        losses, _ = held_out_loss(lambda x: 0.5 * k * tf.reduce_sum(x**2, -1), s * x, z, noise, 1.0)
+        return float(tf.reduce_mean(losses))
+
+    losses = [loss(share) for share in (0.9, 1.0, 1.1)]
     assert losses[1] < min(losses[0], losses[2]) and max(losses) < 0.5
     assert losses[1] == pytest.approx(0.5 * s**2 / (s**2 + noise**2), rel=0.02)
     flat = held_out_loss(lambda x: 0.0 * tf.reduce_sum(x, -1), x, z, noise, 1.0)[0]
@@ -187,9 +190,8 @@ def test_settings_of_a_preset_stand_in_for_those_not_given(data):
 
 def test_images_train(tmp_path):
     images = RNG.uniform(-1, 1, (40, 16, 32, 1)).astype(np.float32)
-    energy = ebm_tf.EnergyModel.from_network(
-        keras.Sequential([keras.Input((16, 32, 1)), keras.layers.Conv2D(2, 3), keras.layers.Flatten(), keras.layers.Dense(1)])
-    )
+    layers = [keras.Input((16, 32, 1)), keras.layers.Conv2D(2, 3), keras.layers.Flatten(), keras.layers.Dense(1)]
+    energy = ebm_tf.EnergyModel.from_network(keras.Sequential(layers))
     trainer = ebm_tf.Trainer(energy, InMemory(images), sampler=ebm_tf.Sampler(0.1, 1e-3, 2), batch_size=8)
     trainer.compile("adam")
     assert np.isfinite(trainer.fit(train_steps=2, verbose=0).history["val_loss"]).all()
