@@ -26,7 +26,7 @@ def main(config: TrainConfig) -> int:
     from ebm_tf.training import run  # TensorFlow: after the flags have been checked
 
     try:
-        run.train(config)
+        run.train(config, flags.given(TrainConfig))
     except (run.DivergenceError, run.TrainingError, run.WorkerLostError) as error:
         print(error, file=sys.stderr)
         return 1

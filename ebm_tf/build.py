@@ -3,28 +3,33 @@
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from ebm_tf.data import arrays, rings
+from ebm_tf.data import arrays
 from ebm_tf.data.base import Dataset, RingsDataset, with_noise
 from ebm_tf.energies.base import EnergyModel
 from ebm_tf.energies.image_net import ImageNet
 from ebm_tf.energies.rings_net import RingsNet
-from ebm_tf.errors import ConfigError
-from ebm_tf.mcmc.langevin import compile_chain
+from ebm_tf.energies.terms import GaussianReference, Wall
+from ebm_tf.energies.vector_net import vector_net
+from ebm_tf.mcmc.preconditioner import root_of_spectrum
+from ebm_tf.mcmc.sampler import Sampler
 from ebm_tf.settings.fields import bad_setting
 from ebm_tf.settings.train import TrainConfig
 
 __all__ = [
     "build_energy",
     "build_optimizer",
+    "build_sampler",
     "dataset",
-    "energy_chain_fn",
     "first_examples",
+    "fit_gaussian",
     "make_dataset",
     "step_sizes",
     "use_xla",
 ]
+
 
 def dataset(config: TrainConfig) -> Dataset:
     """config's data. CIFAR-10, the flowers and the rings are not read before they are needed; others are looked through
@@ -59,7 +64,10 @@ def _check_vectors(config, data):
     """What is for images alone, where settings alone do not tell which the data are."""
     if data.is_image:
         return
-    for name, value in (("noise_spectrum", "white"), ("confinement", 0.0), ("fit", None), ("image_size", None)):
+    if config.dtype_policy == "mixed_float16":  # whose small gradients image_energy.py alone keeps
+        expected = f"float32 or mixed_bfloat16 for {config.dataset}, which are no images"
+        raise bad_setting("dtype_policy", expected, config.dtype_policy, "")
+    for name, value in (("attention", True), ("confinement", 0.0), ("fit", None), ("image_size", None)):
         if (found := getattr(config, name)) != value:
             raise bad_setting(name, f"{value} for {config.dataset}, which are no images", found, "")
 
@@ -95,27 +103,50 @@ def first_examples(config: TrainConfig, count: int, data: Dataset | None = None)
     return tf.concat([tf.convert_to_tensor(x) for x in batches], axis=0)[:count]
 
 
-def build_energy(config: TrainConfig, event_shape: tuple[int, ...] | None = None) -> EnergyModel:
-    """A new energy model of x [*event_shape] under config.dtype_policy, its weights drawn by config.seed.
+def fit_gaussian(energy: EnergyModel, mean: np.ndarray, factor: np.ndarray) -> None:
+    """Where the energy's chains start, how far their steps go, and its reference if it has one, from a Gaussian.
 
-    Raises:
-      ConfigError: there is no network for x of this shape.
+    Steps of vectors are whitened, P = A Aᵀ; those of images half so (see root_of_spectrum).
     """
-    event_shape = event_shape or config.event_shape
+    energy.assign_gaussian(mean, factor)
+    if energy.preconditioner is not None:
+        energy.preconditioner.assign(root_of_spectrum(factor) if factor.ndim == 4 else factor)
+
+
+def build_energy(config: TrainConfig, event_shape: tuple[int, ...] | None = None) -> EnergyModel:
+    """A new energy model under config.dtype_policy, its weights drawn by config.seed.
+
+    Args:
+      config: settings of the run.
+      event_shape: shape of one x. None: config's.
+    """
+    shape = tuple(event_shape or config.event_shape)
     keras.utils.set_random_seed(config.seed)
     previous = keras.config.dtype_policy()
     keras.config.set_dtype_policy(config.dtype_policy)
     try:
         if config.dataset == "rings":
             return RingsNet(config.num_filters, config.energy_scale)
-        if len(event_shape) != 3 or event_shape[0] != event_shape[1] or event_shape[2] != 3:
-            expected = "square images with 3 channels"
-            raise ConfigError(f"--dataset: expected {expected}. Received: {config.dataset} of {list(event_shape)}")
-        size = config.num_filters, config.attention, event_shape[0]
+        is_image, has_reference = len(shape) == 3, config.reference == "gaussian"
         bound = 1 + 3 * config.data_noise  # the wall spares all but 0.1 % of the noise on a white or a black pixel
-        kept = config.noise_spectrum == "data", config.preconditioner == "spectrum"
-        reference = config.temperature if config.reference == "gaussian" else 0.0
-        return ImageNet(*size, config.energy_scale, config.confinement, bound, reference, *kept)
+        reference = GaussianReference(config.temperature, bound=bound if is_image else None) if has_reference else None
+        kept: dict[str, Any] = {
+            "reference": reference,
+            "has_noise_spectrum": config.noise_spectrum == "data",
+            "has_preconditioner": config.preconditioner == "spectrum",
+        }
+        if not is_image:
+            net = vector_net(shape[0], config.num_filters, config.data_noise or 1.0)
+            return EnergyModel(net, config.energy_scale, **kept)
+        return ImageNet(
+            config.num_filters,
+            config.attention,
+            (shape[0], shape[1]),
+            config.energy_scale,
+            shape[2],
+            wall=Wall(config.confinement, bound) if config.confinement else None,
+            **kept,
+        )
     finally:
         keras.config.set_dtype_policy(previous)
 
@@ -128,17 +159,23 @@ def use_xla(config: TrainConfig) -> bool:
 
 
 def step_sizes(config: TrainConfig, event_shape: tuple[int, ...] | None = None) -> tf.Tensor:
-    """epsilon of every coordinate, float32 [*event]."""
-    event_shape = event_shape or config.event_shape
-    sizes = config.step_size * tf.ones(event_shape)
+    """epsilon of every coordinate, float32 [*event]; event_shape None: config's."""
     if config.dataset == "rings":
-        sizes *= tf.constant([config.step_ratio] * rings.NUM_WIDE + [1.0] * (event_shape[0] - rings.NUM_WIDE))
-    return sizes
+        return config.step_size * tf.constant(RingsDataset(config.step_ratio).step_shape)
+    return config.step_size * tf.ones(event_shape or config.event_shape)
 
 
-def energy_chain_fn(energy: keras.Model, config: TrainConfig) -> tf.types.experimental.PolymorphicFunction:
-    """compile_chain for an energy model."""
-    return compile_chain(energy, energy.event_shape, use_xla(config), energy.preconditioner)
+def build_sampler(energy: EnergyModel, config: TrainConfig) -> Sampler:
+    """The chains of config's training, from noise as the energy keeps it."""
+    return Sampler(
+        step_sizes(config, energy.event_shape).numpy(),
+        config.temperature,
+        config.num_steps,
+        energy.event_shape,
+        energy.noise_spectrum,
+        energy.preconditioner,
+        use_xla(config),
+    )
 
 
 def build_optimizer(config: TrainConfig) -> keras.optimizers.Optimizer:

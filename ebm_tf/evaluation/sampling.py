@@ -29,7 +29,8 @@ __all__ = ["sample"]
 
 
 def sample(settings: SampleConfig) -> pathlib.Path:
-    """Runs chains and writes samples.npz (x_init, x_final, float32 [N, *event]) and samples.png.
+    """Runs chains and writes samples.npz (x_init, x_final, float32 [N, *event], vectors in the data's units) and
+    samples.png, vectors as the model sees them.
 
     Law: see finished.run_chains, with T replaced by settings.temperature where given.
     Limits: num_steps = 0 writes the starts.
@@ -66,7 +67,7 @@ def sample(settings: SampleConfig) -> pathlib.Path:
             seed = block_seed(settings.seed, CHAINS, block)
             x_final[part], _ = run_chains(run, x_init[part], settings.num_steps, settings.step_size, seed)
     with draft_of(output / "samples.npz") as draft:
-        np.savez_compressed(draft, x_init=x_init, x_final=x_final)
+        np.savez_compressed(draft, x_init=run.to_data(x_init), x_final=run.to_data(x_final))
     numbers, finite = usable_numbers(run, x_final), usable.finite_rows(x_final)
     line = usable.warning(numbers, len(x_final))
     if finite.any():
@@ -81,7 +82,7 @@ def sample(settings: SampleConfig) -> pathlib.Path:
 def _bare(settings: SampleConfig) -> FinishedRun:
     run = bare_run(settings.model or "", settings.output, settings.data_dir)
     missing = None in (settings.num_steps, settings.step_size, settings.temperature)
-    if run.has_density and missing:
+    if run.has_density and not run.energy.origin and missing:
         expected = "--num_steps, --step_size and --temperature beside a model of the rings"
         raise ConfigError(f"--model: expected {expected}. Received: model={settings.model}")
     return run

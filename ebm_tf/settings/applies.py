@@ -37,7 +37,8 @@ def _has_bank(one: Any) -> bool:
 
 EVER_REFUSED = (
     Rule(("confinement",), _is_image, ", since {data} have no pixels"),
-    Rule(("noise_spectrum",), _is_image, ", since {data} are no images"),
+    Rule(("noise_spectrum",), lambda one: one.dataset != RINGS, ", since {data} are no images"),
+    Rule(("preset",), lambda one: kind_of(one.dataset) in SOURCES, ", since {data} have flag files"),
     Rule(("fit",), _is_image, ", since {data} are no images"),
     Rule(("fit",), lambda one: one.dataset not in IMAGE_SPLITS, ", since {data} are cut as in the paper"),
     Rule(("columns",), lambda one: kind_of(one.dataset) == "table", ", since only tables have columns"),

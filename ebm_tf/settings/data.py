@@ -4,6 +4,7 @@ import dataclasses
 
 from ebm_tf.errors import ConfigError
 from ebm_tf.settings.fields import COUNT, NOT_NEGATIVE, SHARE, Role, Settings, setting
+from ebm_tf.settings.presets import PRESETS
 
 __all__ = ["IMAGE_SPLITS", "RINGS", "SOURCES", "DataConfig", "kind_of"]
 
@@ -70,6 +71,13 @@ class DataConfig(Settings):
         unit="pixel",
         role=Role.RESULT,
         range=NOT_NEGATIVE,
+    )
+    preset: str = setting(
+        "density",
+        "What the settings are for that no flag gives, on data of one's own: density, sharp; or detector, smooth "
+        "(docs/own_data.md). The named data sets have flag files instead.",
+        choices=tuple(PRESETS),
+        role=Role.RESULT,
     )
     batch_size: int = setting(
         100,

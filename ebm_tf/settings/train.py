@@ -111,6 +111,11 @@ class TrainConfig(  # dataclasses takes the fields of the last base first
             self._require("confinement", self.confinement <= stiffest, f"at most {stiffest:g}, 0.5 / step_size")
 
     @property
+    def given(self) -> set[str]:
+        """Names of the settings that are not at their defaults."""
+        return {name for name, value in self.to_dict().items() if value != _defaults()[name]}
+
+    @property
     def first_learning_rate(self) -> float:
         """The learning rate at the start, made smaller by rollbacks."""
         return self.learning_rate * self.rollback_rate**self.rollbacks

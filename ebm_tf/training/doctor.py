@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from ebm_tf import build
-from ebm_tf.build import step_sizes, use_xla
+from ebm_tf.build import use_xla
 from ebm_tf.errors import one_line
 from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.settings.train import TrainConfig
@@ -145,8 +145,7 @@ def _seconds_per_step(trainer: Trainer, config: TrainConfig, num_replicas: int, 
     num_steps, begun = 1, time.monotonic()
     while True:
         start = time.monotonic()
-        sizes, temperature = step_sizes(config, trainer.data.event_shape), tf.constant(config.temperature)
-        trainer.chain_fn(x, tf.constant(num_steps), sizes, temperature, seed)[0].numpy()
+        trainer.sampler.run(trainer.energy, x, seed, num_steps)[0].numpy()
         took = time.monotonic() - start
         if num_steps > 1 and (num_steps >= config.num_steps or time.monotonic() - begun + 2 * took > seconds):
             return took / num_steps

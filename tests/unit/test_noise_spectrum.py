@@ -10,11 +10,11 @@ from ebm_tf import build
 from ebm_tf.build import build_energy
 from ebm_tf.data import images
 from ebm_tf.data.spectrum import noise_spectrum
-from ebm_tf.energies import ImageNet
+from ebm_tf.energies import GaussianReference, ImageNet
 from ebm_tf.mcmc import chain_init
 from ebm_tf.mcmc.sample_bank import SampleBank
 from ebm_tf.settings.train import TrainConfig
-from ebm_tf.training.trainer import Trainer
+from ebm_tf.training.run import build_trainer
 
 FALSE_ALARM_RATE = 1e-6
 SEED = tf.constant([51, 52])
@@ -103,7 +103,7 @@ def test_fit_finds_the_law_that_drew_the_images(spectrum, drawn_images):
 def test_trainer_starts_chains_by_the_fit_and_the_file_keeps_it(drawn_images, tmp_path):
     settings = {"num_filters": 4, "noise_spectrum": "data", "bank_size": 8, "batch_size": 4, "scheme": "persistent"}
     config = TrainConfig(**settings)
-    trainer, fitted = Trainer(config), noise_spectrum(build.dataset(config), config.data_noise)
+    trainer, fitted = build_trainer(config), noise_spectrum(build.dataset(config), config.data_noise)
     starts = trainer.sample_chain(16, 0, seed=0)
     for x in (starts, trainer.bank.samples):  # 3,072 numbers an image: the standard deviation errs by 1.3 % each
         assert np.std(white_coefficients(x, fitted)) == pytest.approx(1.0, abs=0.1)
@@ -122,8 +122,10 @@ def test_white_noise_keeps_no_weights():
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 def test_reference_adds_half_t_times_the_squared_mahalanobis_distance(spectrum, policy, tmp_path):
     """Energy and gradient, against SciPy's transform and solver in float64, and from the model's file."""
-    plain, tilted = (ImageNet(num_filters=4, reference=t, has_noise_spectrum=True, dtype=policy) for t in (0.0, 0.01))
-    plain.bound = tilted.bound = 10.0
+    plain, tilted = (
+        ImageNet(num_filters=4, reference=reference, has_noise_spectrum=True, dtype=policy)
+        for reference in (None, GaussianReference(0.01, bound=10.0))
+    )
     tilted.network.set_weights(plain.network.get_weights())
     for weight, value in zip(tilted.noise_spectrum, spectrum, strict=True):
         weight.assign(value)
@@ -141,12 +143,12 @@ def test_reference_adds_half_t_times_the_squared_mahalanobis_distance(spectrum, 
 def test_reference_of_a_run_is_its_temperatures():
     """So that without a network exp(-E/T) is the Gaussian."""
     config = TrainConfig(num_filters=4, noise_spectrum="data", reference="gaussian", temperature=0.3)
-    assert build_energy(config).reference == 0.3
-    assert build_energy(TrainConfig(num_filters=4)).reference == 0.0
+    assert build_energy(config).reference.temperature == 0.3
+    assert build_energy(TrainConfig(num_filters=4)).reference is None
 
 
 def test_beyond_the_bound_the_reference_is_alone(spectrum):
-    model = ImageNet(num_filters=4, reference=0.01, bound=1.15, has_noise_spectrum=True)
+    model = ImageNet(num_filters=4, reference=GaussianReference(0.01, bound=1.15), has_noise_spectrum=True)
     for weight, value in zip(model.noise_spectrum, spectrum, strict=True):
         weight.assign(value)
     x = tf.random.stateless_uniform((2, SIZE, SIZE, 3), SEED, 1.2, 3.0)
