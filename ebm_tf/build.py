@@ -189,7 +189,7 @@ def build_energy(config: TrainConfig, event_shape: tuple[int, ...] | None = None
         bound = 1 + 3 * config.data_noise  # the wall spares all but 0.1 % of the noise on a white or a black pixel
         reference = GaussianReference(config.temperature, bound=bound if is_image else None) if has_reference else None
         if not is_image:
-            net = vector_net(shape[0], config.num_filters)
+            net = vector_net(shape[0], config.num_filters, config.data_noise or 1.0)
             return EnergyModel.from_network(net, energy_scale=config.energy_scale, reference=reference)
         return ImageNet(
             config.num_filters,
