@@ -188,9 +188,14 @@ def build_energy(config: TrainConfig, event_shape: tuple[int, ...] | None = None
         is_image, has_reference = len(shape) == 3, config.reference == "gaussian"
         bound = 1 + 3 * config.data_noise  # the wall spares all but 0.1 % of the noise on a white or a black pixel
         reference = GaussianReference(config.temperature, bound=bound if is_image else None) if has_reference else None
+        kept: dict[str, Any] = {
+            "reference": reference,
+            "has_noise_spectrum": config.noise_spectrum == "data",
+            "has_preconditioner": config.preconditioner == "spectrum",
+        }
         if not is_image:
             net = vector_net(shape[0], config.num_filters, config.data_noise or 1.0)
-            return EnergyModel.from_network(net, energy_scale=config.energy_scale, reference=reference)
+            return EnergyModel(net, config.energy_scale, **kept)
         return ImageNet(
             config.num_filters,
             config.attention,
@@ -198,9 +203,7 @@ def build_energy(config: TrainConfig, event_shape: tuple[int, ...] | None = None
             config.energy_scale,
             shape[2],
             wall=Wall(config.confinement, bound) if config.confinement else None,
-            reference=reference,
-            has_noise_spectrum=config.noise_spectrum == "data",
-            has_preconditioner=config.preconditioner == "spectrum",
+            **kept,
         )
     finally:
         keras.config.set_dtype_policy(previous)
@@ -222,9 +225,9 @@ def use_xla(config: TrainConfig) -> bool:
     return config.jit_compile == "true"
 
 
-def step_sizes(config: TrainConfig) -> tf.Tensor:
+def step_sizes(config: TrainConfig, event_shape: tuple[int, ...] | None = None) -> tf.Tensor:
     """epsilon of every coordinate, float32 [*event]."""
-    sizes = config.step_size * tf.ones(config.event_shape)
+    sizes = config.step_size * tf.ones(event_shape or config.event_shape)
     if config.dataset == "rings":
         sizes *= tf.constant([config.step_ratio] * NUM_WIDE + [1.0] * (config.event_shape[0] - NUM_WIDE))
     return sizes
@@ -233,7 +236,7 @@ def step_sizes(config: TrainConfig) -> tf.Tensor:
 def build_sampler(energy: EnergyModel, config: TrainConfig) -> Sampler:
     """The chains of config's training, from noise as the energy keeps it."""
     return Sampler(
-        step_sizes(config).numpy(),
+        step_sizes(config, energy.event_shape).numpy(),
         config.temperature,
         config.num_steps,
         energy.event_shape,
@@ -299,7 +302,7 @@ def fit_to_data(
     else:
         start = energy.noise_spectrum if energy.reference else sampler.start
         sampler = dataclasses.replace(sampler, start=start, event_shape=kept[0], jit_compile=use_xla(config))
-    energy.origin = origin_of(data, sampler, str(config.scheme))
+    energy.origin = Origin.of(data, sampler, str(config.scheme))
     return config, sampler
 
 
@@ -316,15 +319,6 @@ def _fit_gaussian_of(energy, data, data_noise, sampler):
     if sampler is not None and energy.preconditioner is not None:
         shape, root = energy.preconditioner.shape, sampler.preconditioner
         energy.preconditioner.assign(tf.eye(shape[-1], batch_shape=shape[:-2]) if root is None else root)
-
-
-def origin_of(data: Any, sampler: Sampler, scheme: str) -> Origin:
-    """What the file of an energy of `data` says of its training."""
-    sizes = np.asarray(sampler.step_size, np.float32).tolist()
-    chains = (tuple(sizes) if isinstance(sizes, list) else sizes), float(sampler.temperature), int(sampler.num_steps)
-    is_standard = len(data.event_shape) == 1 and getattr(data, "mean", None) is not None
-    columns = (tuple(np.asarray(value, float).tolist()) for value in ((data.mean, data.scale) if is_standard else ()))
-    return Origin(data.name, *chains, scheme, *columns)
 
 
 def with_preset(config: TrainConfig, given: Collection[str], data: Any) -> TrainConfig:

@@ -11,6 +11,7 @@ import tensorflow as tf
 from ebm_tf import build
 from ebm_tf.build import noise_of
 from ebm_tf.energies import EnergyModel
+from ebm_tf.energies.base import Origin
 from ebm_tf.energies.files import load_energy
 from ebm_tf.errors import ConfigError, one_line
 from ebm_tf.plots import watch
@@ -225,8 +226,13 @@ def build_trainer(
     with strategy.scope():
         energy = build.build_energy(stage.config, data.event_shape if data else None)
     if energy.noise_spectrum:
-        build.fit_gaussian(energy, *build.noise_spectrum(stage.config))
-    trainer = Trainer(energy, data, sampler=build.build_sampler(energy, stage.config), strategy=strategy, stage=stage)
+        noise = stage.config.data_noise
+        fitted = build.gaussian_of(data, noise) if data else build.noise_spectrum(stage.config)
+        build.fit_gaussian(energy, *fitted)
+    sampler = build.build_sampler(energy, stage.config)
+    if data:
+        energy.origin = Origin.of(data, sampler, str(stage.config.scheme))
+    trainer = Trainer(energy, data, sampler=sampler, strategy=strategy, stage=stage)
     trainer.compile()
     return trainer
 
