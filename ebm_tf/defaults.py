@@ -20,7 +20,7 @@ from ebm_tf.settings.presets import PRESET_SETTINGS, settings_for
 from ebm_tf.settings.train import TrainConfig
 from ebm_tf.stats.kernel_width import MOST, kernel_width
 
-__all__ = ["OWN_SETTINGS", "fit_to_data", "origin_of", "preset_of", "saved_choice", "with_preset"]
+__all__ = ["OWN_SETTINGS", "fit_to_data", "preset_of", "saved_choice", "with_preset"]
 
 # Of TrainConfig, what Trainer takes.
 OWN_SETTINGS = (
@@ -67,7 +67,7 @@ def fit_to_data(
     else:
         start = energy.noise_spectrum if energy.reference else sampler.start
         sampler = dataclasses.replace(sampler, start=start, event_shape=kept[0], jit_compile=use_xla(config))
-    energy.origin = origin_of(data, sampler, str(config.scheme))
+    energy.origin = Origin.of(data, sampler, str(config.scheme))
     return config, sampler
 
 
@@ -84,15 +84,6 @@ def _fit_gaussian_of(energy, data, data_noise, sampler):
     if sampler is not None and energy.preconditioner is not None:
         shape, root = energy.preconditioner.shape, sampler.preconditioner
         energy.preconditioner.assign(tf.eye(shape[-1], batch_shape=shape[:-2]) if root is None else root)
-
-
-def origin_of(data: Dataset, sampler: Sampler, scheme: str) -> Origin:
-    """What the file of an energy of `data` says of its training."""
-    sizes = np.asarray(sampler.step_size, np.float32)
-    step_size = float(sizes.flat[0]) if np.all(sizes == sizes.flat[0]) else tuple(sizes.tolist())
-    chains = step_size, float(sampler.temperature), int(sampler.num_steps)
-    columns = (tuple(value.astype(float).tolist()) for value in (data.mean, data.scale) if value is not None)
-    return Origin(data.name, *chains, scheme, *columns)
 
 
 def preset_of(data: Dataset, preset: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import tensorflow as tf
 from ebm_tf.energies.checks import check_network, with_dtype
 from ebm_tf.energies.terms import GaussianReference, Wall
 from ebm_tf.errors import ConfigError
+from ebm_tf.mcmc.sampler import Sampler
 
 __all__ = ["EnergyModel", "Origin"]
 
@@ -35,6 +36,14 @@ class Origin:
     scheme: str
     mean: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()
+
+    @classmethod
+    def of(cls, data: Any, sampler: Sampler, scheme: str) -> "Origin":
+        """That of an energy trained on a Dataset."""
+        sizes = np.asarray(sampler.step_size, np.float32)
+        step_size = float(sizes.flat[0]) if np.all(sizes == sizes.flat[0]) else tuple(sizes.tolist())
+        columns = [tuple(value.astype(float).tolist()) for value in (data.mean, data.scale) if value is not None]
+        return cls(data.name, step_size, float(sampler.temperature), int(sampler.num_steps), scheme, *columns)
 
 
 @keras.saving.register_keras_serializable(package="ebm_tf")

@@ -11,8 +11,9 @@ import tensorflow as tf
 from ebm_tf import build
 from ebm_tf.data.base import Dataset
 from ebm_tf.data.spectrum import noise_spectrum
-from ebm_tf.defaults import origin_of, preset_of, saved_choice, with_preset
+from ebm_tf.defaults import preset_of, saved_choice, with_preset
 from ebm_tf.energies import EnergyModel
+from ebm_tf.energies.base import Origin
 from ebm_tf.energies.files import copy_weights, load_energy
 from ebm_tf.errors import ConfigError, one_line
 from ebm_tf.plots import watch
@@ -239,7 +240,7 @@ def build_trainer(
     if energy.noise_spectrum:
         build.fit_gaussian(energy, *noise_spectrum(data, stage.config.data_noise))
     sampler = build.build_sampler(energy, stage.config)
-    energy.origin = origin_of(data, sampler, str(stage.config.scheme))
+    energy.origin = Origin.of(data, sampler, str(stage.config.scheme))
     trainer = Trainer(energy, data, sampler=sampler, strategy=strategy, stage=stage)
     trainer.compile()
     return trainer

@@ -46,6 +46,7 @@ BAD_VALUES = [
     ("num_filters", 0, "--num_filters: expected a whole number, 1 or more"),
     ("energy_scale", 0.0, "--energy_scale: expected a finite number above 0"),
     ("noise_spectrum", "pink", "--noise_spectrum: expected one of white, data"),
+    ("preset", "best", "--preset: expected one of density, detector"),
     ("preconditioner", "adam", "--preconditioner: expected one of none, spectrum"),
     ("reference", "flat", "--reference: expected one of none, gaussian"),
     ("confinement", -1.0, "--confinement: expected a finite number, 0 or more"),
