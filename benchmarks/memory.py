@@ -35,14 +35,15 @@ def measure(num_filters: int, num_chains: int, lengths: list[int]) -> dict[str, 
     """Peak bytes of GPU memory, by number of steps."""
     import tensorflow as tf
 
-    from ebm_tf.build import build_energy, energy_chain_fn, step_sizes
+    from ebm_tf.build import build_energy, build_sampler, step_sizes
     from ebm_tf.settings.train import TrainConfig
 
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
         sys.exit("a GPU is needed: TensorFlow counts no memory of a CPU (tests/end_to_end/test_memory.py does)")
     config = TrainConfig(num_filters=num_filters, dtype_policy="mixed_bfloat16")
-    chain = energy_chain_fn(build_energy(config), config)
+    energy = build_energy(config)
+    chain = build_sampler(energy, config).compile(energy)
     x, sizes = tf.random.stateless_normal([num_chains, *config.event_shape], [1, 2]), step_sizes(config)
     chain(x, 1, sizes, config.temperature, tf.constant([3, 4]))[0].numpy()  # compiles
     peaks = {}

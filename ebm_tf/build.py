@@ -1,42 +1,87 @@
 """The only place where settings become batches of data, an energy, chains and an optimizer."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
-from scipy import fft
 
-from ebm_tf.data import images, rings
+from ebm_tf.data import arrays
+from ebm_tf.data.base import Dataset, RingsDataset, with_noise
 from ebm_tf.energies.base import EnergyModel
 from ebm_tf.energies.image_net import ImageNet
 from ebm_tf.energies.rings_net import RingsNet
-from ebm_tf.errors import ConfigError
-from ebm_tf.mcmc.langevin import compile_chain
+from ebm_tf.energies.terms import GaussianReference, Wall
+from ebm_tf.energies.vector_net import vector_net
+from ebm_tf.mcmc.preconditioner import root_of_spectrum
+from ebm_tf.mcmc.sampler import Sampler
+from ebm_tf.settings.fields import bad_setting
 from ebm_tf.settings.train import TrainConfig
 
 __all__ = [
     "build_energy",
     "build_optimizer",
-    "energy_chain_fn",
+    "build_sampler",
+    "dataset",
     "first_examples",
+    "fit_gaussian",
     "make_dataset",
-    "noise_spectrum",
     "step_sizes",
     "use_xla",
 ]
 
-MIN_VARIANCE = 1e-6  # a fifth of what rounding to 8 bits adds to a pixel; a covariance of 0 has no factor
+
+def dataset(config: TrainConfig) -> Dataset:
+    """config's data. CIFAR-10, the flowers and the rings are not read before they are needed; others are looked through
+    now, and what was done to them is said in one line.
+
+    Raises:
+      ConfigError: the data are not there, or are not what can be learned.
+    """
+    kind, _, source = config.dataset.partition(":")
+    if config.dataset == "rings":
+        return RingsDataset(config.step_ratio)
+    if not source:
+        side = config.image_size or 0  # TrainConfig has filled it in
+        return Dataset.known(config.dataset, config.train_split, config.test_split, config.data_dir, side)
+    share: dict[str, Any] = {"held_out": config.held_out}
+    sizes: dict[str, Any] = {"image_size": config.image_size, "fit": config.fit}
+    if kind == "table":
+        columns = [name.strip() for name in config.columns.split(",")] if config.columns is not None else None
+        data = Dataset.from_table(source, columns, **share)
+    elif kind == "array":
+        data = Dataset.from_array(arrays.read(source), **share, **sizes, name=config.dataset)
+    elif kind == "folder":
+        data = Dataset.from_folder(source, **share, **sizes)
+    else:
+        data = Dataset.from_tfds(source, config.train_split, config.data_dir, **share, **sizes)
+    _check_vectors(config, data)
+    print(f"{config.dataset}: {data.note}", flush=True)
+    return data
 
 
-def make_dataset(config: TrainConfig, start_step: int = 0) -> tf.data.Dataset:
-    """Endless batches of config's training data, from update start_step on.
+def _check_vectors(config, data):
+    """What is for images alone, where settings alone do not tell which the data are."""
+    if data.is_image:
+        return
+    if config.dtype_policy == "mixed_float16":  # whose small gradients image_energy.py alone keeps
+        expected = f"float32 or mixed_bfloat16 for {config.dataset}, which are no images"
+        raise bad_setting("dtype_policy", expected, config.dtype_policy, "")
+    for name, value in (("attention", True), ("confinement", 0.0), ("fit", None), ("image_size", None)):
+        if (found := getattr(config, name)) != value:
+            raise bad_setting(name, f"{value} for {config.dataset}, which are no images", found, "")
 
-    Law: rings are drawn anew for every batch. Images come in a new uniform order each epoch; the rest of an epoch that
-      does not fill a batch is left out. Then N(0, data_noise²) is added.
+
+def make_dataset(config: TrainConfig, start_step: int = 0, data: Dataset | None = None) -> tf.data.Dataset:
+    """Endless batches of config's training data with the noise of data_noise, from update start_step on.
+
+    Law: Dataset.batches', with_noise.
     Limits: data_noise = 0 gives the data as they are.
 
     Args:
       config: settings of the run.
       start_step: updates done before.
+      data: config's, where they have been opened.
 
     Returns:
       tf.data.Dataset of float32 [batch_size, *event]; images in [-1, 1].
@@ -44,100 +89,66 @@ def make_dataset(config: TrainConfig, start_step: int = 0) -> tf.data.Dataset:
     Raises:
       ConfigError: the data are not there, or fewer than a batch.
     """
-    if config.dataset == "rings":
-        batches = tf.data.Dataset.counter(start_step).map(lambda step: (step, _ring_batch(config, step)))
-    else:
-        batches = _image_batches(config, start_step)
-
-    def add_noise(step, x):
-        if not config.data_noise:
-            return x
-        return x + config.data_noise * tf.random.stateless_normal(tf.shape(x), _seed(config, 4, step), alg="philox")
-
-    return batches.map(add_noise).prefetch(tf.data.AUTOTUNE)
+    batches = (data or dataset(config)).batches(config.batch_size, config.seed, start_step)
+    return with_noise(batches, config.data_noise, config.seed, start_step)
 
 
-def first_examples(config: TrainConfig, count: int) -> tf.Tensor:
+def first_examples(config: TrainConfig, count: int, data: Dataset | None = None) -> tf.Tensor:
     """The first examples of make_dataset, float32 [count, *event].
 
     Raises:
       ConfigError: see make_dataset.
     """
-    batches = make_dataset(config).take(-(-count // config.batch_size))
+    batches = make_dataset(config, data=data).take(-(-count // config.batch_size))
     return tf.concat([tf.convert_to_tensor(x) for x in batches], axis=0)[:count]
 
 
-def noise_spectrum(config: TrainConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and spectrum of config's training images with the noise of data_noise: where chains start with
-    noise_spectrum = data.
+def fit_gaussian(energy: EnergyModel, mean: np.ndarray, factor: np.ndarray) -> None:
+    """Where the energy's chains start, how far their steps go, and its reference if it has one, from a Gaussian.
 
-    The cosine transform (orthonormal DCT-II) of images is close to their principal components; what is kept are the
-    covariances of the three colours at every frequency, 0.4 % of the full covariance matrix.
+    Steps of vectors are whitened, P = A Aᵀ; those of images half so (see root_of_spectrum).
+    """
+    energy.assign_gaussian(mean, factor)
+    if energy.preconditioner is not None:
+        energy.preconditioner.assign(root_of_spectrum(factor) if factor.ndim == 4 else factor)
+
+
+def build_energy(config: TrainConfig, event_shape: tuple[int, ...] | None = None) -> EnergyModel:
+    """A new energy model under config.dtype_policy, its weights drawn by config.seed.
 
     Args:
-      config: settings of a run on images.
-
-    Returns:
-      (mean [S, S, 3], factor [S, S, 3, 3], lower triangular), float32: `chain_init.noise` takes them.
-
-    Raises:
-      ConfigError: the data are not there.
+      config: settings of the run.
+      event_shape: shape of one x. None: config's.
     """
-    x = images.load(config.dataset, config.train_split, config.data_dir, config.image_size)
-    mean = images.to_unit_range(x.mean(axis=0))
-    squares = np.zeros((*mean.shape, 3))
-    for part in np.array_split(x, -(-len(x) // 1024)):
-        coefficients = fft.dctn(images.to_unit_range(part) - mean, axes=(1, 2), norm="ortho")
-        squares += np.einsum("nkli,nklj->klij", coefficients, coefficients)
-    covariance = squares / len(x) + max(config.data_noise**2, MIN_VARIANCE) * np.eye(3)
-    return mean.numpy(), np.linalg.cholesky(covariance).astype(np.float32)
-
-
-def _seed(config, purpose, index):
-    seed = tf.constant([config.seed, purpose], tf.int32)
-    return tf.random.experimental.stateless_fold_in(seed, tf.cast(index, tf.int32))
-
-
-def _ring_batch(config, step):
-    return rings.sample(config.batch_size, _seed(config, 3, step))
-
-
-def _image_batches(config, start_step):
-    data = images.load(config.dataset, config.train_split, config.data_dir, config.image_size)
-    epoch_steps = len(data) // config.batch_size
-    if not epoch_steps:
-        raise ConfigError(f"--batch_size: expected at most {len(data)}. Received: batch_size={config.batch_size}")
-    with tf.device("CPU"):
-        data = tf.constant(data)
-
-    def epoch(index):
-        order = tf.random.experimental.stateless_shuffle(tf.range(len(data)), _seed(config, 3, index), alg="philox")
-        return tf.data.Dataset.from_tensor_slices(order).batch(config.batch_size, drop_remainder=True)
-
-    first_epoch, done = divmod(start_step, epoch_steps)
-    orders = tf.data.Dataset.counter(first_epoch).flat_map(epoch).skip(done)
-    batches = orders.map(lambda order: images.to_unit_range(tf.gather(data, order)), tf.data.AUTOTUNE)
-    return tf.data.Dataset.zip(tf.data.Dataset.counter(start_step), batches)
-
-
-def build_energy(config: TrainConfig) -> EnergyModel:
-    """A new energy model under config.dtype_policy, its weights drawn by config.seed."""
+    shape = tuple(event_shape or config.event_shape)
     keras.utils.set_random_seed(config.seed)
     previous = keras.config.dtype_policy()
     keras.config.set_dtype_policy(config.dtype_policy)
     try:
         if config.dataset == "rings":
             return RingsNet(config.num_filters, config.energy_scale)
-        size = config.num_filters, config.attention, config.image_size
+        is_image, has_reference = len(shape) == 3, config.reference == "gaussian"
         bound = 1 + 3 * config.data_noise  # the wall spares all but 0.1 % of the noise on a white or a black pixel
-        kept = config.noise_spectrum == "data", config.preconditioner == "spectrum"
-        reference = config.temperature if config.reference == "gaussian" else 0.0
-        return ImageNet(*size, config.energy_scale, config.confinement, bound, reference, *kept)
+        reference = GaussianReference(config.temperature, bound=bound if is_image else None) if has_reference else None
+        kept: dict[str, Any] = {
+            "reference": reference,
+            "has_noise_spectrum": config.noise_spectrum == "data",
+            "has_preconditioner": config.preconditioner == "spectrum",
+        }
+        if not is_image:
+            net = vector_net(shape[0], config.num_filters, config.data_noise or 1.0)
+            return EnergyModel(net, config.energy_scale, **kept)
+        return ImageNet(
+            config.num_filters,
+            config.attention,
+            (shape[0], shape[1]),
+            config.energy_scale,
+            shape[2],
+            wall=Wall(config.confinement, bound) if config.confinement else None,
+            **kept,
+        )
     finally:
         keras.config.set_dtype_policy(previous)
-
-
-NUM_WIDE = 3  # coordinates of A.1 with the large noise: x, y, z
 
 
 def use_xla(config: TrainConfig) -> bool:
@@ -147,17 +158,24 @@ def use_xla(config: TrainConfig) -> bool:
     return config.jit_compile == "true"
 
 
-def step_sizes(config: TrainConfig) -> tf.Tensor:
-    """epsilon of every coordinate, float32 [*event]."""
-    sizes = config.step_size * tf.ones(config.event_shape)
+def step_sizes(config: TrainConfig, event_shape: tuple[int, ...] | None = None) -> tf.Tensor:
+    """epsilon of every coordinate, float32 [*event]; event_shape None: config's."""
     if config.dataset == "rings":
-        sizes *= tf.constant([config.step_ratio] * NUM_WIDE + [1.0] * (config.event_shape[0] - NUM_WIDE))
-    return sizes
+        return config.step_size * tf.constant(RingsDataset(config.step_ratio).step_shape)
+    return config.step_size * tf.ones(event_shape or config.event_shape)
 
 
-def energy_chain_fn(energy: keras.Model, config: TrainConfig) -> tf.types.experimental.PolymorphicFunction:
-    """compile_chain for an energy model."""
-    return compile_chain(energy, config.event_shape, use_xla(config), energy.preconditioner)
+def build_sampler(energy: EnergyModel, config: TrainConfig) -> Sampler:
+    """The chains of config's training, from noise as the energy keeps it."""
+    return Sampler(
+        step_sizes(config, energy.event_shape).numpy(),
+        config.temperature,
+        config.num_steps,
+        energy.event_shape,
+        energy.noise_spectrum,
+        energy.preconditioner,
+        use_xla(config),
+    )
 
 
 def build_optimizer(config: TrainConfig) -> keras.optimizers.Optimizer:

@@ -62,14 +62,15 @@ def main() -> None:
 
 
 def fit(data_dir):
-    """Mean and spectrum of the training images by build.noise_spectrum, and the covariance [P, P] of their pixels."""
+    """Mean and spectrum of the training images by noise_spectrum, and the covariance [P, P] of their pixels."""
     from ebm_tf import build
     from ebm_tf.data import images
+    from ebm_tf.data.spectrum import noise_spectrum
     from ebm_tf.settings.train import TrainConfig
 
     config = TrainConfig(data_dir=data_dir)
     x = images.load(config.dataset, config.train_split, data_dir, config.image_size) / 127.5 - 1
-    mean, factor = build.noise_spectrum(config)
+    mean, factor = noise_spectrum(build.dataset(config), config.data_noise)
     x = (x - mean).reshape(len(x), -1)
     return mean, factor, x.T @ x / len(x)
 

@@ -36,6 +36,7 @@ __all__ = [
     "config_from_flags",
     "define_flags",
     "expand_flag_files",
+    "given",
     "load_tensorflow",
     "read_config",
     "run_action",
@@ -115,6 +116,11 @@ def config_from_flags(config_cls: type) -> Any:
       ConfigError: A value cannot be used. The text says what was expected, what was received, the flag and the section.
     """
     return config_cls(**{field.name: FLAGS[field.name].value for field in dataclasses.fields(config_cls)})
+
+
+def given(config_cls: type) -> set[str]:
+    """Names of the settings that the command line or a flag file gives."""
+    return {field.name for field in dataclasses.fields(config_cls) if FLAGS[field.name].present}
 
 
 def read_config(config_cls: type, arguments: list[str]) -> Any:

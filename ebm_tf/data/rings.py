@@ -9,8 +9,10 @@ With ℓ = √(x₁² + x₂²) and σ = 0.1 the marginal of the plane is
 The appendix prints −(ℓ² − r_z²) in the line with I₀; the next line, with the scaled Bessel function, has it right.
 
 Attributes:
+  NAME: of the data set.
   RADII: radii of the rings.
   SIGMA: [10], standard deviation of each coordinate around its ring.
+  NUM_WIDE: how many coordinates have the large one: x, y, z.
 """
 
 import math
@@ -19,10 +21,12 @@ import numpy as np
 import tensorflow as tf
 from scipy import special, stats
 
-__all__ = ["RADII", "SIGMA", "log_prob", "log_prob_xy", "sample"]
+__all__ = ["NAME", "NUM_WIDE", "RADII", "SIGMA", "log_prob", "log_prob_xy", "sample"]
 
+NAME = "rings"
 RADII = (1.0, 2.0, 3.0)
-SIGMA = np.array([0.1] * 3 + [0.01] * 7)
+NUM_WIDE = 3
+SIGMA = np.array([0.1] * NUM_WIDE + [0.01] * 7)
 
 
 def sample(num_samples: int, seed: tf.Tensor) -> tf.Tensor:

@@ -1,25 +1,74 @@
 """The energy model: E(x, θ), with p(x) ∝ exp(−E(x, θ) / T)."""
 
+import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-__all__ = ["EnergyModel"]
+from ebm_tf.energies.checks import check_network, with_dtype
+from ebm_tf.energies.terms import GaussianReference, Wall
+from ebm_tf.errors import ConfigError
+from ebm_tf.mcmc.sampler import Sampler
+
+__all__ = ["EnergyModel", "Origin"]
 
 
-class EnergyModel(keras.Model):
-    """A network that gives one energy per x.
-
-    Subclasses build `self.network`, [B, *event] -> [B, 1], in __init__ and set `event_shape`.
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """What an energy's file says of its training, so that it can be sampled by itself.
 
     Attributes:
-      noise_spectrum: of the noise that chains start from, see chain_init.coloured. None: N(0, I).
-      preconditioner: P^{1/2} of its chains' Langevin steps, see mcmc/preconditioner.py. None: I.
+      dataset: name of the data.
+      step_size: ε of its chains, a number or one per coordinate.
+      temperature: T.
+      num_steps: L.
+      scheme: where its chains started.
+      mean, scale: of vectors, per column: the energy sees (data - mean) / scale. () where it sees the data.
+    """
+
+    dataset: str
+    step_size: float | tuple
+    temperature: float
+    num_steps: int
+    scheme: str
+    mean: tuple[float, ...] = ()
+    scale: tuple[float, ...] = ()
+
+    @classmethod
+    def of(cls, data: Any, sampler: Sampler, scheme: str) -> "Origin":
+        """That of an energy trained on a Dataset."""
+        sizes = np.asarray(sampler.step_size, np.float32)
+        step_size = float(sizes.flat[0]) if np.all(sizes == sizes.flat[0]) else tuple(sizes.tolist())
+        columns = [tuple(value.astype(float).tolist()) for value in (data.mean, data.scale) if value is not None]
+        return cls(data.name, step_size, float(sampler.temperature), int(sampler.num_steps), scheme, *columns)
+
+
+@keras.saving.register_keras_serializable(package="ebm_tf")
+class EnergyModel(keras.Model):
+    """A network that gives one energy per x, and the terms beside it.
+
+    `from_network` makes one of any Keras model. Subclasses build `network`, [B, *event] -> [B] or [B, 1], in __init__
+    and end it with `_hold`.
+
+    Attributes:
+      event_shape: shape of one x.
+      noise_spectrum: of the noise that chains start from, see chain_init.coloured; weights that do not train, N(0, I)
+        until they are assigned. None: N(0, I). The reference is the same Gaussian.
+      preconditioner: P^{1/2} of its chains' Langevin steps, see mcmc/preconditioner.py; likewise. None: I.
+      origin: of a trained energy, how it was trained.
 
     Args:
-      energy_scale: the energy is energy_scale times the network's output. With energy_scale = T the network gives
-        E/T, the log density's own unit (App. A.4).
+      network: as from_network has checked it.
+      energy_scale: the energy is energy_scale times the network's output, and the terms. With energy_scale = T the
+        network gives E/T, the log density's own unit (App. A.4).
+      wall: a soft wall around the data.
+      reference: the Gaussian that the network tilts.
+      has_noise_spectrum: whether weights hold `noise_spectrum`.
+      has_preconditioner: whether one holds `preconditioner`.
+      origin: see above.
 
     Returns (call):
       energy, float32 [B] whatever the dtype policy.
@@ -33,10 +82,97 @@ class EnergyModel(keras.Model):
     noise_spectrum: tuple[tf.Variable, tf.Variable] | None = None
     preconditioner: tf.Variable | None = None
 
-    def __init__(self, energy_scale: float = 1.0, **kwargs):
+    def __init__(
+        self,
+        network: keras.Model | None = None,
+        energy_scale: float = 1.0,
+        *,
+        wall: Wall | dict | None = None,
+        reference: GaussianReference | dict | None = None,
+        has_noise_spectrum: bool = False,
+        has_preconditioner: bool = False,
+        event_shape: tuple[int, ...] | None = None,
+        origin: Origin | dict | None = None,
+        **kwargs,
+    ):
+        if network is not None:
+            kwargs.setdefault("dtype", network.dtype_policy)
         super().__init__(**kwargs)
         self.energy_scale = energy_scale
+        self.wall = Wall(**wall) if isinstance(wall, dict) else wall
+        self.reference = GaussianReference(**reference) if isinstance(reference, dict) else reference
+        self.origin = Origin(**_with_tuples(origin)) if isinstance(origin, dict) else origin
+        self.has_noise_spectrum, self.has_preconditioner = has_noise_spectrum, has_preconditioner
         self.autocast = False  # the network rounds x to its own dtype; from_output takes it as it is
+        if network is not None:
+            self._hold(network, event_shape)
+
+    @classmethod
+    def from_network(
+        cls,
+        net: keras.Model,
+        *,
+        energy_scale: float = 1.0,
+        reference: GaussianReference | None = None,
+        wall: Wall | None = None,
+        event_shape: tuple[int, ...] | None = None,
+    ) -> "EnergyModel":
+        """The energy of any Keras model: Sequential, functional or subclassed.
+
+        A new network may be flat: an output of zeros has a gradient of zeros, and trains. A network that x does not
+        reach has none, and is refused.
+
+        Args:
+          net: [B, *event] -> [B] or [B, 1]. It is not copied.
+          energy_scale: factor on the network's output. Chains at temperature T see energy_scale / T times it.
+          reference: a Gaussian that the network tilts.
+          wall: a soft wall around the data.
+          event_shape: shape of one x, where a subclassed model has not been built and so cannot say it.
+
+        Returns:
+          The energy. Its file needs no custom_objects: Keras finds its own layers, and classes that
+          keras.saving.register_keras_serializable names once their module is imported.
+
+        Raises:
+          ConfigError: another shape, no gradient in x, numbers that are not finite, or a layer that behaves otherwise
+            in training (BatchNormalization, Dropout, noise): Langevin chains need one energy, not one per call.
+        """
+        shape = check_network(net, event_shape)
+        if not 0 < energy_scale < float("inf"):
+            raise ConfigError(f"expected energy_scale above 0, and finite. Received: energy_scale={energy_scale}")
+        terms: dict[str, Any] = {"reference": reference, "wall": wall, "event_shape": shape}
+        energy = EnergyModel(net, energy_scale, has_noise_spectrum=True, has_preconditioner=True, **terms)
+        if reference is not None and reference.mean is not None:
+            energy.assign_gaussian(reference.mean, reference.factor)
+        return energy
+
+    def _hold(self, network: keras.Model, event_shape: tuple[int, ...] | None = None) -> None:
+        """Takes the network, and makes the weights that do not train."""
+        self.network = network
+        self.event_shape = tuple(event_shape or network.input_shape[1:])
+        if len(self.event_shape) not in (1, 3):
+            raise ConfigError(f"expected one x as [D] or [H, W, C]. Received: event_shape={self.event_shape}")
+        settings = {"dtype": "float32", "trainable": False, "autocast": False}
+        matrices = {"shape": (*self.event_shape, self.event_shape[-1]), "initializer": _identities, **settings}
+        if self.has_noise_spectrum:
+            mean = self.add_weight(shape=self.event_shape, initializer="zeros", name="noise_mean", **settings)
+            self.noise_spectrum = mean, self.add_weight(name="noise_factor", **matrices)
+        if self.has_preconditioner:
+            self.preconditioner = self.add_weight(name="preconditioner", **matrices)
+        self.built = True  # the network is, from its Input
+
+    def assign_gaussian(self, mean: Any, factor: Any) -> None:
+        """Puts the mean and the factor of a Gaussian into noise_spectrum, for starts and for the reference.
+
+        Raises:
+          ConfigError: their shapes are not those of x.
+        """
+        assert self.noise_spectrum
+        for name, weight, value in zip(("mean", "factor"), self.noise_spectrum, (mean, factor), strict=True):
+            if tuple(weight.shape) != np.shape(value):
+                expected = f"expected {name} of shape {list(weight.shape)}"
+                raise ConfigError(f"{expected}. Received: {list(np.shape(value))}")
+            weight.assign(value)
 
     @property
     def compute_dtype(self):
@@ -64,16 +200,25 @@ class EnergyModel(keras.Model):
         """
         if self.dtype_policy.compute_dtype == "float16":
             raise ValueError(f"expected the policy float32 or mixed_bfloat16. Received: {self.dtype_policy.name}")
-        output = tf.squeeze(self.network(self.to_input(x), training=False), axis=-1)
-        return self.from_output(tf.cast(output, tf.float32), x)
+        return self.from_output(tf.cast(self.output_at(x), tf.float32), x)
+
+    def output_at(self, x: tf.Tensor) -> tf.Tensor:
+        """The network's output [B] at x [B, *event], in its own dtype."""
+        output = self.network(self.to_input(x), training=False)
+        return tf.squeeze(output, axis=-1) if len(output.shape) == 2 else output
 
     def to_input(self, x: tf.Tensor) -> tf.Tensor:
         """What the network sees of x [B, *event]."""
-        return x
+        if self.reference is None or self.reference.bound is None:
+            return x
+        return tf.clip_by_value(x, -self.reference.bound, self.reference.bound)
 
     def from_output(self, output: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         """The energy [B] from the network's output [B] at x [B, *event], in their dtype."""
-        return self.energy_scale * output
+        energy = self.energy_scale * output
+        if self.reference and self.noise_spectrum:
+            energy += self.reference(x, self.noise_spectrum)
+        return energy + self.wall(x) if self.wall else energy
 
     def energy_and_grad(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns (energy [B], energy_grad dE/dx [B, *event]) at x [B, *event]."""
@@ -84,4 +229,34 @@ class EnergyModel(keras.Model):
         return energy, tape.gradient(energy, x)
 
     def get_config(self):
-        return {**super().get_config(), "energy_scale": self.energy_scale}
+        config = {**super().get_config(), "energy_scale": self.energy_scale}
+        if self.wall:
+            config["wall"] = dataclasses.asdict(self.wall)
+        if self.reference:  # its mean and factor are weights
+            config["reference"] = {"temperature": self.reference.temperature, "bound": self.reference.bound}
+        if self.origin:
+            config["origin"] = dataclasses.asdict(self.origin)
+        names = "has_noise_spectrum", "has_preconditioner"
+        config |= {name: True for name in names if getattr(self, name)}
+        if type(self) is EnergyModel:
+            network = keras.saving.serialize_keras_object(self.network)
+            config |= {"network": network, "event_shape": self.event_shape}
+        return config
+
+    @classmethod
+    def from_config(cls, values):
+        if "network" not in values:
+            return cls(**values)
+        network, shape = values["network"], tuple(values["event_shape"])
+        network = keras.saving.deserialize_keras_object(with_dtype(network, values["dtype"]))
+        if not network.built:
+            network(tf.zeros([1, *shape]), training=False)
+        return cls(**{**values, "network": network, "event_shape": shape})
+
+
+def _with_tuples(values: dict) -> dict:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
+def _identities(shape, dtype=None):
+    return tf.eye(shape[-1], batch_shape=shape[:-2], dtype=dtype)

@@ -4,8 +4,8 @@ A chain needs E and ∂E/∂x thousands of times with the same weights. The laye
 here the same numbers, to rounding, are computed in fewer passes over memory (measurements: docs/performance.md):
 
 - What depends on weights alone (reading, casting, joining) is done once, by `prepare`, outside the loop over steps.
-- The 3x3 convolution of 3 channels is a matrix product of windows of 3 rows by TILE + 2 pixels with a banded matrix
-  that gives TILE pixels at once, and so is its gradient: convolution kernels for 3 channels are slow both ways.
+- The 3x3 convolution of 1 to 4 channels is a product of windows of 3 rows by TILE + 2 pixels with a banded matrix
+  that gives TILE pixels at once, and so is its gradient: convolution kernels for so few channels are slow both ways.
 - Attention joins the matrices that follow one another. With pooled positions p, q kᵀ = x W_q (p W_k)ᵀ = x (p A)ᵀ with
   A = W_k W_qᵀ / √(C/2), and v W_o = p M with M = W_v W_o: queries are never made, and nothing is transposed.
 - The last convolution gives one number, so it is a weighted sum, taken in float32 whatever the dtype policy.
@@ -22,9 +22,9 @@ import tensorflow as tf
 __all__ = ["Attention", "Weights", "energy", "prepare"]
 
 SLOPE = 0.2  # of LeakyReLU
-TILE = 16  # pixels of one row that are computed together; every image size is a multiple
+TILE = 16  # pixels of one row that are computed together; every image's width is a multiple
 FACTOR = 256.0  # on gradients in float16; a power of two, so it rounds nothing (docs/performance.md, "float16")
-ONES = 6  # the first meets the bias; as many as make a window's 168 numbers a multiple of 8, which matrix units like
+UNIT = 8  # a window's numbers are a multiple of this, which matrix units like
 
 
 class Attention(NamedTuple):
@@ -39,7 +39,7 @@ class Weights(NamedTuple):
     """All that the energy needs.
 
     Attributes:
-      first: [9 (TILE + 2) + ONES, TILE n_f], the banded matrix of the first convolution and its bias.
+      first: [3 (TILE + 2) C + _ones(C), TILE n_f], the banded matrix of the first convolution and its bias.
       convolutions: (kernel [4, 4, C, 2C], bias [2C]) each.
       attentions: after the first convolutions of these, one each; may be empty.
       last: float32 [H, W, C] kernel of the last convolution, [] bias.
@@ -71,10 +71,10 @@ def prepare(convolutions, blocks, dtype) -> Weights:
 
 
 def energy(weights: Weights, x: tf.Tensor) -> tf.Tensor:
-    """The network's output at x [B, S, S, 3], float32 [B]."""
-    size = x.shape[1]
+    """The network's output at x [B, H, W, C], float32 [B]."""
+    height, width = x.shape[1:3]
     state = tf.matmul(_windows(_enter(x, weights.first.dtype)), weights.first)
-    state = tf.nn.leaky_relu(tf.reshape(state, [-1, size, size, state.shape[-1] // TILE]), SLOPE)
+    state = tf.nn.leaky_relu(tf.reshape(state, [-1, height, width, state.shape[-1] // TILE]), SLOPE)
     for level, (kernel, bias) in enumerate(weights.convolutions):
         state = tf.nn.leaky_relu(_add(tf.nn.conv2d(state, kernel, 2, "SAME"), bias), SLOPE)
         if level < len(weights.attentions):
@@ -183,21 +183,26 @@ def _softmax(logits):
 
 def _banded(kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
     """Of a 3x3 kernel [3, 3, C, F]: entry (row r, pixel p, channel c; pixel j, filter f) is kernel[r, p - j, c, f]."""
-    filters = kernel.shape[-1]
+    channels, filters = kernel.shape[2:]
     eye = tf.eye(TILE + 2, TILE, dtype=kernel.dtype)
     shifts = tf.stack([tf.roll(eye, shift, axis=0) for shift in range(3)])  # shifts[d, p, j] = 1 where p - j = d
     band = tf.einsum("dpj,rdcf->rpcjf", shifts, kernel)
-    biases = tf.pad(tf.tile(bias, [TILE])[None], [[0, ONES - 1], [0, 0]])
+    biases = tf.pad(tf.tile(bias, [TILE])[None], [[0, _ones(channels) - 1], [0, 0]])
     return tf.concat([tf.reshape(band, [-1, TILE * filters]), biases], axis=0)
 
 
+def _ones(channels: int) -> int:
+    """Of which the first meets the bias, and the others fill a window's numbers up to a multiple of UNIT."""
+    return UNIT - 3 * (TILE + 2) * channels % UNIT
+
+
 def _windows(x: tf.Tensor) -> tf.Tensor:
-    """[B, S, S, C] -> [B S S/TILE, 3 (TILE + 2) C + ONES]: what the pixels of one tile see, 0 outside, then ones."""
-    size, channels = x.shape[1], x.shape[3]
+    """[B, H, W, C] -> [B H W/TILE, 3 (TILE + 2) C + _ones(C)]: what the pixels of a tile see, 0 outside, then ones."""
+    height, width, channels = x.shape[1:]
     x = tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]])
-    tiles = [-1, size + 2, size // TILE, TILE * channels]
+    tiles = [-1, height + 2, width // TILE, TILE * channels]
     last_two = tf.reshape(x[:, :, 2:], tiles)[..., -2 * channels :]  # the pixels after a tile's own, as TILE > 2
     wide = tf.concat([tf.reshape(x[:, :, :-2], tiles), last_two], axis=-1)
-    rows = [wide[:, row : row + size] for row in range(3)]
-    windows = tf.concat([*rows, tf.ones_like(rows[0][..., :ONES])], axis=-1)
+    rows = [wide[:, row : row + height] for row in range(3)]
+    windows = tf.concat([*rows, tf.ones_like(rows[0][..., : _ones(channels)])], axis=-1)
     return tf.reshape(windows, [-1, windows.shape[-1]])

@@ -56,6 +56,6 @@ def rounding_over_temperature(energy_fn, energy: EnergyModel, x: np.ndarray, tem
     """
     used = np.asarray(energy_fn(tf.constant(x)) / np.float32(temperature), np.float64)
     x = tf.constant(x, tf.float64)
-    output = with_policy(energy, "float64").network(energy.to_input(x))  # EnergyModel would round to float32 at its end
-    error = used - energy.from_output(output[:, 0], x).numpy() / temperature
+    output = with_policy(energy, "float64").output_at(x)  # by_layers would round to float32 at its end
+    error = used - energy.from_output(output, x).numpy() / temperature
     return float(np.std(error))

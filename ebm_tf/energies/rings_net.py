@@ -36,8 +36,7 @@ class RingsNet(EnergyModel):
             biases = keras.initializers.RandomUniform(-bound, bound)
             layers.append(keras.layers.Dense(width, "silu", bias_initializer=biases, dtype=policy))
             fan_in = width
-        self.network = keras.Sequential([*layers, keras.layers.Dense(1, dtype=policy)], name="network")
-        self.built = True  # the network is, from its Input
+        self._hold(keras.Sequential([*layers, keras.layers.Dense(1, dtype=policy)], name="network"))
 
     def get_config(self):
         return {**super().get_config(), "num_filters": self.num_filters}

@@ -9,19 +9,22 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import tensorflow as tf
 
-from ebm_tf.build import energy_chain_fn, step_sizes, use_xla
-from ebm_tf.data import images
+from ebm_tf import build
+from ebm_tf.build import build_sampler, use_xla
+from ebm_tf.data import images, rings
+from ebm_tf.data.base import Dataset
 from ebm_tf.energies import EnergyModel
 from ebm_tf.energies.files import load_energy
 from ebm_tf.energies.precision import compile_energy
 from ebm_tf.errors import ConfigError, one_line
 from ebm_tf.evaluation import devices
-from ebm_tf.mcmc import chain_init
+from ebm_tf.mcmc.sampler import Sampler
 from ebm_tf.mcmc.streams import NOISE_STARTS, block_seed
 from ebm_tf.runs.partial import blocks
 from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.runs.saved import file_digest
 from ebm_tf.settings.commands import EvaluateConfig, SampleConfig
+from ebm_tf.settings.data import IMAGE_SPLITS, kind_of
 from ebm_tf.settings.train import Scheme, TrainConfig
 from ebm_tf.stats import usable
 
@@ -93,8 +96,47 @@ class FinishedRun:
 
     @functools.cached_property
     def chain_fns(self) -> list[devices.Replica]:
-        """Per device, langevin_chain of the energy, compiled; see energy_chain_fn."""
-        return devices.replicate(self.energy, lambda energy: energy_chain_fn(energy, self.config))
+        """Per device, the sampler's chains of the energy, compiled."""
+        return devices.replicate(self.energy, lambda energy: build_sampler(energy, self.config).compile(energy))
+
+    @property
+    def sampler(self) -> Sampler:
+        """The chains of its training."""
+        return build_sampler(self.energy, self.config)
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape of one x."""
+        return self.energy.event_shape
+
+    @property
+    def is_image(self) -> bool:
+        """Whether an x is an image."""
+        return len(self.event_shape) == 3
+
+    def to_data(self, x: np.ndarray) -> np.ndarray:
+        """x in the data's units: vectors were standardised for training; images stay as they are."""
+        origin = self.energy.origin
+        return x * np.float32(origin.scale) + np.float32(origin.mean) if origin and origin.mean else x
+
+    @property
+    def has_density(self) -> bool:
+        """Whether the data have an exact density: the rings of App. A.1."""
+        return self.config.dataset == rings.NAME
+
+    @functools.cached_property
+    def _datasets(self) -> dict[str | None, Dataset]:
+        return {}
+
+    def data(self, data_dir: str | None) -> Dataset:
+        """The run's data, opened once. Raises ConfigError when they are not there, or have another shape now."""
+        if data_dir not in self._datasets:
+            data = build.dataset(dataclasses.replace(self.config, data_dir=data_dir))
+            if data.event_shape != self.event_shape:
+                expected = f"--{self.flag}: expected data of the model's shape, {list(self.event_shape)}"
+                raise ConfigError(f"{expected}. Received: {data.name} of {list(data.event_shape)}")
+            self._datasets[data_dir] = data
+        return self._datasets[data_dir]
 
     @property
     def is_bare(self) -> bool:
@@ -197,20 +239,24 @@ def load_run(workdir: str | os.PathLike, output: str | os.PathLike | None = None
 
 
 def bare_run(model: str, output: str, data_dir: str | None, step_size: float | None = None) -> FinishedRun:
-    """A run made up around a .keras file: images are CIFAR-10's, chains those of the paper's scheme noise (Sec. 3), T
-    that of the Gaussian that the energy tilts if it does.
+    """A run made up around a .keras file. Where the file does not say how its chains were run, they are those of the
+    paper's scheme noise (Sec. 3), with the T of the Gaussian that the energy tilts if it does. Images are CIFAR-10's.
 
     Raises:
       ConfigError: the file holds no energy.
     """
     energy = load_energy(model)
-    is_image = len(energy.event_shape) == 3
-    known: dict[str, Any] = {"image_size": energy.event_shape[0]} if is_image else {"dataset": "rings"}
+    origin, is_image = energy.origin, len(energy.event_shape) == 3
+    known: dict[str, Any] = {"image_size": energy.event_shape[0]} if is_image else {"dataset": rings.NAME}
+    if energy.reference:
+        known |= {"temperature": energy.reference.temperature, "data_noise": energy.reference.data_noise}
+    if origin:
+        known |= {"temperature": origin.temperature, "num_steps": origin.num_steps}
+        known["step_size"] = float(np.max(origin.step_size))
+        if not is_image and origin.dataset != rings.NAME:
+            known["dataset"] = origin.dataset if kind_of(origin.dataset) else f"array:{origin.dataset}"
     if step_size is not None:
         known["step_size"] = step_size
-    if temperature := getattr(energy, "reference", 0.0):
-        known["temperature"] = temperature
-        known["data_noise"] = round((energy.bound - 1) / 3, 6)  # see build_energy
     config = TrainConfig(scheme=Scheme.NOISE, data_dir=data_dir, **known)
     return FinishedRun(RunDir(output), config, pathlib.Path(model), energy)
 
@@ -218,13 +264,14 @@ def bare_run(model: str, output: str, data_dir: str | None, step_size: float | N
 def resolve(settings: Settings, config: TrainConfig) -> Settings:
     """settings with a value in every place where None stands for one that depends on the run.
 
-    Images of the hybrid are sampled with L = 1,000 and epsilon = 2 (Sec. 3), all others as in training.
+    The paper's images under the hybrid are sampled with L = 1,000 and epsilon = 2 (Sec. 3), all others as in training.
     """
-    is_rings = config.dataset == "rings"
-    at_test = (1_000, 2.0) if config.scheme is Scheme.HYBRID and not is_rings else (config.num_steps, config.step_size)
+    is_papers = config.dataset in IMAGE_SPLITS
+    at_test = (1_000, 2.0) if is_papers and config.scheme is Scheme.HYBRID else (config.num_steps, config.step_size)
     values: dict[str, Any] = {"num_steps": at_test[0], "step_size": at_test[1], "data_dir": config.data_dir}
     if isinstance(settings, EvaluateConfig):
-        values |= {"num_samples": 5_000 if is_rings else 50_000, "reference_split": config.train_split}
+        values["ood_data"] = "svhn_cropped" if is_papers else ""
+        values |= {"num_samples": 50_000 if is_papers else 5_000, "reference_split": config.train_split}
     else:
         values["temperature"] = config.temperature
     missing = {name: value for name, value in values.items() if getattr(settings, name) is None}
@@ -233,8 +280,7 @@ def resolve(settings: Settings, config: TrainConfig) -> Settings:
 
 def noise_starts(run: FinishedRun, num_chains: int, seed: int, block: int) -> np.ndarray:
     """Starts from noise of one block of chains, float32 [num_chains, *event]."""
-    shape = (num_chains, *run.config.event_shape)
-    return chain_init.noise(shape, block_seed(seed, NOISE_STARTS, block), run.energy.noise_spectrum).numpy()
+    return run.sampler.starts(num_chains, block_seed(seed, NOISE_STARTS, block)).numpy()
 
 
 def run_chains(
@@ -257,12 +303,11 @@ def run_chains(
       (x_final float32 [B, *event], energy at it float32 [B]; NaN where x_final is not finite, so that who keeps
       states as uint8 knows which were).
     """
-    config = run.config
-    sizes, temperature = (step_size / config.step_size) * step_sizes(config), tf.constant(config.temperature)
+    sizes = (step_size / run.config.step_size) * tf.constant(run.sampler.step_size)
+    sampler = dataclasses.replace(run.sampler, step_size=sizes, num_steps=num_steps)
 
     def args_of(part):
-        part_seed = tf.random.experimental.stateless_fold_in(seed, part) if part else seed
-        return tf.constant(num_steps), sizes, temperature, part_seed
+        return sampler.arguments(tf.random.experimental.stateless_fold_in(seed, part) if part else seed)
 
     parts = devices.run_on_all(run.chain_fns, x_init, args_of)
     x_final, energy = np.concatenate([x for x, _ in parts]), np.concatenate([info.energy_final for _, info in parts])
@@ -279,8 +324,8 @@ def energies(run: FinishedRun, x: np.ndarray, batch_size: int) -> np.ndarray:
 
 
 def to_stored(run: FinishedRun, x: np.ndarray) -> np.ndarray:
-    """States as the .npz files keep them: images uint8, rings float32. NaN becomes 0, and is known by its energy."""
-    return x if run.config.dataset == "rings" else images.to_uint8(x)
+    """States as the .npz files keep them: images uint8, vectors float32. NaN becomes 0, and is known by its energy."""
+    return images.to_uint8(x) if run.is_image else x
 
 
 def usable_numbers(run: FinishedRun, x: np.ndarray) -> dict[str, Any]:
@@ -290,4 +335,4 @@ def usable_numbers(run: FinishedRun, x: np.ndarray) -> dict[str, Any]:
 
 def range_bound(run: FinishedRun) -> float | None:
     """|x| above which a value is out of range, see stats.usable; None for vectors."""
-    return None if len(run.config.event_shape) < 3 else usable.bound_of(run.config.data_noise)
+    return usable.bound_of(run.config.data_noise) if run.is_image else None

@@ -5,6 +5,7 @@ import pathlib
 
 import numpy as np
 
+from ebm_tf.data.pictures import scatter
 from ebm_tf.errors import ConfigError, UnusableError
 from ebm_tf.evaluation.chains.long import data_starts
 from ebm_tf.evaluation.finished import (
@@ -28,7 +29,8 @@ __all__ = ["sample"]
 
 
 def sample(settings: SampleConfig) -> pathlib.Path:
-    """Runs chains and writes samples.npz (x_init, x_final, float32 [N, *event]) and samples.png.
+    """Runs chains and writes samples.npz (x_init, x_final, float32 [N, *event], vectors in the data's units) and
+    samples.png, vectors as the model sees them.
 
     Law: see finished.run_chains, with T replaced by settings.temperature where given.
     Limits: num_steps = 0 writes the starts.
@@ -65,7 +67,7 @@ def sample(settings: SampleConfig) -> pathlib.Path:
             seed = block_seed(settings.seed, CHAINS, block)
             x_final[part], _ = run_chains(run, x_init[part], settings.num_steps, settings.step_size, seed)
     with draft_of(output / "samples.npz") as draft:
-        np.savez_compressed(draft, x_init=x_init, x_final=x_final)
+        np.savez_compressed(draft, x_init=run.to_data(x_init), x_final=run.to_data(x_final))
     numbers, finite = usable_numbers(run, x_final), usable.finite_rows(x_final)
     line = usable.warning(numbers, len(x_final))
     if finite.any():
@@ -80,15 +82,18 @@ def sample(settings: SampleConfig) -> pathlib.Path:
 def _bare(settings: SampleConfig) -> FinishedRun:
     run = bare_run(settings.model or "", settings.output, settings.data_dir)
     missing = None in (settings.num_steps, settings.step_size, settings.temperature)
-    if run.config.dataset == "rings" and missing:
+    if run.has_density and not run.energy.origin and missing:
         expected = "--num_steps, --step_size and --temperature beside a model of the rings"
         raise ConfigError(f"--model: expected {expected}. Received: model={settings.model}")
     return run
 
 
 def _draw(run: FinishedRun, x_init: np.ndarray, x_final: np.ndarray, path: pathlib.Path) -> None:
-    if run.config.dataset != "rings":
+    if run.is_image:
         figures.save_image_grid(x_final[:256], path)
+        return
+    if not run.has_density:
+        scatter(x_final, path, f"{len(x_final)} chains", ("x", "y"))
         return
     title = run.model.stem if run.is_bare else str(run.config.scheme)
     columns = {title: (plane.kde_xy(x_init), plane.kde_xy(x_final))}

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ebm_tf.data import rings
 from ebm_tf.errors import ConfigError, UnusableError
 from ebm_tf.evaluation.chains import bank, density, diagnostics, likelihood, long, mala, short
 from ebm_tf.evaluation.detection import ood, ood_curve
@@ -30,6 +31,7 @@ from ebm_tf.runs.run_dir import draft_of, make_folder, replace_file
 from ebm_tf.runs.saved import digest, file_digest
 from ebm_tf.runs.signals import StopRequest
 from ebm_tf.settings.commands import EvaluateConfig
+from ebm_tf.settings.data import SOURCES, kind_of
 from ebm_tf.stats import plane, usable
 
 __all__ = ["TASKS", "Task", "evaluate"]
@@ -48,7 +50,7 @@ class Task(NamedTuple):
     Attributes:
       fn: does it.
       settings: fields of EvaluateConfig that its results depend on. Not data_dir: where data lie does not matter.
-      data: "rings" or "images" if it is for these alone.
+      data: "rings", "images" or STORED if it is for these alone.
       inputs: tasks whose arrays it reads, of this run under these settings.
       check: raises ConfigError for what can be known to be missing before any task runs. Other returns are ignored.
       has_arrays: whether it leaves a .npz.
@@ -62,12 +64,13 @@ class Task(NamedTuple):
     has_arrays: bool = True
 
 
+STORED = "images or own data"
 _CHAIN = ("seed", "step_size", "batch_size")
 _FEATURES = ("fid_features", "inception_graph", "fid_samples", "reference_split")
 _PATHS = ("fid_features", "inception_graph", "ood_data")  # settings that may name files: what these hold matters too
 
 TASKS: dict[str, Task] = {
-    "density": Task(density.density_task, (), "rings"),
+    "density": Task(density.density_task, (), rings.NAME),
     "short_run": Task(short.short_run_task, (*_CHAIN, "num_samples", "num_steps")),
     "long_run": Task(long.long_run_task, (*_CHAIN, "num_chains", "long_run_steps")),
     "data_init": Task(long.data_init_task, (*_CHAIN, "num_chains", "data_init_steps"), check=long.check_data_init),
@@ -91,11 +94,11 @@ TASKS: dict[str, Task] = {
     "energies": Task(
         ood.energies_task,
         ("num_samples", "ood_data"),
-        "images",
+        STORED,
         inputs=ood.energies_inputs,
         check=ood.check_energies,
     ),
-    "ood": Task(ood.ood_task, ("num_samples", "ood_data"), "images", check=ood.check_ood),
+    "ood": Task(ood.ood_task, ("num_samples", "ood_data"), STORED, check=ood.check_ood),
     "ood_curve": Task(
         ood_curve.ood_curve_task,
         ("num_samples", "ood_data"),
@@ -149,8 +152,8 @@ def evaluate(settings: EvaluateConfig) -> FinishedRun:
             else:
                 print(f"{name}: has been done with this model and these settings", flush=True)
     results = run.read_results()
-    has_density = all(_has_results(run, results, name) for name in ("density", "short_run"))
-    if due and has_density and run.config.dataset == "rings":
+    is_drawn = run.has_density and all(_has_results(run, results, name) for name in ("density", "short_run"))
+    if due and is_drawn:
         column = plane.kde_xy(run.arrays("short_run")["x_from_noise"]), run.arrays("density")["model_density"]
         path = run.run_dir.figures / "fig2.png"
         figures.rings_figure(plane.data_density(), {f"{run.config.scheme}": column}, path)
@@ -186,7 +189,7 @@ def _open(settings: EvaluateConfig) -> FinishedRun:
         expected = f"some of {', '.join(BARE_TASKS)} with --model"
         raise ConfigError(f"--tasks: expected {expected}. Received: {', '.join(others)}")
     run = bare_run(settings.model, settings.output, settings.data_dir, settings.step_size)
-    if run.config.dataset == "rings":
+    if not run.is_image:
         raise ConfigError(f"--model: expected an energy of images. Received: one of shape {run.energy.event_shape}")
     return run
 
@@ -197,8 +200,7 @@ def _plan(run: FinishedRun, settings: EvaluateConfig) -> list[str]:
     due: list[str] = []
     for name in settings.task_names:
         task = TASKS[name]
-        kind = "rings" if run.config.dataset == "rings" else "images"
-        if task.data not in ("", kind):
+        if not _kinds(run)[task.data]:
             raise ConfigError(f"--tasks: expected {name} for {task.data} only. Received: a run of {run.config.dataset}")
         inputs = task.inputs(run, settings)
         for needed in set(inputs) - set(settings.task_names):
@@ -214,6 +216,11 @@ def _plan(run: FinishedRun, settings: EvaluateConfig) -> list[str]:
         if not done or not _identity(run, settings, name).items() <= results[name].items():
             due.append(name)
     return due
+
+
+def _kinds(run: FinishedRun) -> dict[str, bool]:
+    """Whether the run's data are of a kind that Task.data may name."""
+    return {"": True, rings.NAME: run.has_density, "images": run.is_image, STORED: not run.has_density}
 
 
 def _has_results(run: FinishedRun, results: dict[str, Any], name: str) -> bool:
@@ -232,9 +239,14 @@ def _identity(run: FinishedRun, settings: EvaluateConfig, name: str) -> dict[str
         identity["inputs"] = {needed: digest(results.get(needed)) for needed in sorted(inputs)}
     named = ",".join(getattr(settings, field) or "" for field in _PATHS if field in task.settings)
     parts = [part.strip() for part in named.split(",") if part.strip()]
-    if files := {part: content for part in parts if (content := _content(pathlib.Path(os.path.expanduser(part))))}:
+    if files := {part: content for part in parts if (content := _content(_path(part)))}:
         identity["files"] = files
     return identity
+
+
+def _path(part: str) -> pathlib.Path:
+    """Of a source: array:FILE and table:FILE are of a file."""
+    return pathlib.Path(os.path.expanduser(part.partition(":")[2] if kind_of(part) in SOURCES else part))
 
 
 def _content(path: pathlib.Path) -> str:

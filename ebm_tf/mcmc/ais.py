@@ -135,18 +135,19 @@ def anneal(
 
     Args:
       energy_fn: [B, *event] -> [B]. If it has a method prepare() -> energy_fn, that is called once, before the stages.
-      state: of init_state or of the stages before.
+      state: of the stages before, or where chains start, [B, *event].
       betas: float64 [K + 1].
       log_steps: float32 [K].
       step_shape: float32 [*event], the step of each coordinate over exp(log_steps).
       temperature: T, float32 [], above 0.
-      base: p₀.
+      base: p₀, as (mean, std), both float32 [*event].
       seed: int32 [2].
 
     Returns:
       (AisState, acceptance rate of each stage [K]).
     """
-    energy_fn, temperature = prepare(energy_fn), tf.cast(temperature, tf.float32)
+    energy_fn, temperature, base = prepare(energy_fn), tf.cast(temperature, tf.float32), Base(*base)
+    state = state if isinstance(state, AisState) else init_state(state)
     num_stages = tf.shape(log_steps)[0]
 
     def look(x):

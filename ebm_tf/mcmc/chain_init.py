@@ -6,21 +6,21 @@ from ebm_tf.mcmc.cosines import inverse_cosine_transform
 
 __all__ = ["Spectrum", "coloured", "noise", "refresh", "restart"]
 
-# (mean [S, S, C], factor [S, S, C, C]): see coloured.
+# (mean [H, W, C], factor [H, W, C, C]) of images, (mean [D], factor [D, D]) of vectors: see coloured.
 Spectrum = tuple[tf.Tensor, tf.Tensor]
 
 
 def noise(shape: tf.Tensor | tuple[int, ...], seed: tf.Tensor, spectrum: Spectrum | None = None) -> tf.Tensor:
     """Starts from noise.
 
-    Law: N(0, I) or, with a spectrum, the Gaussian of images with that mean whose cosine coefficients (orthonormal
-      DCT-II) are independent between frequencies. Independent over chains.
+    Law: N(0, I) or, with a spectrum, a Gaussian with that mean: of vectors that of covariance A Aᵀ, of images that
+      whose cosine coefficients (orthonormal DCT-II) are independent between frequencies. Independent over chains.
     Limits: without a spectrum none of the data enters. With mean 0 and factor I it is N(0, I).
 
     Args:
       shape: [B, *event].
       seed: int32 [2].
-      spectrum: for images; see coloured.
+      spectrum: see coloured.
 
     Returns:
       float32 [B, *event].
@@ -32,18 +32,20 @@ def noise(shape: tf.Tensor | tuple[int, ...], seed: tf.Tensor, spectrum: Spectru
 
 
 def coloured(white: tf.Tensor, spectrum: Spectrum) -> tf.Tensor:
-    """Images with a spectrum from white noise: linear but for the mean.
+    """Images or vectors of a Gaussian from white noise: linear but for the mean.
 
     Args:
-      white: cosine coefficients [B, S, S, C], N(0, I) for noise.
-      spectrum: mean [S, S, C] of the images and, at every frequency, a square root A [C, C] of the covariance A Aᵀ of
-        the coefficients of the C channels.
+      white: N(0, I) for noise: vectors [B, D], or cosine coefficients [B, H, W, C] of images.
+      spectrum: mean [D] and a square root A [D, D] of the covariance A Aᵀ; or mean [H, W, C] of the images and, at
+        every frequency, a square root A [C, C] of the covariance A Aᵀ of the coefficients of the C channels.
 
     Returns:
-      float32 [B, S, S, C].
+      float32, as white.
     """
     mean, factor = spectrum
     white = tf.ensure_shape(white, [None, *mean.shape])
+    if len(mean.shape) == 1:
+        return mean + tf.linalg.matmul(white, factor, transpose_b=True)
     return mean + inverse_cosine_transform(tf.einsum("klij,bklj->bkli", factor, white))
 
 

@@ -116,7 +116,7 @@ def langevin_chain(
       step_size: ε, float32 [] or broadcastable to x_init.
       temperature: T, float32 [].
       seed: int32 [2]. The same seed gives the same chains.
-      preconditioner: P^{1/2} for images, see `precondition`; step_size is then the same for all. None: P = I, Eq. 9.
+      preconditioner: P^{1/2}, see `precondition`; step_size is then the same for all. None: P = I, Eq. 9.
 
     Returns:
       (x_final float32 [B, *event], LangevinInfo).

@@ -121,6 +121,10 @@ def init_state(x_init: tf.Tensor) -> MalaState:
     return MalaState(x_init, zeros, zeros, tf.constant(0.0), tf.cast(zeros, tf.int32))
 
 
+def _started(state: MalaState | tf.Tensor) -> MalaState:
+    return state if isinstance(state, MalaState) else init_state(state)
+
+
 def freeze(state: MalaState) -> MalaState:
     """Ends the warm-up: the averaged step is installed, and accepted moves are counted from 0. Without a warm-up
     the step stays as given.
@@ -188,7 +192,7 @@ def mala_chain(
 
     Args:
       energy_fn: [B, *event] -> [B]. If it has a method prepare() -> energy_fn, that is called once, before the moves.
-      state: of init_state, freeze or an earlier call.
+      state: of freeze or an earlier call, or where chains start, [B, *event].
       num_moves: int32 [].
       enough_accepted: float32 []. The run ends at the first move at which the accepted moves since `freeze`, averaged
         over chains, are this many: the paper does not count rejected moves (Sec. 4.2.5). inf: all moves are made.
@@ -204,7 +208,7 @@ def mala_chain(
     Returns:
       (MalaState, MalaTrace).
     """
-    energy_fn, temperature = prepare(energy_fn), tf.cast(temperature, tf.float32)
+    energy_fn, temperature, state = prepare(energy_fn), tf.cast(temperature, tf.float32), _started(state)
     step_size = tf.broadcast_to(tf.cast(step_size, tf.float32), state.x.shape[1:])
     num_chains, ones = tf.shape(state.x)[0], [1] * (state.x.shape.rank - 1)
     moves_per_bin = tf.maximum(1, (num_moves + num_bins - 1) // num_bins)

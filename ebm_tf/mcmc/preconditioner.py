@@ -1,9 +1,10 @@
-"""Preconditioned Langevin steps for images: longer where images vary more.
+"""Preconditioned Langevin steps: longer where the data vary more.
 
     x̂_{l+1} = x̂_l − ε P ∂E/∂x(x̂_l) + √(2 ε T) P^{1/2} ẑ_l,    ẑ_l ~ N(0, I)
 
 Drift and noise are scaled together, so the law of the continuous-time dynamics is p(x) ∝ exp(−E(x) / T) for every
-constant, positive definite P; P = I is Eq. 9. Here P is diagonal in the cosine transform but for the colours.
+constant, positive definite P; P = I is Eq. 9. Of images P is diagonal in the cosine transform but for the colours; of
+vectors it is any A Aᵀ, and with the data's covariance the steps are Eq. 9's in whitened coordinates A⁻¹ x.
 """
 
 import numpy as np
@@ -35,13 +36,16 @@ def precondition(root: tf.Tensor | tf.Variable, drift: tf.Tensor, noise: tf.Tens
     """P drift + P^{1/2} noise.
 
     Args:
-      root: P^{1/2} at every frequency, [S, S, C, C], symmetric.
-      drift: [B, S, S, C].
-      noise: [B, S, S, C], N(0, v I).
+      root: for images P^{1/2} at every frequency, [H, W, C, C], symmetric; for vectors any A [D, D] with P = A Aᵀ.
+      drift: [B, H, W, C] or [B, D].
+      noise: as drift, N(0, v I).
 
     Returns:
-      float32 [B, S, S, C].
+      float32, as drift.
     """
+    if len(root.shape) == 2:
+        white = tf.linalg.matmul(tf.ensure_shape(drift, [None, root.shape[0]]), root) + noise
+        return tf.linalg.matmul(white, root, transpose_b=True)
     drift = tf.ensure_shape(drift, [None, *root.shape[:-1]])
     coefficients = noise + tf.einsum("klij,bklj->bkli", root, cosine_transform(drift))  # the noise is as white there
     return inverse_cosine_transform(tf.einsum("klij,bklj->bkli", root, coefficients))

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image
+
+from ebm_tf.pixels import save_image_grid, tile
 
 __all__ = [
     "Curve",
@@ -21,7 +22,6 @@ __all__ = [
     "rings_figure",
     "save_image_grid",
     "tile",
-    "to_pixels",
     "traces_figure",
 ]
 
@@ -55,29 +55,6 @@ class Panel(NamedTuple):
     ylabel: str
     curves: Sequence[Curve]
     log: bool = False
-
-
-def to_pixels(x: np.ndarray) -> np.ndarray:
-    """Images in [-1, 1], clipped to it, as uint8, halves to even and NaN to grey; uint8 as it is."""
-    if x.dtype == np.uint8:
-        return x
-    x = np.nan_to_num(np.asarray(x, np.float32))
-    return np.round((np.clip(x, -1, 1) + 1) * 127.5).astype(np.uint8)
-
-
-def tile(x: np.ndarray, columns: int = 8) -> np.ndarray:
-    """Images [N, S, S, 3] as one, uint8: `columns` a row, one pixel of white between them."""
-    pixels = to_pixels(x)
-    pixels = np.pad(pixels, [(0, -len(pixels) % columns), (0, 1), (0, 1), (0, 0)], constant_values=255)
-    count, height, width, channels = pixels.shape
-    grid = pixels.reshape(count // columns, columns, height, width, channels).transpose(0, 2, 1, 3, 4)
-    return grid.reshape(count // columns * height, columns * width, channels)[:-1, :-1]
-
-
-def save_image_grid(x: np.ndarray, path: str | os.PathLike, columns: int = 8, zoom: int = 2) -> None:
-    """Images [N, S, S, 3], uint8 or in [-1, 1] and clipped to it, as one PNG of `columns` images a row."""
-    image = Image.fromarray(tile(x, columns))
-    image.resize((image.width * zoom, image.height * zoom), Image.Resampling.NEAREST).save(path)
 
 
 def rings_figure(

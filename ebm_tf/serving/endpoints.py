@@ -2,7 +2,8 @@
 
     energy(x) = E(x)        energy_grad(x) = ∂E/∂x        score(x) = ∂ log p(x)/∂x = −(∂E/∂x) / T
 
-All are float32 and take any batch size. They call the Keras layers, not the form that training arranges for a GPU
+All are float32 and take any batch size. x and samples are in the data's units, also where vectors were standardised.
+They call the Keras layers, not the form that training arranges for a GPU
 (energies/image_energy.py): plain operations, which every runtime knows and which are the faster ones on a CPU.
 """
 
@@ -13,8 +14,7 @@ import tensorflow as tf
 
 from ebm_tf.data.images import to_unit_range
 from ebm_tf.energies import EnergyModel
-from ebm_tf.mcmc import chain_init
-from ebm_tf.mcmc.langevin import langevin_chain
+from ebm_tf.mcmc.sampler import Sampler
 from ebm_tf.mcmc.streams import CHAINS, NOISE_STARTS, block_seed
 from ebm_tf.serving.info import ModelInfo
 
@@ -49,7 +49,10 @@ def endpoints(energy: EnergyModel, info: ModelInfo) -> dict[str, Endpoint]:
     """
     spec = [tf.TensorSpec([None, *info.event_shape], tf.float32, name="x")]
 
-    energy_fn = energy.by_layers
+    to_model, to_data = _units(energy)
+
+    def energy_fn(x):
+        return energy.by_layers(to_model(x))
 
     def energy_grad_fn(x):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -66,7 +69,7 @@ def endpoints(energy: EnergyModel, info: ModelInfo) -> dict[str, Endpoint]:
     made = {name: Endpoint(function, spec) for name, function in of_x.items()}
     if info.is_image:
         made |= {f"{name}_uint8": _of_uint8(function, info) for name, function in of_x.items()}
-    made["sample"] = _sample(energy_fn, energy, info)
+    made["sample"] = _sample(energy, info, to_data)
     return {**made, "metadata": Endpoint(lambda: {"json": info.to_json()}, [])}
 
 
@@ -75,7 +78,15 @@ def _of_uint8(function, info: ModelInfo) -> Endpoint:
     return Endpoint(lambda images: function(to_unit_range(images)), [spec])
 
 
-def _sample(energy_fn, energy: EnergyModel, info: ModelInfo) -> Endpoint:
+def _units(energy: EnergyModel) -> tuple[Callable, Callable]:
+    """(from the data's units to those that the energy sees, and back): vectors were standardised for training."""
+    if energy.origin is None or not energy.origin.mean:
+        return lambda x: x, lambda x: x
+    mean, scale = tf.constant(energy.origin.mean), tf.constant(energy.origin.scale)
+    return lambda x: (x - mean) / scale, lambda x: mean + scale * x
+
+
+def _sample(energy: EnergyModel, info: ModelInfo, to_data: Callable) -> Endpoint:
     """Ends of num_samples chains of num_steps steps from noise.
 
     Law: langevin_chain's from noise, with the run's temperature and the step size of sampling.
@@ -84,13 +95,12 @@ def _sample(energy_fn, energy: EnergyModel, info: ModelInfo) -> Endpoint:
     """
     scalar = {name: tf.TensorSpec([], tf.int32, name=name) for name in ("num_samples", "num_steps", "seed")}
 
+    kept = info.event_shape, energy.noise_spectrum, energy.preconditioner
+    sampler = Sampler(info.sample_step_size, info.temperature, info.sample_num_steps, *kept)
+
     def sample(num_samples, num_steps, seed):
-        shape = tf.concat([num_samples[None], tf.constant(info.event_shape, tf.int32)], axis=0)
-        x_init = chain_init.noise(shape, block_seed(seed, NOISE_STARTS, 0), energy.noise_spectrum)
-        x_init = tf.ensure_shape(x_init, [None, *info.event_shape])
-        step_size, temperature = tf.constant(info.sample_step_size), tf.constant(info.temperature)
-        settings = step_size, temperature, block_seed(seed, CHAINS, 0), energy.preconditioner
-        x_final, chain = langevin_chain(energy_fn, x_init, num_steps, *settings)
-        return {"x_final": x_final, "energy": chain.energy_final}
+        x_init = sampler.starts(num_samples, block_seed(seed, NOISE_STARTS, 0))
+        x_final, chain = sampler.run(energy.by_layers, x_init, block_seed(seed, CHAINS, 0), num_steps)
+        return {"x_final": to_data(x_final), "energy": chain.energy_final}
 
     return Endpoint(sample, list(scalar.values()))

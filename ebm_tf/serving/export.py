@@ -11,14 +11,17 @@ import tensorflow_datasets as tfds
 
 from ebm_tf.build import step_sizes
 from ebm_tf.energies import EnergyModel
+from ebm_tf.energies.files import load_energy
 from ebm_tf.energies.precision import with_policy
 from ebm_tf.errors import ConfigError
-from ebm_tf.evaluation.finished import FinishedRun, load_run, resolve
+from ebm_tf.evaluation.finished import FinishedRun, bare_run, load_run, resolve
 from ebm_tf.runs.run_dir import DISK_ERRORS
+from ebm_tf.runs.saved import file_digest
 from ebm_tf.serving.endpoints import Endpoint, endpoints
 from ebm_tf.serving.info import FILE_NAME, ModelInfo
 from ebm_tf.serving.trained import TrainedEnergy, load_exported
 from ebm_tf.settings.commands import ExportConfig, SampleConfig
+from ebm_tf.settings.data import IMAGE_SPLITS
 from ebm_tf.settings.train import TrainConfig
 from ebm_tf.version import __version__
 
@@ -88,37 +91,69 @@ def _write(energy: EnergyModel, made: dict[str, Endpoint], folder: pathlib.Path)
 
 
 def load(path: str | os.PathLike) -> TrainedEnergy:
-    """The energy of a finished run, or of a folder that bin/export.py wrote.
+    """The energy of a finished run, of a folder that bin/export.py wrote, or of a .keras file.
 
     Args:
-      path: the folder. Of a run it is the energy as in RUN/model.keras.
+      path: the folder, of a run with the energy as in RUN/model.keras; or the file. What EnergyModel.from_network made
+        of a network with classes of your own needs the module that registers them to be imported before.
 
     Returns:
-      The energy with its gradient and its chains, in float32 whatever the dtype policy of training.
+      The energy with its gradient and its chains, in float32 whatever the dtype policy of training. x and samples are
+      in the data's units.
 
     Raises:
-      ConfigError: the folder is neither, or cannot be read.
+      ConfigError: it is none of them, or cannot be read; or a file that does not say how its chains were run.
     """
     path = pathlib.Path(path)
+    if path.suffix == ".keras":
+        return _load_file(path)
     if (path / FILE_NAME).exists():
         return load_exported(path)
     if not (path / "config.json").exists():
         raise ConfigError(f"expected the folder of a finished run, or one that bin/export.py wrote. Received: {path}")
     run = load_run(path)
     info = _info(run, None)
-    made = endpoints(with_policy(run.energy, "float32"), info)
+    return _trained(run.energy, info)
+
+
+def _trained(energy: EnergyModel, info: ModelInfo) -> TrainedEnergy:
+    made = endpoints(with_policy(energy, "float32"), info)
     return TrainedEnergy(info, {name: endpoint.compile() for name, endpoint in made.items()})
+
+
+def _load_file(path: pathlib.Path) -> TrainedEnergy:
+    """As load, of a .keras file. One from before files said how they were trained is an image's of the paper."""
+    energy = load_energy(path)
+    origin = energy.origin
+    if origin is None:
+        if len(energy.event_shape) != 3:
+            expected = "expected a file that Trainer or ebm_tf.train has written, or the folder of its run"
+            raise ConfigError(f"{expected}. Received: {path}")
+        return _trained(energy, _info(bare_run(str(path), ".", None), None))
+    info = ModelInfo(
+        dataset=origin.dataset,
+        event_shape=energy.event_shape,
+        temperature=origin.temperature,
+        step_size=float(np.max(origin.step_size)),
+        sample_step_size=origin.step_size,
+        sample_num_steps=origin.num_steps,
+        label_names=(),
+        model=file_digest(path),
+        scheme=origin.scheme,
+        version=__version__,
+    )
+    return _trained(energy, info)
 
 
 def _info(run: FinishedRun, data_dir: str | None) -> ModelInfo:
     config = run.config
     sampling = resolve(SampleConfig(workdir=str(run.run_dir.path), output="."), config)
     assert sampling.step_size and sampling.num_steps is not None  # by resolve
-    sizes = (sampling.step_size / config.step_size) * step_sizes(config).numpy()
+    sizes = (sampling.step_size / config.step_size) * step_sizes(config, run.event_shape).numpy()
     is_uniform = bool(np.all(sizes == sizes.flat[0]))
     return ModelInfo(
         dataset=config.dataset,
-        event_shape=config.event_shape,
+        event_shape=run.event_shape,
         temperature=config.temperature,
         step_size=config.step_size,
         sample_step_size=sampling.step_size if is_uniform else tuple(sizes.tolist()),
@@ -127,15 +162,19 @@ def _info(run: FinishedRun, data_dir: str | None) -> ModelInfo:
         model=run.model_id,
         scheme=config.scheme.value,
         version=__version__,
+        fit=config.image_fit,
     )
 
 
 def _label_names(config: TrainConfig, data_dir: str | None) -> tuple[str, ...]:
     """The classes of the data set, without downloading anything; () where there are none or they are not at hand."""
-    if config.dataset in ("rings", "cifar10"):
-        return CIFAR10 if config.dataset == "cifar10" else ()
+    if config.dataset == "cifar10":
+        return CIFAR10
+    name = config.dataset.removeprefix("tfds:")
+    if config.dataset not in IMAGE_SPLITS and name == config.dataset:
+        return ()
     try:
-        features = dict(tfds.builder(config.dataset, data_dir=data_dir or config.data_dir).info.features)
+        features = dict(tfds.builder(name, data_dir=data_dir or config.data_dir).info.features)
         return tuple(features["label"].names)
     except Exception as error:  # TFDS raises its own kinds, and those of every file system below it
         print(f"no label names: {' '.join(str(error).split())[:200]}")

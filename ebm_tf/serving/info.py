@@ -12,6 +12,11 @@ __all__ = ["FILE_NAME", "ModelInfo", "read_info"]
 
 FILE_NAME = "ebm_tf.json"
 SCALE, OFFSET = 1 / 127.5, -1.0
+OTHER_SIZES = {
+    "crop": "short side scaled to image_size, bilinear with antialiasing; then cut at the centre",
+    "pad": "shrunk until it fits, bilinear with antialiasing, or as it is; black around it",
+    "stretch": "each side scaled by itself, bilinear with antialiasing",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +34,7 @@ class ModelInfo:
       model: the first 16 hexadecimal digits of the sha256 of model.keras.
       scheme: where the chains of training started.
       version: of ebm_tf.
+      fit: how images of another size are brought to this one: crop, pad or stretch.
     """
 
     dataset: str
@@ -41,6 +47,7 @@ class ModelInfo:
     model: str
     scheme: str
     version: str
+    fit: str = "crop"
 
     @property
     def is_image(self) -> bool:
@@ -62,7 +69,7 @@ class ModelInfo:
                 "uint8": "x = image * scale + offset",
                 "scale": SCALE,
                 "offset": OFFSET,
-                "other_sizes": "short side scaled to image_size, bilinear with antialiasing; then cut at the centre",
+                "other_sizes": OTHER_SIZES[self.fit],
             }
         return json.dumps(values, indent=2)
 
@@ -70,6 +77,7 @@ class ModelInfo:
     def from_json(cls, text: str) -> "ModelInfo":
         """The inverse of to_json. Raises ValueError, KeyError or TypeError on anything else."""
         found = json.loads(text)
+        found = {"fit": cls.fit, **found}  # once there was no other
         values: dict[str, Any] = {field.name: found[field.name] for field in dataclasses.fields(cls)}
         for name, value in values.items():
             values[name] = tuple(value) if isinstance(value, list) else value

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from ebm_tf.settings.chains import Scheme
-from ebm_tf.settings.data import RINGS
+from ebm_tf.settings.data import IMAGE_SPLITS, RINGS, SOURCES, kind_of
 
 __all__ = ["EVER_REFUSED", "ONCE_IGNORED", "Rule", "idle"]
 
@@ -18,7 +18,7 @@ class Rule(NamedTuple):
     Attributes:
       names: of the settings.
       applies: tells it of an object that has all settings as attributes.
-      why: what the error says after the default; may name {scheme}.
+      why: what the error says after the default; may name {scheme} and {data}.
     """
 
     names: tuple[str, ...]
@@ -27,7 +27,8 @@ class Rule(NamedTuple):
 
 
 def _is_image(one: Any) -> bool:
-    return one.dataset != RINGS
+    """An array may be of images: only reading it tells, see build.dataset."""
+    return one.dataset != RINGS and kind_of(one.dataset) != "table"
 
 
 def _has_bank(one: Any) -> bool:
@@ -35,8 +36,13 @@ def _has_bank(one: Any) -> bool:
 
 
 EVER_REFUSED = (
-    Rule(("confinement",), _is_image, ", since the rings have no pixels"),
-    Rule(("noise_spectrum",), _is_image, ", since the rings are no images"),
+    Rule(("confinement",), _is_image, ", since {data} have no pixels"),
+    Rule(("noise_spectrum",), lambda one: one.dataset != RINGS, ", since {data} are no images"),
+    Rule(("preset",), lambda one: kind_of(one.dataset) in SOURCES, ", since {data} have flag files"),
+    Rule(("fit",), _is_image, ", since {data} are no images"),
+    Rule(("fit",), lambda one: one.dataset not in IMAGE_SPLITS, ", since {data} are cut as in the paper"),
+    Rule(("columns",), lambda one: kind_of(one.dataset) == "table", ", since only tables have columns"),
+    Rule(("held_out",), lambda one: kind_of(one.dataset) in SOURCES, ", since {data} have a part to test"),
     Rule(("preconditioner", "reference"), lambda one: one.noise_spectrum == "data", " without --noise_spectrum=data"),
     Rule(("cd_weight",), lambda one: one.scheme == Scheme.HYBRID, ", since scheme {scheme} has no lambda"),
     Rule(
@@ -59,8 +65,13 @@ EVER_REFUSED = (
 
 # A config.json of an earlier version may hold these at other values, without effect: it is read as if it did not.
 ONCE_IGNORED = (
-    Rule(("image_size", "train_split", "attention"), _is_image, ", since the rings are no images"),
-    Rule(("step_ratio",), lambda one: not _is_image(one), ", since only the rings have narrow and wide coordinates"),
+    Rule(("image_size", "attention"), _is_image, ", since {data} are no images"),
+    Rule(
+        ("train_split",),
+        lambda one: one.dataset in IMAGE_SPLITS or kind_of(one.dataset) == "tfds",
+        ", since {data} have no splits",
+    ),
+    Rule(("step_ratio",), lambda one: one.dataset == RINGS, ", since only the rings have narrow and wide coordinates"),
     Rule(
         ("refresh_prob", "refresh_unit"),
         lambda one: one.scheme == Scheme.PERSISTENT_REFRESH,

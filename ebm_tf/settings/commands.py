@@ -67,8 +67,11 @@ class EvaluateChains(Settings):
 class EvaluateImages(Settings):
     """Settings of the tasks that compare images."""
 
-    ood_data: str = setting(
-        "svhn_cropped", "Comma-separated sets for energies and ood: NAME or NAME/SPLIT of TFDS, or folders.", "Sec. 3"
+    ood_data: str | None = setting(
+        None,
+        "Comma-separated sets for energies and ood: NAME or NAME/SPLIT of TFDS, or folders; for vectors array:FILE or "
+        "table:FILE. None: svhn_cropped for cifar10 and the flowers, and none for data of one's own.",
+        "Sec. 3",
     )
     fid_features: str = setting("inception", "inception, or a .keras file or SavedModel folder.", "Table 1")
     inception_graph: str | None = setting(None, "The 2015 Inception graph's file. None: downloaded once, and kept.")

@@ -2,24 +2,63 @@
 
 import dataclasses
 
-from ebm_tf.settings.fields import COUNT, NOT_NEGATIVE, Role, Settings, setting
+from ebm_tf.errors import ConfigError
+from ebm_tf.settings.fields import COUNT, NOT_NEGATIVE, SHARE, Role, Settings, setting
+from ebm_tf.settings.presets import PRESETS
 
-__all__ = ["DataConfig"]
+__all__ = ["IMAGE_SPLITS", "RINGS", "SOURCES", "DataConfig", "kind_of"]
 
 RINGS = "rings"
-# The image data sets that train, with their splits.
+# The image data sets that train by their names, with their splits.
 IMAGE_SPLITS = {"cifar10": ("train", "test"), "oxford_flowers102": ("train", "validation", "test")}
+# Other data: KIND:SOURCE.
+SOURCES = {"tfds": "tfds:NAME", "folder": "folder:PATH", "array": "array:FILE", "table": "table:FILE"}
+IMAGE_SIZE = 32  # of those
+FITS = ("crop", "pad", "stretch")
+
+
+def kind_of(dataset: str) -> str:
+    """KIND of KIND:SOURCE; "" of a data set that is known by its name."""
+    kind, colon, _ = dataset.partition(":")
+    return kind if colon else ""
 
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig(Settings):
     """What trains, and in which batches."""
 
-    dataset: str = setting("cifar10", "Data to learn.", "Sec. 3, A.1", choices=(RINGS, *IMAGE_SPLITS), role=Role.MODEL)
+    dataset: str = setting(
+        "cifar10",
+        f"Data to learn: {RINGS}, {', '.join(IMAGE_SPLITS)}, {', '.join(SOURCES.values())}; see docs/own_data.md.",
+        "Sec. 3, A.1",
+        role=Role.MODEL,
+    )
     data_dir: str | None = setting(
         None, "Folder of prepared TFDS data sets. None: TFDS's own folder, and download.", role=Role.OPERATION
     )
-    image_size: int = setting(32, "Height and width of images, a multiple of 16.", unit="pixels", role=Role.MODEL)
+    image_size: int | None = setting(
+        None,
+        "Height and width of images, a multiple of 16. None: 32 for cifar10 and the flowers; other images as they are, "
+        "if they are alike, padded to multiples of 16.",
+        unit="pixels",
+        role=Role.MODEL,
+    )
+    fit: str | None = setting(
+        None,
+        "How images come to another size: crop scales the short side and cuts the long one, pad adds black around, "
+        "stretch scales each side. None: crop, and pad without an image_size.",
+        choices=FITS,
+        role=Role.MODEL,
+    )
+    columns: str | None = setting(
+        None, "Columns of a table to learn, separated by commas. None: all.", role=Role.MODEL
+    )
+    held_out: float = setting(
+        0.1,
+        "Share of the examples that does not train, by a seed of its own; of data without a split for it.",
+        role=Role.MODEL,
+        range=SHARE,
+    )
     train_split: str = setting(
         "train",
         "Splits of images that train, in TFDS's syntax, e.g. train+validation or train[:90%]. One is left out to test.",
@@ -33,6 +72,13 @@ class DataConfig(Settings):
         role=Role.RESULT,
         range=NOT_NEGATIVE,
     )
+    preset: str = setting(
+        "density",
+        "What the settings are for that no flag gives, on data of one's own: density, sharp; or detector, smooth "
+        "(docs/own_data.md). The named data sets have flag files instead.",
+        choices=tuple(PRESETS),
+        role=Role.RESULT,
+    )
     batch_size: int = setting(
         100,
         "N: data per update, and chains per group. The hybrid runs 2N chains.",
@@ -42,17 +88,27 @@ class DataConfig(Settings):
     )
 
     def _check(self) -> None:
+        kind, source = kind_of(self.dataset), self.dataset.partition(":")[2]
+        is_known = self.is_rings or self.dataset in IMAGE_SPLITS
+        expected = f"one of {RINGS}, {', '.join(IMAGE_SPLITS)}, {', '.join(SOURCES.values())}"
+        self._require("dataset", is_known or (kind in SOURCES and bool(source)), expected)
         if self.is_rings:
+            if self.image_size == IMAGE_SIZE:  # what every run had once
+                object.__setattr__(self, "image_size", None)
             return
-        self._require(
-            "image_size",
-            self.image_size >= 32 and self.image_size % 16 == 0,
-            "a multiple of 16, 32 or more (the net halves it three times, then reads 4x4 patches)",
-        )
-        splits = IMAGE_SPLITS[self.dataset]
-        known = set(self._split_names()) <= set(splits)
-        self._require("train_split", known, f"splits of {self.dataset} joined by +: " + ", ".join(splits))
-        self._require("train_split", bool(self.test_split), f"to leave out one of {', '.join(splits)} to test")
+        if is_known and self.image_size is None:
+            object.__setattr__(self, "image_size", IMAGE_SIZE)
+        if self.image_size is not None:
+            self._require(
+                "image_size",
+                self.image_size >= 32 and self.image_size % 16 == 0,
+                "a multiple of 16, 32 or more (the net halves it three times, then reads 4x4 patches)",
+            )
+        if is_known:
+            splits = IMAGE_SPLITS[self.dataset]
+            known = set(self._split_names()) <= set(splits)
+            self._require("train_split", known, f"splits of {self.dataset} joined by +: " + ", ".join(splits))
+            self._require("train_split", bool(self.test_split), f"to leave out one of {', '.join(splits)} to test")
 
     @property
     def is_rings(self) -> bool:
@@ -60,9 +116,22 @@ class DataConfig(Settings):
         return self.dataset == RINGS
 
     @property
+    def image_fit(self) -> str:
+        """How images come to another size: crop, pad or stretch."""
+        return self.fit or ("pad" if self.image_size is None else "crop")
+
+    @property
     def event_shape(self) -> tuple[int, ...]:
-        """Shape of one x."""
-        return (10,) if self.is_rings else (self.image_size, self.image_size, 3)
+        """Shape of one x of the rings, CIFAR-10 and the flowers; of other data the Dataset and the energy have it.
+
+        Raises:
+          ConfigError: data of which settings do not tell.
+        """
+        if self.is_rings:
+            return (10,)
+        if self.dataset not in IMAGE_SPLITS or self.image_size is None:
+            raise ConfigError(f"expected data whose shape is known. Received: dataset={self.dataset}")
+        return (self.image_size, self.image_size, 3)
 
     @property
     def test_split(self) -> str:

@@ -24,6 +24,7 @@ __all__ = [
     "POSITIVE",
     "PROBABILITY",
     "SEED",
+    "SHARE",
     "Range",
     "Role",
     "Settings",
@@ -59,6 +60,7 @@ POSITIVE = Range(lambda value: 0 < value < math.inf, "a finite number above 0")
 NOT_NEGATIVE = Range(lambda value: 0 <= value < math.inf, "a finite number, 0 or more")
 BOUND = Range(lambda value: value > 0, "a number above 0; inf for no bound")
 PROBABILITY = Range(lambda value: 0 <= value <= 1, "a probability in [0, 1]")
+SHARE = Range(lambda value: 0 <= value < 1, "a share in [0, 1)")
 FRACTION = Range(lambda value: 0 < value < 1, "a number in (0, 1)")
 
 
@@ -165,7 +167,7 @@ def checked(field: dataclasses.Field, value: Any) -> Any:
     value, marks = _typed(field, value), field.metadata
     if marks["given"] and not value:
         raise bad_setting(field.name, marks["given"], None, marks["section"])
-    if marks["choices"] and str(value) not in marks["choices"]:
+    if value is not None and marks["choices"] and str(value) not in marks["choices"]:
         raise bad_setting(field.name, "one of " + ", ".join(marks["choices"]), value, marks["section"])
     if value is not None and marks["range"] and not marks["range"].holds(value):
         raise bad_setting(field.name, marks["range"].text, value, marks["section"])

@@ -89,11 +89,12 @@ class TrainConfig(  # dataclasses takes the fields of the last base first
     def _check_applies(self) -> None:
         """A setting that is ignored throughout is refused."""
         wholes = [types.SimpleNamespace(**self.to_dict() | changes) for _, changes in map(_read_stage, self.stage)]
+        data = "the rings" if self.is_rings else f"data of {self.dataset}"
         for name, rule in applies.idle(self, _defaults(), applies.EVER_REFUSED + applies.ONCE_IGNORED):
             default = _defaults()[name]
             words = f"{default:g}" if isinstance(default, float) else str(default)
             is_used = any(rule.applies(whole) for whole in wholes)
-            self._require(name, is_used, words + rule.why.format(scheme=self.scheme))
+            self._require(name, is_used, words + rule.why.format(scheme=self.scheme, data=data))
 
     def _check_energy(self) -> None:
         """What energy, data and chains allow each other."""
@@ -108,6 +109,11 @@ class TrainConfig(  # dataclasses takes the fields of the last base first
             # A step turns back a distance d beyond the wall by 2 step_size c d, which must not be more than d.
             stiffest = 0.5 / self.step_size
             self._require("confinement", self.confinement <= stiffest, f"at most {stiffest:g}, 0.5 / step_size")
+
+    @property
+    def given(self) -> set[str]:
+        """Names of the settings that are not at their defaults."""
+        return {name for name, value in self.to_dict().items() if value != _defaults()[name]}
 
     @property
     def first_learning_rate(self) -> float:

@@ -1,13 +1,30 @@
-"""Algorithm 1 of the paper, OneStepUpdate, as one function. Comments carry its line numbers."""
+"""Algorithm 1 of the paper: where chains start, and OneStepUpdate as one function. Comments carry its line numbers."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from ebm_tf.mcmc import chain_init
 from ebm_tf.mcmc.langevin import EnergyFn, LangevinInfo, langevin_chain
+from ebm_tf.mcmc.sample_bank import Drawn
+from ebm_tf.settings.train import Scheme, TrainConfig
 
-__all__ = ["StepResult", "one_step_update"]
+__all__ = ["Starts", "StepResult", "chain_starts", "one_step_update"]
+
+
+class Starts(NamedTuple):
+    """Where the chains of an update start.
+
+    Attributes:
+      x_inits: by bracket [N, *event].
+      weights: by bracket, its weight in Eq. 6, [] or one per chain [N].
+      drawn: the chains of the bank, as they will be written back but for their steps. None without a bank.
+    """
+
+    x_inits: dict[str, tf.Tensor]
+    weights: dict[str, float | tf.Tensor]
+    drawn: Drawn | None
 
 
 class StepResult(NamedTuple):
@@ -28,6 +45,47 @@ class StepResult(NamedTuple):
     energy_final: list[tf.Tensor]
     x_final: list[tf.Tensor]
     info: LangevinInfo
+
+
+def chain_starts(
+    config: TrainConfig,
+    spectrum: chain_init.Spectrum | None,
+    bank: Any,
+    x: tf.Tensor,
+    num_steps: tf.Tensor,
+    seed: tf.Tensor,
+) -> Starts:
+    """Where an update's chains start, lines 11 to 14, by config.brackets, the one rule of which chains it has.
+
+    Args:
+      config: gives the scheme, and how often old chains start anew.
+      spectrum: of noise, see chain_init.coloured.
+      bank: SampleBank or a part of it; None without one.
+      x: the batch's data [N, *event].
+      num_steps: L, int32 [].
+      seed: int32 [2].
+    """
+    seeds = tf.unstack(tf.random.split(seed, 2))
+    x_inits, weights, drawn = {}, dict(config.brackets), None
+    if "noise_init" in weights:
+        x_inits["noise_init"] = chain_init.noise(tf.shape(x), seeds[0], spectrum)
+    if "data_init" in weights:
+        x_inits["data_init"] = x
+    if bank:
+        draw_seed, restart_seed = seeds if config.scheme.has_bank else tf.unstack(tf.random.split(seeds[1], 2))
+        drawn = bank.draw(x.shape[0], draw_seed)
+        x_bank, is_new = drawn.x, tf.zeros([x.shape[0]], tf.bool)
+        if config.scheme is Scheme.PERSISTENT_REFRESH:
+            share = config.refresh_prob, config.refresh_unit
+            x_bank, is_new = chain_init.refresh(x_bank, *share, restart_seed, spectrum)
+        elif config.bank_restart_data or config.bank_restart_noise:
+            shares = config.bank_restart_data, config.bank_restart_noise
+            x_bank, is_new = chain_init.restart(x_bank, x, *shares, restart_seed, spectrum)
+        ages = tf.where(is_new, 0.0, drawn.ages) + tf.cast(num_steps, tf.float32)
+        x_inits["persistent_init"], drawn = x_bank, Drawn(drawn.indices, x_bank, ages)
+        if config.bank_burn_in:
+            weights["persistent_init"] *= tf.cast(ages >= config.bank_burn_in, tf.float32)
+    return Starts(x_inits, weights, drawn)
 
 
 def one_step_update(

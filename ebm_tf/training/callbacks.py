@@ -10,20 +10,16 @@ What TensorBoard gets are NumPy's numbers: of Python's TensorFlow keeps every on
 import gc
 import json
 import math
-import pathlib
 import sys
 import time
 
 import keras
-import matplotlib
 import numpy as np
 import tensorflow as tf
 import tqdm
-from matplotlib.figure import Figure
 
 from ebm_tf.build import use_xla
 from ebm_tf.plots import watch
-from ebm_tf.plots.figures import save_image_grid
 from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.runs.signals import StopRequest
 from ebm_tf.settings.train import TrainConfig
@@ -272,7 +268,7 @@ class FigureWriter(UpdateCallback):
 
     def __init__(self, config: TrainConfig, run_dir: RunDir, writer: tf.summary.SummaryWriter):
         super().__init__()
-        self.every, self.seed, self.is_rings = config.figure_every, config.seed, config.is_rings
+        self.every, self.seed = config.figure_every, config.seed
         self.run_dir = run_dir
         self.writer = writer
 
@@ -286,11 +282,11 @@ class FigureWriter(UpdateCallback):
 
     def write(self, step: int) -> None:
         """Runs the chains and draws them."""
-        num_samples = self.NUM_POINTS if self.is_rings else self.NUM_IMAGES
+        data = self.model.data
+        num_samples = self.NUM_IMAGES if data.is_image else self.NUM_POINTS
         x_final = self.model.sample_chain(num_samples, self.model.config.num_steps, seed=self.seed).numpy()
         path = self.run_dir.figures / f"chains_{step:07d}.png"
-        draw = _scatter if self.is_rings else save_image_grid
-        draw(x_final, path)
+        data.picture(x_final, path, f"{num_samples} chains from noise")
         with self.writer.as_default(np.int64(step)):
             board.write("image", "chains", tf.io.decode_png(path.read_bytes(), channels=3)[tf.newaxis])
         self.writer.flush()
@@ -323,16 +319,3 @@ class Watcher(UpdateCallback):
         gc.collect()  # as after every figure
         end = time.monotonic()
         self.next_time = end + max(self.every_seconds, (end - start) / self.SHARE)
-
-
-def _scatter(x, path: pathlib.Path) -> None:
-    """x and y of the rings' states [B, 10] as points; states outside the frame are counted in the title."""
-    limit = 4.0
-    with matplotlib.rc_context({"savefig.dpi": 150}):
-        figure = Figure(figsize=(4, 4), layout="constrained")  # no pyplot: draws without a display, in any thread
-        axes = figure.subplots()
-        axes.scatter(x[:, 0], x[:, 1], s=2, linewidths=0)
-        outside = int((~(abs(x[:, :2]) <= limit).all(axis=1)).sum())
-        axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xlabel="x", ylabel="y")
-        axes.set_title(f"{len(x)} chains from noise, {outside} outside the frame", fontsize=9)
-        figure.savefig(path)

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from ebm_tf import build
-from ebm_tf.build import step_sizes, use_xla
+from ebm_tf.build import use_xla
 from ebm_tf.errors import one_line
 from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.settings.train import TrainConfig
@@ -90,8 +90,9 @@ def _xla(asked: str, is_used: bool) -> tuple[bool, str]:
 
 
 def _data(config: TrainConfig) -> tuple[bool, str]:
-    x = next(iter(build.make_dataset(config))).numpy()
-    where = "drawn as needed" if config.dataset == "rings" else config.data_dir or "TFDS's own folder"
+    data = build.dataset(config)
+    x = next(iter(build.make_dataset(config, data=data))).numpy()
+    where = data.note or config.data_dir or "TFDS's own folder"
     return True, f"{config.dataset}, {where}: a batch {list(x.shape)} in [{x.min():.3g}, {x.max():.3g}]"
 
 
@@ -120,7 +121,7 @@ def _trial(config: TrainConfig, seconds: float) -> tuple[bool, str]:
         trainer = build_trainer(dataclasses.replace(last, num_steps=1, num_steps_start=None), strategy)
         restore(trainer, None, initial_energy(config))
         begun = time.monotonic()
-        batches = replicas.split_batches(strategy, build.make_dataset(config))
+        batches = replicas.split_batches(strategy, build.make_dataset(config, data=trainer.data))
         history = trainer.fit(batches, steps_per_epoch=1, epochs=1, verbose=0)
         compiled = time.monotonic() - begun
         step_seconds = _seconds_per_step(trainer, last, strategy.num_replicas_in_sync, seconds)
@@ -140,12 +141,11 @@ def _trial(config: TrainConfig, seconds: float) -> tuple[bool, str]:
 def _seconds_per_step(trainer: Trainer, config: TrainConfig, num_replicas: int, seconds: float) -> float:
     """Of all chains of an update, shared out evenly; those of one device are run."""
     chains = len(config.brackets) * config.batch_size // num_replicas
-    x, seed = tf.random.stateless_normal([chains, *config.event_shape], [0, 0]), tf.constant([0, 0])
+    x, seed = tf.random.stateless_normal([chains, *trainer.data.event_shape], [0, 0]), tf.constant([0, 0])
     num_steps, begun = 1, time.monotonic()
     while True:
         start = time.monotonic()
-        sizes, temperature = step_sizes(config), tf.constant(config.temperature)
-        trainer.chain_fn(x, tf.constant(num_steps), sizes, temperature, seed)[0].numpy()
+        trainer.sampler.run(trainer.energy, x, seed, num_steps)[0].numpy()
         took = time.monotonic() - start
         if num_steps > 1 and (num_steps >= config.num_steps or time.monotonic() - begun + 2 * took > seconds):
             return took / num_steps

@@ -97,13 +97,19 @@ def num_weights(config: TrainConfig) -> int:
     if config.is_rings:
         return 10 * width + 2 * width**2 + 4 * width**2 + 2 * width
     attention = 40 * width**2 if config.attention else 0  # 2 C² at C = 2 n_f and at C = 4 n_f
-    return 27 * width + 16 * (2 + 8 + 32) * width**2 + attention + 8 * width * (config.image_size // 8) ** 2
+    return 27 * width + 16 * (2 + 8 + 32) * width**2 + attention + 8 * width * (_side(config) // 8) ** 2
+
+
+def _side(config: TrainConfig) -> int:
+    """Of images; where the data alone tell it, the smallest."""
+    return config.image_size or 32
 
 
 def bank_bytes(config: TrainConfig) -> int:
     """Size of the bank: states, and ages in float32."""
+    event_shape = config.event_shape if config.is_rings else (_side(config), _side(config), 3)
     bytes_each = 2 if config.bank_dtype == "float16" else 4
-    return config.bank_size * (bytes_each * math.prod(config.event_shape) + 4)
+    return config.bank_size * (bytes_each * math.prod(event_shape) + 4)
 
 
 def _bytes_per_chain(config: TrainConfig) -> float:
@@ -112,10 +118,10 @@ def _bytes_per_chain(config: TrainConfig) -> float:
     if config.is_rings:
         numbers = 2.0 * 10 + 5 * width
     else:
-        pixels = config.image_size**2
+        pixels = _side(config) ** 2
         numbers = 2 * pixels * width * (1 + 1 / 2 + 1 / 4 + 1 / 8)  # each convolution and its activation
         if config.attention:
-            for side in (config.image_size // 2, config.image_size // 4):
+            for side in (_side(config) // 2, _side(config) // 4):
                 numbers += 2 * side**4 // 4  # logits and weights: positions times pooled positions
     return ACTIVATION_COPIES * numbers * bytes_each
 

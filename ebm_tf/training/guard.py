@@ -58,7 +58,7 @@ class Guard:
     """
 
     def __init__(self, config: TrainConfig, energy: keras.Model, optimizer: keras.optimizers.Optimizer):
-        self.config = config
+        self.config, self.is_image = config, len(energy.event_shape) == 3
         self.bounds = {
             "max_energy": config.max_energy * config.energy_scale,
             "max_energy_difference": config.max_energy_difference * config.energy_scale,
@@ -115,7 +115,7 @@ class Guard:
             advice = f"Try a smaller {rate} or {step_size}"
         # Steps too long for the data's noise: docs/cifar_recipe.md, "How large a Langevin step may be".
         needed = 3 * math.sqrt(2 * self.config.step_size * self.config.temperature)
-        if not self.config.is_rings and self.config.data_noise < 0.99 * needed:
+        if self.is_image and self.config.data_noise < 0.99 * needed:
             advice += f", or --data_noise={needed:.2g} or more (now {self.config.data_noise:g})"
         if self.config.dtype_policy == "mixed_float16" and not is_finite:
             advice += ", or --dtype_policy=mixed_bfloat16 or float32 (float16 holds sizes up to 65,504)"

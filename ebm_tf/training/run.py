@@ -4,18 +4,23 @@ import contextlib
 import dataclasses
 import sys
 import time
-from typing import Any
+from collections.abc import Collection
 
 import tensorflow as tf
 
 from ebm_tf import build
+from ebm_tf.data.base import Dataset
+from ebm_tf.data.spectrum import noise_spectrum
+from ebm_tf.defaults import preset_of, saved_choice, with_preset
 from ebm_tf.energies import EnergyModel
-from ebm_tf.energies.files import load_energy
+from ebm_tf.energies.base import Origin
+from ebm_tf.energies.files import copy_weights, load_energy
 from ebm_tf.errors import ConfigError, one_line
 from ebm_tf.plots import watch
 from ebm_tf.runs import leftovers, lock, signals
 from ebm_tf.runs.run_dir import RunDir, draft_of
 from ebm_tf.runs.signals import Stopped, StopRequest
+from ebm_tf.settings.data import kind_of
 from ebm_tf.settings.train import Stage, TrainConfig
 from ebm_tf.training import board, callbacks, cluster, device, replicas
 from ebm_tf.training.checkpoints import Checkpoints, Saved, newest_intact
@@ -44,7 +49,7 @@ LOST = (  # what TensorFlow raises where another worker has gone
 )
 
 
-def train(config: TrainConfig) -> Trainer:
+def train(config: TrainConfig, given: Collection[str] | None = None) -> Trainer:
     """Trains in config.workdir, or continues there with config.resume.
 
     Everything that can be refused is refused before anything is written, and what fails before the first update is
@@ -53,6 +58,8 @@ def train(config: TrainConfig) -> Trainer:
 
     Args:
       config: settings of the run.
+      given: with data of one's own, names of the settings that stay; the others fit the data, see settings/presets.py.
+        None: those that are not at their defaults.
 
     Returns:
       The trainer, its energy as in RUN/model.keras: with ema_momentum > 0 the average of the weights.
@@ -71,6 +78,9 @@ def train(config: TrainConfig) -> Trainer:
         raise ConfigError("--workdir: expected a folder for this run. Received: workdir=None")
     run_dir = RunDir(config.workdir)
     config = dataclasses.replace(config, strategy=cluster.without_others(config.strategy))
+    given = config.given if given is None else given
+    if kind_of(config.dataset) and config.resume:
+        config = with_preset(config, given, saved_choice(run_dir))
     is_chief = replicas.is_chief(config.strategy)
     if is_chief or config.resume:  # the chief may have begun to fill the folder that its workers share
         run_dir.check(config)
@@ -79,7 +89,7 @@ def train(config: TrainConfig) -> Trainer:
         with memory_explained(out_of_memory(config)), contextlib.ExitStack() as locks:
             if is_chief and config.resume:
                 locks.enter_context(lock.hold(run_dir))
-            return _train(config, run_dir, is_chief, locks, deadline)
+            return _train(config, given, run_dir, is_chief, locks, deadline)
     except LOST as error:
         if config.strategy != "multi_worker":
             raise
@@ -93,9 +103,7 @@ def _lost(run_dir: RunDir, message: str) -> str:
     return f"a worker of this run was lost. Start all workers again; --resume {left} ({reason})"
 
 
-def _train(
-    config: TrainConfig, run_dir: RunDir, is_chief: bool, locks: contextlib.ExitStack, deadline: float
-) -> Trainer:
+def _train(config: TrainConfig, given, run_dir: RunDir, is_chief: bool, locks, deadline: float) -> Trainer:
     strategy = replicas.make_strategy(config)
     saved = newest_intact(run_dir) if config.resume else None
     first_step = saved.step if saved else 0
@@ -106,8 +114,11 @@ def _train(
         )
     config = dataclasses.replace(config, rollbacks=saved.rollbacks if saved else 0)
     initial = None if saved else initial_energy(config)
-    dataset = build.make_dataset(config, first_step)  # says what is missing before the slow parts
-    trainer = build_trainer(config, strategy, config.stage_of(first_step))
+    data = build.dataset(config)
+    if kind_of(config.dataset) and not config.resume:
+        config = with_preset(config, given, preset_of(data, config.preset))
+    dataset = build.make_dataset(config, first_step, data)  # says what is missing before the slow parts
+    trainer = build_trainer(config, strategy, config.stage_of(first_step), data)
     restore(trainer, saved, initial)
     weights = trainer.energy.trainable_variables if initial else ()
     replicas.check_same_run(strategy, config, first_step, weights)
@@ -145,7 +156,7 @@ def _all_updates(config, trainer, dataset, saved, initial, run_dir, files, deadl
         error = _fit(config, trainer, replicas.split_batches(strategy, dataset), run_dir, files, deadline)
         if error is not None:
             config, saved = _rolled_back(config, run_dir, files, error, saved)
-            trainer = build_trainer(config, strategy, config.stage_of(saved.step if saved else 0))
+            trainer = build_trainer(config, strategy, config.stage_of(saved.step if saved else 0), trainer.data)
             restore(trainer, saved, None if saved else initial or initial_energy(config))
         elif trainer.stage.last_step == config.train_steps:
             return trainer
@@ -153,7 +164,7 @@ def _all_updates(config, trainer, dataset, saved, initial, run_dir, files, deadl
             trainer = _next_stage(config, trainer)
             if files is not None:
                 run_dir.log_event("stage", trainer.stage.first_step, name=trainer.stage.name)
-        dataset = build.make_dataset(config, int(trainer.update_count.numpy()))
+        dataset = build.make_dataset(config, int(trainer.update_count.numpy()), trainer.data)
 
 
 def _rolled_back(
@@ -194,7 +205,8 @@ def _next_stage(config: TrainConfig, trainer: Trainer) -> Trainer:
     """The trainer of the stage after a finished one's: its weights, bank and count of updates, and a new optimizer. A
     bank of another size starts anew.
     """
-    trainer_next = build_trainer(config, trainer.strategy, config.stage_of(trainer.stage.last_step + 1))
+    stage = config.stage_of(trainer.stage.last_step + 1)
+    trainer_next = build_trainer(config, trainer.strategy, stage, trainer.data)
     pairs = [*zip(trainer_next.energy.weights, trainer.energy.weights, strict=True)]
     pairs.append((trainer_next.update_count, trainer.update_count))
     before, after = trainer.bank, trainer_next.bank
@@ -219,12 +231,23 @@ def _save_model(trainer: Trainer, run_dir: RunDir, step: int) -> None:
 
 
 def build_trainer(
-    config: TrainConfig, strategy: tf.distribute.Strategy | None = None, stage: Stage | None = None
+    config: TrainConfig,
+    strategy: tf.distribute.Strategy | None = None,
+    stage: Stage | None = None,
+    data: Dataset | None = None,
 ) -> Trainer:
     """A compiled trainer with new weights, on one device unless a strategy is given, of the first stage unless another
     is.
     """
-    trainer = Trainer(config, strategy, stage)
+    stage, strategy = stage or config.stages[0], strategy or tf.distribute.get_strategy()
+    data = data or build.dataset(stage.config)
+    with strategy.scope():
+        energy = build.build_energy(stage.config, data.event_shape)
+    if energy.noise_spectrum:
+        build.fit_gaussian(energy, *noise_spectrum(data, stage.config.data_noise))
+    sampler = build.build_sampler(energy, stage.config)
+    energy.origin = Origin.of(data, sampler, str(stage.config.scheme))
+    trainer = Trainer(energy, data, sampler=sampler, strategy=strategy, stage=stage)
     trainer.compile()
     return trainer
 
@@ -243,7 +266,7 @@ def restore(trainer: Trainer, saved: Saved | None, initial: EnergyModel | None =
     """
     if saved is None:
         if initial is not None:
-            _copy_weights(initial, trainer)
+            copy_weights(initial, trainer.energy, trainer.config.init_model)
         return
     try:
         trainer.checkpoint_like(saved.prefix).restore(saved.prefix).assert_existing_objects_matched()
@@ -255,42 +278,6 @@ def restore(trainer: Trainer, saved: Saved | None, initial: EnergyModel | None =
         trainer.bank.share_out()
     if trainer.config.learning_rate_schedule == "constant":
         trainer.optimizer.learning_rate = trainer.config.first_learning_rate
-
-
-def _copy_weights(initial: EnergyModel, trainer: Trainer) -> None:
-    """All that makes the energy what it is: its weights, and the Gaussian that it tilts if it does."""
-    energy, path = trainer.energy, trainer.config.init_model
-    theirs = _flags_of(initial)
-    for name, ours in _flags_of(energy).items():
-        if theirs.get(name) != ours:
-            expected = f"--init_model: expected {name}={ours}, as in this run"
-            raise ConfigError(f"{expected}. Received: {path}, {name}={theirs.get(name)}")
-    pairs = [*zip(energy.trainable_variables, initial.trainable_variables, strict=True)]
-    if _tilts(energy):
-        assert energy.noise_spectrum and initial.noise_spectrum
-        pairs += zip(energy.noise_spectrum, initial.noise_spectrum, strict=True)
-        if energy.preconditioner is not None and initial.preconditioner is not None:
-            pairs.append((energy.preconditioner, initial.preconditioner))
-    for weight, value in pairs:
-        weight.assign(value)
-
-
-def _tilts(energy: EnergyModel) -> bool:
-    return bool(getattr(energy, "reference", 0.0))
-
-
-def _flags_of(energy: EnergyModel) -> dict[str, Any]:
-    """Flags of bin/train.py, with values, on which the energy as a function of x hangs beside its weights."""
-    flags: dict[str, Any] = {"data": "images" if len(energy.event_shape) == 3 else "rings"}
-    names = ("num_filters", "attention", "image_size", "energy_scale")
-    flags |= {name: getattr(energy, name) for name in names if hasattr(energy, name)}
-    if not _tilts(energy):
-        return flags | {"reference": "none"}
-    return flags | {
-        "reference": "gaussian",
-        "temperature": energy.reference,
-        "data_noise": round((energy.bound - 1) / 3, 6),  # see build_energy
-    }
 
 
 def _fit(config, trainer, dataset, run_dir, files, deadline) -> DivergenceError | None:

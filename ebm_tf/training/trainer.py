@@ -1,80 +1,89 @@
 """The Keras model that learns an energy: compile() and fit() as usual, train_step by Algorithm 1."""
 
+import dataclasses
 import functools
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from ebm_tf import build
-from ebm_tf.build import build_energy, build_optimizer, energy_chain_fn, step_sizes, use_xla
-from ebm_tf.mcmc import chain_init
-from ebm_tf.mcmc.preconditioner import root_of_spectrum
-from ebm_tf.mcmc.sample_bank import Drawn, SampleBank
+from ebm_tf.build import build_optimizer, use_xla
+from ebm_tf.data.base import Dataset
+from ebm_tf.defaults import fit_to_data
+from ebm_tf.energies.base import EnergyModel
+from ebm_tf.errors import ConfigError
+from ebm_tf.mcmc.sample_bank import SampleBank
+from ebm_tf.mcmc.sampler import Sampler
 from ebm_tf.mcmc.step_size import adaptive_step_size
-from ebm_tf.settings.train import Scheme, Stage, TrainConfig
+from ebm_tf.settings.train import Stage
 from ebm_tf.training import replicas
-from ebm_tf.training.algorithm1 import one_step_update
+from ebm_tf.training.algorithm1 import Starts, chain_starts, one_step_update
+from ebm_tf.training.callbacks import DivergenceGuard, ProgressBar
 from ebm_tf.training.guard import float_variables
-from ebm_tf.training.losses import energy_difference
+from ebm_tf.training.losses import HeldOut, scalars, zero_share
 
 __all__ = ["Trainer"]
 
 
-class Starts(NamedTuple):
-    """Where the chains of an update start.
-
-    Attributes:
-      x_inits: by bracket [N, *event].
-      weights: by bracket, its weight in Eq. 6, [] or one per chain [N].
-      drawn: the chains of the bank, as they will be written back but for their steps. None without a bank.
-    """
-
-    x_inits: dict[str, tf.Tensor]
-    weights: dict[str, float | tf.Tensor]
-    drawn: Drawn | None
-
-
 class Trainer(keras.Model):
-    """Trains config's energy. Update i on replica r draws everything random from (config.seed, i, r): stopping and
-    resuming changes nothing.
+    """Trains an energy on data by contrastive divergence, chains from noise, or both (Algorithm 1). Update i on replica
+    r draws everything random from (seed, i, r): stopping and resuming changes nothing. What is not given fits the data.
 
     Attributes:
-      config: settings of its stage of the run; without stages the run's.
-      stage: the stage.
-      energy: the EnergyModel.
+      config, stage: settings of its stage of the run, without stages the run's; and the stage.
+      energy, data, sampler: the EnergyModel, the Dataset and the chains of training.
       strategy: where the replicas are. fit outside its scope; fit takes what replicas.split_batches returns.
       bank: the SampleBank where config has one, BankShards on several replicas, else None.
       update_count: int64 [], updates done.
-      num_not_finite: how many of the weights' and the optimizer's numbers are not finite after the last update of fit.
+      num_not_finite: how many of the weights' and the optimizer's numbers are not finite after the last update.
 
     Args:
-      config: settings of the run. Its batch_size is that of all replicas together.
-      stage: of config.stages, the one to train. None: the first.
+      energy: the EnergyModel.
+      data: the Dataset, of the same event_shape.
+      sampler: step size, temperature, L, starts and preconditioner of chains. None: those that fit the data.
       strategy: TensorFlow's default, one device, unless replicas.make_strategy made another.
+      stage: of a run's settings, in place of those below. Its batch_size is that of all replicas together.
+      preset: what the settings are for that are not given: density or detector.
+      **settings: of TrainConfig, those of OWN_SETTINGS: scheme, cd_weight, batch_size, data_noise, seed and others.
+
+    Raises:
+      ConfigError: data of another shape than the energy's, or a setting that cannot be used.
     """
 
     train_function: Callable | None
 
     def __init__(
-        self, config: TrainConfig, strategy: tf.distribute.Strategy | None = None, stage: Stage | None = None
+        self,
+        energy: EnergyModel,
+        data: Dataset,
+        *,
+        sampler: Sampler | None = None,
+        strategy: tf.distribute.Strategy | None = None,
+        stage: Stage | None = None,
+        preset: str = "density",
+        **settings,
     ):
         super().__init__(name="trainer")
-        self.stage = stage or config.stages[0]
-        self.config = config = self.stage.config
+        self.energy, self.data = energy, data
+        if stage is None:
+            config, sampler = fit_to_data(energy, data, sampler, preset, settings)
+            stage = Stage("", 0, config, {})
+        assert sampler is not None
+        self.stage, self.sampler = stage, sampler
+        self.config = config = stage.config
         self.strategy = strategy or tf.distribute.get_strategy()
         self.seed = tf.constant(config.chain_seed, tf.int32)
-        self._is_float16 = config.dtype_policy == "mixed_float16"
+        self._is_float16 = energy.dtype_policy.compute_dtype == "float16"
         with self.strategy.scope():
-            self.energy = build_energy(config)
             first = tf.VariableAggregation.ONLY_FIRST_REPLICA
             self.update_count = tf.Variable(0, False, dtype=tf.int64, name="update_count", aggregation=first)
             zeros = tf.zeros([1 + len(config.brackets), config.batch_size])
             own = tf.VariableSynchronization.ON_READ
             self._energies = tf.Variable(zeros, False, name="energies", synchronization=own, aggregation=first)
-        if self.energy.noise_spectrum:
-            self._fit_spectrum()
+        self.held_out = HeldOut(self._energy_fn, config.data_noise, config.temperature)
         self.bank = self._build_bank() if config.has_bank else None
         self.built = True
         compiled = functools.partial(tf.function, jit_compile=use_xla(config), autograph=False)
@@ -84,30 +93,103 @@ class Trainer(keras.Model):
             self._step = compiled(self.train_step)
         self.count_not_finite = compiled(_count_not_finite)
         self.num_not_finite = 0
-        self.chain_fn = energy_chain_fn(self.energy, config)
 
-    def _fit_spectrum(self) -> None:
-        """What the training images say of where chains start and how far their steps go."""
-        assert self.energy.noise_spectrum
-        mean, factor = build.noise_spectrum(self.config)
-        for weight, value in zip(self.energy.noise_spectrum, (mean, factor), strict=True):
-            weight.assign(value)
-        if self.energy.preconditioner is not None:
-            self.energy.preconditioner.assign(root_of_spectrum(factor))
+    @property
+    def metrics(self):
+        """Of `evaluate`: what train_step returns needs none."""
+        return self.held_out.means
 
-    def compile(self) -> None:
-        """Keras' compile, with the optimizer that config names."""
+    def compile(self, optimizer: keras.optimizers.Optimizer | str | None = None) -> None:
+        """Keras' compile.
+
+        Args:
+          optimizer: any of Keras, or its name. None: the one that config names.
+        """
         with self.strategy.scope():
-            optimizer = build_optimizer(self.config)
+            chosen = build_optimizer(self.config) if optimizer is None else keras.optimizers.get(optimizer)
             # XLA compiles what __init__ says; Keras nothing.
-            super().compile(optimizer=optimizer, jit_compile=False)
-            optimizer.build(self.energy.trainable_variables)
+            super().compile(optimizer=chosen, jit_compile=False)
+            chosen.build(self.energy.trainable_variables)
+
+    def fit(
+        self,
+        x: Any = None,
+        *,
+        train_steps: int | None = None,
+        validation_every: int | None = None,
+        validation: np.ndarray | bool = True,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        verbose: int | str = "auto",
+        **kwargs,
+    ) -> keras.callbacks.History:
+        """Keras' fit, in updates. An epoch is a block of validation_every of them; at its end callbacks see the block's
+        last update and, as val_loss, val_energy and val_energy_difference, what `evaluate` says of held-out data.
+
+        A second call goes on where the first ended. Keras' callbacks work; ModelCheckpoint writes the energy's file.
+        "val_loss" is the number to monitor. loss is d of Eq. 7, which does not fall.
+
+        Args:
+          x: batches as Keras takes them, in place of the data; then kwargs are Keras' own.
+          train_steps: updates to do.
+          validation_every: updates from one look at held-out data to the next; it divides train_steps. None: a
+            twentieth of train_steps, or the nearest longer part that divides it.
+          validation: held-out examples, [N, *event]. True: the data's, at most 1,000. False: none.
+          callbacks: of Keras.
+          verbose: 0: silent. auto: a bar on a terminal, lines elsewhere.
+
+        Returns:
+          Keras' History: a list per number, one entry per block.
+
+        Raises:
+          ConfigError: train_steps or validation_every cannot be used.
+          DivergenceError: an update was not finite, or beyond its bounds.
+        """
+        if x is not None:
+            return super().fit(x, callbacks=list(callbacks), verbose=verbose, **kwargs)
+        if not self.compiled or kwargs:
+            received = f"compiled={self.compiled}, {', '.join(kwargs)}"
+            raise ConfigError(f"expected compile() before fit, and fit's own arguments. Received: {received}")
+        blocks, every = _blocks(train_steps, validation_every)
+        first = int(self.update_count.numpy())
+        rate = float(tf.convert_to_tensor(self.optimizer.learning_rate))  # for what the guard says
+        config = dataclasses.replace(self.config, train_steps=first + blocks * every, learning_rate=rate)
+        self.config, self.stage = config, self.stage._replace(config=config)
+        watching = [DivergenceGuard(config.log_every), *([ProgressBar(config)] if verbose else [])]
+        return super().fit(
+            replicas.split_batches(self.strategy, build.make_dataset(config, first, self.data)),
+            epochs=blocks,
+            steps_per_epoch=every,
+            validation_data=self._held_out_batches(validation),
+            callbacks=[*watching, *callbacks],
+            verbose=0,
+        )
+
+    def evaluate(self, x: Any = None, **kwargs) -> dict[str, float]:
+        """What held-out data say, see losses.HeldOut: x [N, *event], or at most 1,000 of the data's own."""
+        if x is None or isinstance(x, np.ndarray):
+            x, kwargs = self._held_out_batches(True if x is None else x), {"verbose": 0, "return_dict": True, **kwargs}
+        return super().evaluate(x, **kwargs)
+
+    def test_step(self, batch):
+        """One batch of held_out."""
+        return self.held_out.update(*batch)
+
+    def _held_out_batches(self, validation) -> tf.data.Dataset | None:
+        if validation is False:
+            return None
+        x = self.data.held_out(most=1_000) if validation is True else np.asarray(validation, np.float32)
+        x_train = np.concatenate([x[:0], *self.data.examples(most=len(x))]) if len(x) else x
+        return self.held_out.batches(x, x_train, self.config.seed) if len(x_train) else None
+
+    def save(self, filepath: str, overwrite: bool = True, **kwargs) -> None:
+        """Writes the energy's .keras file: what ebm_tf.load and keras.callbacks.ModelCheckpoint want of a trainer."""
+        self.energy.save(filepath, overwrite=overwrite, **kwargs)
 
     def _build_bank(self) -> SampleBank | replicas.BankShards:
         config = self.config
         seed = tf.constant([config.seed, 1], tf.int32)
-        x_init = build.first_examples(config, config.bank_size) if config.bank_start == "data" else None
-        args = config.bank_size, config.event_shape, seed, config.bank_dtype, self.energy.noise_spectrum, x_init
+        x_init = build.first_examples(config, config.bank_size, self.data) if config.bank_start == "data" else None
+        args = config.bank_size, self.energy.event_shape, seed, config.bank_dtype, self.sampler.start, x_init
         one = self.strategy.num_replicas_in_sync == 1
         return SampleBank(*args) if one else replicas.BankShards(self.strategy, *args)
 
@@ -133,8 +215,7 @@ class Trainer(keras.Model):
         """Energies [N] of the last update's data and, per group of chains, of their ends. In no checkpoint: no update
         depends on them.
         """
-        names = ("data", *self.config.brackets)
-        return dict(zip(names, tf.unstack(self._energies.read_value()), strict=True))
+        return dict(zip(("data", *self.config.brackets), tf.unstack(self._energies.read_value()), strict=True))
 
     def make_train_function(self, force=False):
         """Keras' hook: a function of an iterator that does an update and returns its scalars as Python's numbers.
@@ -147,19 +228,19 @@ class Trainer(keras.Model):
             update = replicas.on_every_replica(self.strategy, self._packed_step)
 
             def train_function(iterator) -> dict[str, float]:
-                *scalars, num_not_finite = update(iterator).numpy().tolist()
+                *values, num_not_finite = update(iterator).numpy().tolist()
                 self.num_not_finite = int(num_not_finite)
-                return dict(zip(self._scalar_names, scalars, strict=True))
+                return dict(zip(self._scalar_names, values, strict=True))
 
             self.train_function = train_function
         return self.train_function
 
     def _packed_step(self, x):
         """An update's scalars, and then num_not_finite, as one float32 vector."""
-        scalars = self._step(x)
-        self._scalar_names = list(scalars)
+        found = self._step(x)
+        self._scalar_names = list(found)
         values = [tf.convert_to_tensor(variable) for variable in float_variables(self.energy, self.optimizer)]
-        return tf.stack([*scalars.values(), self.count_not_finite(values)])
+        return tf.stack([*found.values(), self.count_not_finite(values)])
 
     def train_step(self, x):
         """One update of one replica: negatives, energies, gradient, step, metrics (Algorithm 1)."""
@@ -175,9 +256,9 @@ class Trainer(keras.Model):
         num_steps, learning_rate = self._num_steps(), tf.convert_to_tensor(self.optimizer.learning_rate)
         replicas.on_every_device(self.strategy, self.update_count, self.apply_gradient, result.gradient)
         return {
-            **_scalars(list(starts.x_inits), weights, result),
+            **scalars(list(starts.x_inits), weights, result),
             **bank_scalars,
-            **({"zero_gradient_share": _zero_share(result.gradient)} if self._is_float16 else {}),
+            **({"zero_gradient_share": zero_share(result.gradient)} if self._is_float16 else {}),
             "num_steps": tf.cast(num_steps, tf.float32),
             "step_size": tf.reduce_min(step_size),
             "learning_rate": learning_rate,
@@ -186,7 +267,7 @@ class Trainer(keras.Model):
     def _one_step_update(self, x, x_inits, weights, step_size, seed):
         energy, theta = self.energy, self.energy.trainable_variables
         steps, temperature = self._num_steps(), tf.constant(self.config.temperature)
-        settings = steps, step_size, temperature, seed, energy.preconditioner
+        settings = steps, step_size, temperature, seed, self.sampler.preconditioner
         result = one_step_update(energy, theta, x, x_inits, weights, *settings)
         # The chains' own energies are not logged; what is not returned is not computed.
         return result._replace(info=result.info._replace(energy_init=None, energy_final=None))
@@ -218,30 +299,7 @@ class Trainer(keras.Model):
         return self.energy(x, training=False)
 
     def _chain_starts(self, x, seed) -> Starts:
-        """By config.brackets, the one rule of which chains an update has."""
-        config, spectrum = self.config, self.energy.noise_spectrum
-        seeds = tf.unstack(tf.random.split(seed, 2))
-        x_inits, weights, drawn = {}, dict(config.brackets), None
-        if "noise_init" in weights:
-            x_inits["noise_init"] = self._noise(tf.shape(x), seeds[0])
-        if "data_init" in weights:
-            x_inits["data_init"] = x
-        if self.bank:
-            draw_seed, restart_seed = seeds if config.scheme.has_bank else tf.unstack(tf.random.split(seeds[1], 2))
-            drawn = self.bank.draw(x.shape[0], draw_seed)
-            x_bank, is_new = drawn.x, tf.zeros([x.shape[0]], tf.bool)
-            if config.scheme is Scheme.PERSISTENT_REFRESH:
-                share = config.refresh_prob, config.refresh_unit
-                x_bank, is_new = chain_init.refresh(x_bank, *share, restart_seed, spectrum)
-            elif config.bank_restart_data or config.bank_restart_noise:
-                shares = config.bank_restart_data, config.bank_restart_noise
-                x_bank, is_new = chain_init.restart(x_bank, x, *shares, restart_seed, spectrum)
-            ages = tf.where(is_new, 0.0, drawn.ages) + tf.cast(self._num_steps(), tf.float32)
-            x_inits["persistent_init"], drawn = x_bank, Drawn(drawn.indices, x_bank, ages)
-            if config.bank_burn_in:
-                has_burned_in = tf.cast(ages >= config.bank_burn_in, tf.float32)
-                weights["persistent_init"] *= has_burned_in
-        return Starts(x_inits, weights, drawn)
+        return chain_starts(self.config, self.sampler.start, self.bank, x, self._num_steps(), seed)
 
     def _write_bank(self, starts: Starts, x_final) -> dict[str, tf.Tensor]:
         """Puts the ends of the bank's chains back. Returns what is to be known of their ages, on this replica."""
@@ -257,11 +315,8 @@ class Trainer(keras.Model):
             "bank/counted": tf.reduce_mean(counted),
         }
 
-    def _noise(self, shape, seed):
-        return chain_init.noise(shape, seed, self.energy.noise_spectrum)
-
     def _step_size(self, x):
-        sizes = step_sizes(self.config)
+        sizes = tf.constant(self.sampler.step_size, tf.float32)
         if self.config.step_size_rule == "constant":
             return sizes
         largest = tf.constant(self.config.step_size)
@@ -275,35 +330,21 @@ class Trainer(keras.Model):
         Limits: changes no variable; num_steps = 0 returns the starts.
         """
         seeds = tf.random.split(tf.constant([seed, 2], tf.int32), 2)
-        if x_init is None:
-            x_init = self._noise((num_samples, *self.config.event_shape), seeds[0])
-        sizes, temperature = step_sizes(self.config), tf.constant(self.config.temperature)
-        return self.chain_fn(x_init, tf.constant(num_steps), sizes, temperature, seeds[1])[0]
+        x_init = self.sampler.starts(num_samples, seeds[0]) if x_init is None else x_init
+        return self.sampler.run(self.energy, x_init, seeds[1], num_steps)[0]
 
 
 def _count_not_finite(values):
     return tf.add_n([tf.reduce_sum(tf.cast(~tf.math.is_finite(value), tf.float32)) for value in values])
 
 
-def _zero_share(gradient):
-    """Share of a gradient's numbers that are 0: what float16 cannot hold."""
-    zeros = tf.add_n([tf.reduce_sum(tf.cast(value == 0.0, tf.float32)) for value in gradient])
-    return zeros / sum(value.shape.num_elements() for value in gradient)
-
-
-def _scalars(names, weights, result):
-    """The scalars of one update: Fig. 6's components and what tells a healthy run from a sick one."""
-    scalars = {"energy/data": tf.reduce_mean(result.energy_data)}
-    total = tf.zeros_like(result.energy_data)
-    for name, weight, energy_final in zip(names, weights, result.energy_final, strict=True):
-        component = energy_difference(result.energy_data, energy_final)
-        scalars |= {f"{name}/{key}": value for key, value in component.items()}
-        scalars[f"energy/{name}"] = tf.reduce_mean(energy_final)
-        total += weight * (result.energy_data - energy_final)
-    scalars |= {f"total/{key}": value for key, value in energy_difference(total, tf.zeros_like(total)).items()}
-    return scalars | {
-        "loss": scalars["total/energy_difference"],
-        "energy_grad_norm": result.info.energy_grad_norm,
-        "gradient_norm": result.gradient_norm,
-        "max_abs": result.info.max_abs,
-    }
+def _blocks(train_steps, every):
+    """(blocks, updates in each)."""
+    if not isinstance(train_steps, int) or train_steps < 1:
+        raise ConfigError(f"expected train_steps, a whole number, 1 or more. Received: train_steps={train_steps}")
+    if every is None:
+        every = train_steps // next(blocks for blocks in range(20, 0, -1) if train_steps % blocks == 0)
+    if not isinstance(every, int) or every < 1 or train_steps % every:
+        expected = f"expected validation_every that divides train_steps={train_steps}"
+        raise ConfigError(f"{expected}. Received: validation_every={every}")
+    return train_steps // every, every

@@ -30,14 +30,23 @@ flags.run_main(lambda config: print(json.dumps(config.to_dict())), TrainConfig, 
 """
 
 BAD_VALUES = [
-    ("dataset", "mnist", "--dataset: expected one of rings, cifar10, oxford_flowers102 (Sec. 3, A.1)"),
+    (
+        "dataset",
+        "mnist",
+        "--dataset: expected one of rings, cifar10, oxford_flowers102, tfds:NAME, folder:PATH, array:FILE, table:FILE "
+        "(Sec. 3, A.1)",
+    ),
     ("image_size", 31, "--image_size: expected a multiple of 16"),
+    ("fit", "zoom", "--fit: expected one of crop, pad, stretch. Received: fit=zoom"),
+    ("columns", "a,b", "--columns: expected None, since only tables have columns. Received: columns=a,b"),
+    ("held_out", 1.0, "--held_out: expected a share in [0, 1). Received: held_out=1.0"),
     ("train_split", "train+val", "--train_split: expected splits of cifar10 joined by +: train, test (Sec. 3)"),
     ("data_noise", -0.1, "--data_noise: expected a finite number, 0 or more. Received: data_noise=-0.1"),
     ("batch_size", 0, "--batch_size: expected a whole number, 1 or more (Alg. 1). Received: batch_size=0"),
     ("num_filters", 0, "--num_filters: expected a whole number, 1 or more"),
     ("energy_scale", 0.0, "--energy_scale: expected a finite number above 0"),
     ("noise_spectrum", "pink", "--noise_spectrum: expected one of white, data"),
+    ("preset", "best", "--preset: expected one of density, detector"),
     ("preconditioner", "adam", "--preconditioner: expected one of none, spectrum"),
     ("reference", "flat", "--reference: expected one of none, gaussian"),
     ("confinement", -1.0, "--confinement: expected a finite number, 0 or more"),

@@ -37,6 +37,7 @@ COMMANDS = {  # and what each needs
     commands.UnpackConfig: {"input": "parts", "workdir": "run"},
 }
 ALL = {TrainConfig: {}, **COMMANDS}
+FILLED = {"image_size": 32}  # None, where the data are known by their name
 EVERY = [(cls, field) for cls in ALL for field in dataclasses.fields(cls)]
 IDS = [f"{cls.__name__}.{field.name}" for cls, field in EVERY]
 
@@ -61,9 +62,16 @@ def test_no_class_adds_more_than_ten_settings(cls):
     assert len(inspect.get_annotations(cls)) <= 10
 
 
+def defaults(cls):
+    """What each setting is where it is not given."""
+    names = {field.name: field.default for field in dataclasses.fields(cls)}
+    return {name: FILLED.get(name, default) for name, default in names.items()}
+
+
 @pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.__name__)
 def test_a_group_stands_alone(group):
-    assert all(getattr(group(), field.name) == field.default for field in dataclasses.fields(group))
+    made = group()
+    assert all(getattr(made, name) == default for name, default in defaults(group).items())
 
 
 def test_a_group_checks_itself():
@@ -81,6 +89,7 @@ def test_every_setting_of_training_has_a_role():
 def test_the_lists_are_those_that_were_kept_by_hand():
     assert set(FIXED_ON_RESUME) == {
         *("dataset", "image_size", "train_split", "batch_size", "num_filters", "attention", "energy_scale"),
+        *("fit", "columns", "held_out"),
         *("confinement", "noise_spectrum", "preconditioner", "reference", "dtype_policy", "scheme", "bank_size"),
         *("bank_dtype", "optimizer", "learning_rate_schedule", "ema_momentum", "init_model", "seed"),
     }
@@ -120,7 +129,7 @@ def test_a_value_of_another_type_is_refused(cls, field):
 @pytest.mark.parametrize(("cls", "field"), EVERY, ids=IDS)
 def test_a_value_of_its_type_keeps_it(cls, field):
     """The default and, for numbers, the same of NumPy."""
-    value = {**{one.name: one.default for one in dataclasses.fields(cls)}, **ALL[cls]}[field.name]
+    value = {**defaults(cls), **ALL[cls]}[field.name]
     kind, may_be_none = value_type(field)
     values = [value] + ([np.int64(value)] if kind is int and value is not None else [])
     values += [np.float64(value)] if kind is float and value is not None else []
@@ -148,9 +157,11 @@ def test_python_says_what_the_flag_says():
 
 # Settings that have no use, and what was expected of the first of them.
 UNUSED = [
-    (dict(dataset="rings", image_size=48), "--image_size: expected 32, since the rings are no images"),
-    (dict(dataset="rings", train_split="test"), "--train_split: expected train, since the rings are no images"),
+    (dict(dataset="rings", image_size=48), "--image_size: expected None, since the rings are no images"),
+    (dict(dataset="rings", train_split="test"), "--train_split: expected train, since the rings have no splits"),
     (dict(dataset="rings", attention=False), "--attention: expected True, since the rings are no images"),
+    (dict(dataset="array:x.npy", train_split="test"), "--train_split: expected train, since data of array"),
+    (dict(dataset="table:x.csv", attention=False), "--attention: expected True, since data of table:x.csv are"),
     (dict(step_ratio=36.0), "--step_ratio: expected 1, since only the rings have narrow and wide coordinates"),
     (dict(refresh_prob=0.1), "--refresh_prob: expected 0.05 without --scheme=persistent_refresh (Sec. 3)"),
     (
@@ -210,3 +221,26 @@ def test_scheme_is_of_its_enum():
     """A text is read; the file and the flag hold the text."""
     config = TrainConfig(scheme="noise")
     assert isinstance(config.scheme, enum.Enum) and config.to_dict()["scheme"] == "noise"
+
+
+NEW = [
+    (dict(fit="pad"), "--fit: expected None, since data of cifar10 are cut as in the paper"),
+    (dict(dataset="rings", fit="pad"), "--fit: expected None, since the rings are no images"),
+    (dict(held_out=0.2), "--held_out: expected 0.1, since data of cifar10 have a part to test"),
+    (dict(dataset="folder:x", columns="a"), "--columns: expected None, since only tables have columns"),
+    (dict(dataset="table:x.csv", confinement=0.1), "--confinement: expected 0, since data of table:x.csv"),
+]
+
+
+@pytest.mark.parametrize(("settings", "message"), NEW)
+def test_a_setting_of_own_data_without_use_is_refused(settings, message):
+    with pytest.raises(ConfigError) as caught:
+        TrainConfig(**settings)
+    assert str(caught.value).startswith(message)
+
+
+def test_the_size_that_rings_once_had_is_read():
+    """Every config.json of the rings held image_size = 32, which was the default."""
+    config = TrainConfig(dataset="rings")
+    assert TrainConfig(dataset="rings", image_size=32) == config
+    assert TrainConfig.from_dict({**config.to_dict(), "image_size": 32}) == config

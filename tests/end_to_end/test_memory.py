@@ -55,7 +55,8 @@ before = resident()
 for seed in range(10):
     x = trainer.sample_chain(64, 5_000, seed=seed, x_init=x)
 x = trainer.sample_chain(64, 50_000, seed=99, x_init=x)
-print(trainer.chain_fn.experimental_get_tracing_count(), before, resident())
+((_, chain),) = trainer.sampler._chains.values()
+print(chain.experimental_get_tracing_count(), before, resident())
 """
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ebm_tf.energies import ImageNet, image_energy
+from ebm_tf.energies import ImageNet, Wall, image_energy
 from ebm_tf.mcmc.langevin import compile_chain
 
 SETTINGS = {
@@ -13,7 +13,10 @@ SETTINGS = {
     "no attention": {"attention": False},
     "48 pixels": {"image_size": 48},
     "E / T": {"energy_scale": 0.005},
-    "confinement": {"confinement": 0.02},
+    "wall": {"wall": Wall(0.02, 1.0)},
+    "48 x 32, grey": {"image_size": (48, 32), "channels": 1},
+    "4 channels": {"channels": 4},
+    "16 x 32, 2 channels": {"image_size": (16, 32), "channels": 2},
 }
 
 
@@ -35,9 +38,11 @@ def by_layers(model):
     """The energy written out, not by the model's own from_output."""
 
     def energy(x):
-        wall = tf.reduce_sum(tf.maximum(tf.abs(x) - model.bound, 0) ** 2, axis=[1, 2, 3])
         output = tf.cast(model.network(x, training=False)[:, 0], tf.float32)
-        return model.energy_scale * output + model.confinement * wall
+        if model.wall is None:
+            return model.energy_scale * output
+        outside = tf.maximum(tf.abs(x) - model.wall.bound, 0)
+        return model.energy_scale * output + model.wall.strength * tf.reduce_sum(outside**2, axis=[1, 2, 3])
 
     return energy
 

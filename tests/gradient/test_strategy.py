@@ -25,7 +25,6 @@ from ebm_tf.mcmc import chain_init
 from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.settings.train import TrainConfig
 from ebm_tf.training import replicas, run
-from ebm_tf.training.trainer import Trainer
 
 ROOT = pathlib.Path(__file__).parents[2]
 KINDS = {
@@ -328,7 +327,6 @@ def test_what_cannot_be_shared_out_is_refused(tmp_path, monkeypatch, changes, te
 def test_fit_is_keras_own_on_one_device():
     """A Trainer is a keras.Model: compile and fit with any tf.data.Dataset."""
     config = TrainConfig(dataset="rings", num_filters=8, batch_size=4, num_steps=2, step_size=0.005, train_steps=3)
-    trainer = Trainer(config)
-    trainer.compile()
+    trainer = run.build_trainer(config)
     history = trainer.fit(build.make_dataset(config), steps_per_epoch=3, verbose=0)
     assert int(trainer.update_count) == 3 and np.isfinite(history.history["loss"]).all()

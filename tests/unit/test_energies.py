@@ -1,12 +1,14 @@
 """Energy models: shapes, dtypes, files, attention, error texts."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from ebm_tf.build import build_energy
-from ebm_tf.energies import ImageNet, RingsNet
+from ebm_tf.energies import ImageNet, RingsNet, Wall
 from ebm_tf.energies.attention import NonLocalBlock
 from ebm_tf.settings.train import TrainConfig
 
@@ -124,10 +126,33 @@ def test_wrong_shape_says_what_was_expected(model, shape):
         model()(tf.zeros(shape))
 
 
-@pytest.mark.parametrize("image_size", [16, 40])
+@pytest.mark.parametrize("image_size", [8, 40, (32, 40)])
 def test_wrong_image_size_says_what_was_expected(image_size):
-    with pytest.raises(ValueError, match=f"multiple of 16.*{image_size}"):
+    with pytest.raises(ValueError, match=re.escape(f"multiples of 16. Received: {image_size}")):
         ImageNet(num_filters=4, image_size=image_size)
+    with pytest.raises(ValueError, match=r"expected 1 to 4 channels\. Received: channels=5"):
+        ImageNet(num_filters=4, channels=5)
+
+
+@pytest.mark.parametrize(("image_size", "channels"), [(16, 3), ((48, 32), 1), ((32, 64), 2), (32, 4)])
+def test_images_of_any_size_and_channels(image_size, channels, tmp_path):
+    model = ImageNet(num_filters=4, image_size=image_size, channels=channels)
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    assert model.event_shape == (height, width, channels)
+    x = tf.random.stateless_normal((2, *model.event_shape), [1, 2])
+    model.save(tmp_path / "model.keras")
+    np.testing.assert_array_equal(keras.models.load_model(tmp_path / "model.keras")(x), model(x))
+
+
+def test_files_of_before_keep_their_terms():
+    """Wall and reference were numbers among ImageNet's arguments."""
+    old = {"num_filters": 4, "attention": False, "image_size": 32, "energy_scale": 0.5, "dtype": "float32"}
+    terms = {"confinement": 0.02, "bound": 1.3, "reference": 0.0, "has_noise_spectrum": False}
+    walled = ImageNet.from_config({**old, **terms, "has_preconditioner": False})
+    assert (walled.wall, walled.reference, walled.noise_spectrum) == (Wall(0.02, 1.3), None, None)
+    tilted = ImageNet.from_config({**old, **terms, "confinement": 0.0, "reference": 0.3, "has_noise_spectrum": True})
+    assert tilted.wall is None and tilted.noise_spectrum is not None and tilted.preconditioner is None
+    assert (tilted.reference.temperature, tilted.reference.bound) == (0.3, 1.3)
 
 
 def test_paper_size_has_1024_output_channels():
@@ -139,7 +164,7 @@ def test_paper_size_has_1024_output_channels():
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 def test_confinement_adds_squares_of_what_lies_beyond_the_bound(policy):
-    confined, free = (ImageNet(num_filters=4, confinement=c, bound=1.25, dtype=policy) for c in (0.02, 0.0))
+    confined, free = (ImageNet(num_filters=4, wall=wall, dtype=policy) for wall in (Wall(0.02, 1.25), None))
     free.set_weights(confined.get_weights())
     x = 1.5 * np.random.default_rng(60).standard_normal((3, 32, 32, 3)).astype(np.float32)
     outside = np.maximum(np.abs(x) - 1.25, 0)
@@ -155,7 +180,7 @@ def test_confinement_is_part_of_the_models_file(tmp_path):
     model.save(tmp_path / "model.keras")
     x = np.full((1, 32, 32, 3), 2.0, np.float32)
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    assert (loaded.confinement, loaded.bound) == (0.02, pytest.approx(1.3))
+    assert (loaded.wall.strength, loaded.wall.bound) == (0.02, pytest.approx(1.3))
     np.testing.assert_array_equal(loaded(x), model(x))
 
 

@@ -513,7 +513,6 @@ BAD_IMAGES = {
     "2^31 - 1 wide": png_header(2**31 - 1, 1),
     "no pixels": png_header(0, 0),
     "a header without its pixels": png_header(64, 64),
-    "16 bits": encoded("I;16", (4, 4)),
     "32 bits": encoded("I", (4, 4), "TIFF"),
     "NaN pixels": encoded("F", (4, 4), "TIFF", fill=float("nan")),
     **{f"PNG cut at {share}": PNG[: int(len(PNG) * share)] for share in SHARES[:8]},
@@ -539,6 +538,7 @@ def test_an_image_that_cannot_be_read_is_named(tmp_path, name):
 
 GOOD_IMAGES = {
     "grey": encoded("L"),
+    "grey, 16 bits": encoded("I;16"),
     "RGBA": encoded("RGBA"),
     "grey with alpha": encoded("LA"),
     "palette": encoded("P"),

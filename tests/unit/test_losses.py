@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from ebm_tf.settings.train import TrainConfig
 from ebm_tf.training.losses import energy_difference
-from ebm_tf.training.trainer import Trainer
+from ebm_tf.training.run import build_trainer
 
 
 def test_literals():
@@ -43,8 +43,7 @@ def test_a_trainer_logs_paired_spreads():
     those of the noise component have the spread of E(x) - E(x_hat) and the total is the noise component alone.
     """
     config = TrainConfig(dataset="rings", batch_size=32, num_filters=4, cd_weight=7.0, step_size=1e-12, temperature=0.0)
-    trainer = Trainer(config)
-    trainer.compile()
+    trainer = build_trainer(config)
     x = tf.random.stateless_normal((32, 10), [1, 2])
     starts = trainer._chain_starts(x, tf.constant([3, 4]))
     assert list(starts.x_inits) == ["noise_init", "data_init"] and starts.drawn is None

@@ -9,11 +9,12 @@ from scipy import fft, stats
 from ebm_tf import build
 from ebm_tf.build import build_energy
 from ebm_tf.data import images
-from ebm_tf.energies import ImageNet
+from ebm_tf.data.spectrum import noise_spectrum
+from ebm_tf.energies import GaussianReference, ImageNet
 from ebm_tf.mcmc import chain_init
 from ebm_tf.mcmc.sample_bank import SampleBank
 from ebm_tf.settings.train import TrainConfig
-from ebm_tf.training.trainer import Trainer
+from ebm_tf.training.run import build_trainer
 
 FALSE_ALARM_RATE = 1e-6
 SEED = tf.constant([51, 52])
@@ -88,21 +89,21 @@ def drawn_images(spectrum, monkeypatch):
 
 def test_fit_finds_the_law_that_drew_the_images(spectrum, drawn_images):
     """Variances of 4,000 Gaussians err by 2.2 %, one standard deviation; eight are allowed over 9,216 numbers."""
-    mean, factor = build.noise_spectrum(TrainConfig(noise_spectrum="data", data_noise=0.1))
+    mean, factor = noise_spectrum(build.dataset(TrainConfig()), 0.1)
     spread = drawn_images.std() / 127.5
     np.testing.assert_allclose(mean, 0.3 * spectrum[0], atol=8 * spread / np.sqrt(4_000))
     expected = 0.09 * np.einsum("klij,klmj->klim", spectrum[1], spectrum[1]) + 0.01 * np.eye(3)
     found = np.einsum("klij,klmj->klim", factor, factor)
     scale = np.sqrt(np.einsum("klii->kli", expected)[..., None] * np.einsum("klii->kli", expected)[:, :, None])
     assert np.max(np.abs(found - expected) / scale) < 8 * 0.022
-    without = build.noise_spectrum(TrainConfig(noise_spectrum="data"))[1]  # no noise: what rounding to 8 bits leaves
+    without = noise_spectrum(build.dataset(TrainConfig()))[1]  # no noise: what rounding to 8 bits leaves
     assert np.einsum("klij,klij->kli", without, without)[-1, -1].max() < 0.003
 
 
 def test_trainer_starts_chains_by_the_fit_and_the_file_keeps_it(drawn_images, tmp_path):
     settings = {"num_filters": 4, "noise_spectrum": "data", "bank_size": 8, "batch_size": 4, "scheme": "persistent"}
     config = TrainConfig(**settings)
-    trainer, fitted = Trainer(config), build.noise_spectrum(config)
+    trainer, fitted = build_trainer(config), noise_spectrum(build.dataset(config), config.data_noise)
     starts = trainer.sample_chain(16, 0, seed=0)
     for x in (starts, trainer.bank.samples):  # 3,072 numbers an image: the standard deviation errs by 1.3 % each
         assert np.std(white_coefficients(x, fitted)) == pytest.approx(1.0, abs=0.1)
@@ -121,8 +122,10 @@ def test_white_noise_keeps_no_weights():
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 def test_reference_adds_half_t_times_the_squared_mahalanobis_distance(spectrum, policy, tmp_path):
     """Energy and gradient, against SciPy's transform and solver in float64, and from the model's file."""
-    plain, tilted = (ImageNet(num_filters=4, reference=t, has_noise_spectrum=True, dtype=policy) for t in (0.0, 0.01))
-    plain.bound = tilted.bound = 10.0
+    plain, tilted = (
+        ImageNet(num_filters=4, reference=reference, has_noise_spectrum=True, dtype=policy)
+        for reference in (None, GaussianReference(0.01, bound=10.0))
+    )
     tilted.network.set_weights(plain.network.get_weights())
     for weight, value in zip(tilted.noise_spectrum, spectrum, strict=True):
         weight.assign(value)
@@ -140,12 +143,12 @@ def test_reference_adds_half_t_times_the_squared_mahalanobis_distance(spectrum, 
 def test_reference_of_a_run_is_its_temperatures():
     """So that without a network exp(-E/T) is the Gaussian."""
     config = TrainConfig(num_filters=4, noise_spectrum="data", reference="gaussian", temperature=0.3)
-    assert build_energy(config).reference == 0.3
-    assert build_energy(TrainConfig(num_filters=4)).reference == 0.0
+    assert build_energy(config).reference.temperature == 0.3
+    assert build_energy(TrainConfig(num_filters=4)).reference is None
 
 
 def test_beyond_the_bound_the_reference_is_alone(spectrum):
-    model = ImageNet(num_filters=4, reference=0.01, bound=1.15, has_noise_spectrum=True)
+    model = ImageNet(num_filters=4, reference=GaussianReference(0.01, bound=1.15), has_noise_spectrum=True)
     for weight, value in zip(model.noise_spectrum, spectrum, strict=True):
         weight.assign(value)
     x = tf.random.stateless_uniform((2, SIZE, SIZE, 3), SEED, 1.2, 3.0)

@@ -9,10 +9,11 @@ from scipy import fft, stats
 from ebm_tf import build
 from ebm_tf.build import build_energy
 from ebm_tf.data import images
+from ebm_tf.data.spectrum import noise_spectrum
 from ebm_tf.mcmc.langevin import compile_chain, langevin_chain
 from ebm_tf.mcmc.preconditioner import precondition, root_of_spectrum
 from ebm_tf.settings.train import TrainConfig
-from ebm_tf.training.trainer import Trainer
+from ebm_tf.training.run import build_trainer
 
 FALSE_ALARM_RATE = 1e-6
 SEED = tf.constant([61, 62])
@@ -121,14 +122,15 @@ def test_trainer_fits_it_and_the_file_keeps_it(monkeypatch, tmp_path):
     monkeypatch.setattr(images, "load", lambda *args: images.to_uint8(0.3 * smooth))
     settings = {"num_filters": 4, "noise_spectrum": "data", "preconditioner": "spectrum", "batch_size": 4}
     config = TrainConfig(**settings, data_noise=0.1, num_steps=2, attention=False)
-    trainer, root = Trainer(config), root_of_spectrum(build.noise_spectrum(config)[1])
+    trainer = build_trainer(config)
+    root = root_of_spectrum(noise_spectrum(build.dataset(config), config.data_noise)[1])
     np.testing.assert_array_equal(trainer.energy.preconditioner, root)
     trainer.energy.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(loaded.preconditioner, root)
     x_init = tf.random.stateless_normal((2, 32, 32, 3), SEED)
     expected = langevin_chain(loaded, x_init, 2, config.step_size, config.temperature, SEED, root)[0]
-    found = trainer.chain_fn(x_init, 2, config.step_size, config.temperature, SEED)[0]
+    found = trainer.sampler.run(trainer.energy, x_init, SEED, 2)[0]
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 

@@ -21,7 +21,7 @@ def main(settings: ScoreConfig) -> int:
     print(f"wrote {settings.output}: {done.rows} inputs, {done.bad} of them could not be read")
     print(f"{done.seconds:.1f} s, of which the energy took {share:.0%}")
     if done.resized:
-        print(f"{done.resized} images had another size: short side scaled to the model's, then cut at the centre")
+        print(f"{done.resized} images had another size and were brought to the model's as in training (--fit)")
     if done.outside:
         print(f"warning: {done.outside} images have floats outside [-1, 1]; uint8 is scaled here, floats are not")
     return 1 if done.bad and not settings.skip_bad else 0

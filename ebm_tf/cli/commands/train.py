@@ -24,7 +24,7 @@ def main(settings: TrainConfig) -> int:
     from ebm_tf.training import run  # TensorFlow: after the flags have been checked
 
     try:
-        run.train(settings)
+        run.train(settings, flags.given(TrainConfig))
     except (run.DivergenceError, run.TrainingError, run.WorkerLostError) as error:
         print(error, file=sys.stderr)
         return 1

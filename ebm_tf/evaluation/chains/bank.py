@@ -47,9 +47,9 @@ def bank_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays
     """
     assert settings.num_samples and settings.num_steps and settings.step_size  # finished.resolve has filled them in
     x_bank = read_bank(run, settings.num_samples)
-    is_rings, total = run.config.dataset == "rings", len(x_bank)
+    total, kind = len(x_bank), np.uint8 if run.is_image else np.float32
     ends = ("init", "final")
-    stored = {end: partial.array(f"x_{end}", x_bank.shape, np.float32 if is_rings else np.uint8) for end in ends}
+    stored = {end: partial.array(f"x_{end}", x_bank.shape, kind) for end in ends}
     energy = {end: partial.array(f"energy_{end}", (total,), np.float32) for end in ends}
     measured, bound = partial.array("measured", (total, 2), np.float32), range_bound(run)
     with progress.bar("bank", total, "chain", partial.blocks_done * settings.batch_size) as bar:
@@ -64,7 +64,7 @@ def bank_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays
     numbers = {"num_samples": total, "bank_size": run.config.bank_size, **how_it_ran(run, settings, settings.num_steps)}
     numbers |= {f"energy_{end}_mean": mean_of(values) for end, values in energy.items()}
     numbers |= usable.summary(measured, bound)
-    if not is_rings:
+    if run.is_image:
         save_grid(run, "bank", stored["final"], energy["final"])
     arrays = {f"x_{end}": stored[end] for end in ends} | {f"energy_{end}": energy[end] for end in ends}
     return TaskResult(numbers, arrays)

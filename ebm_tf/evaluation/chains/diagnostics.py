@@ -67,11 +67,11 @@ def diagnostics_task(run: FinishedRun, settings: EvaluateConfig, partial: Partia
 def _record(run, settings, partial, num_records, moves_per_record):
     """(energies [N, C] in float32, projections [N, C, P]) of the chains after each record's moves."""
     config = run.config
-    shape = (settings.num_chains, *config.event_shape)
+    shape = (settings.num_chains, *run.event_shape)
     slots = partial.array("x", (2, *shape), np.float32)  # block i reads slot i % 2 and writes the other
     energy = partial.array("energy", (num_records, settings.num_chains), np.float32)
     projected = partial.array("projections", (*energy.shape, NUM_PROJECTIONS), np.float32)
-    directions = projections(config.event_shape).numpy()
+    directions = projections(run.event_shape).numpy()
     energy_fn = compile_energy(with_policy(run.energy, "float32"), use_xla(config))  # mala's, to be compared with it
     starts = range(0, num_records, RECORDS_PER_BLOCK)
     with progress.bar("diagnostics", num_records, "record", initial=partial.blocks_done * RECORDS_PER_BLOCK) as bar:

@@ -14,7 +14,6 @@ import numpy as np
 import tensorflow as tf
 
 from ebm_tf.build import step_sizes, use_xla
-from ebm_tf.data import images, rings
 from ebm_tf.energies.precision import compile_energy, full_float32, with_policy
 from ebm_tf.errors import ConfigError
 from ebm_tf.evaluation.finished import FinishedRun, TaskResult
@@ -48,13 +47,11 @@ def check_likelihood(run: FinishedRun, settings: EvaluateConfig) -> None:
 
 def _test_points(run: FinishedRun, settings: EvaluateConfig) -> np.ndarray:
     """Test data as points of the density, float32 [N, *event]; images with noise over one level."""
-    config, seed = run.config, block_seed(settings.seed, POINTS, 0)
-    count = min(settings.num_samples or MOST_POINTS, MOST_POINTS)
-    if config.dataset == "rings":
-        return rings.sample(count, seed).numpy()
-    pixels = images.load(config.dataset, config.test_split, settings.data_dir, config.image_size)[:count]
-    noise = tf.random.stateless_uniform(pixels.shape, seed, -LEVEL / 2, LEVEL / 2, alg="philox")
-    return (images.to_unit_range(pixels) + noise).numpy()
+    seed = block_seed(settings.seed, POINTS, 0)
+    x = run.data(settings.data_dir).held_out(min(settings.num_samples or MOST_POINTS, MOST_POINTS), seed)
+    if not run.is_image:
+        return x
+    return x + tf.random.stateless_uniform(x.shape, seed, -LEVEL / 2, LEVEL / 2, alg="philox").numpy()
 
 
 def likelihood_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays) -> TaskResult:
@@ -93,10 +90,10 @@ def _anneal(run, settings, partial, energy, base, points):
     betas = partial.array("betas", (num_stages + 1,), np.float64)
     log_steps = partial.array("log_steps", (num_stages,), np.float32)
     # Of each direction two slots: a block reads one and writes the other.
-    x = partial.array("x", (2, 2, num_chains, *config.event_shape), np.float32)
+    x = partial.array("x", (2, 2, num_chains, *run.event_shape), np.float32)
     log_weight = partial.array("log_weight", (2, 2, num_chains), np.float64)
     rates = partial.array("rates", (2, num_stages), np.float32)
-    fixed = (step_sizes(config) / config.step_size, config.temperature, base)
+    fixed = (step_sizes(config, run.event_shape) / config.step_size, config.temperature, base)
     if not partial.blocks_done:
         pilot = base.draw(num_chains, block_seed(settings.seed, STARTS, 0))
         seed = block_seed(settings.seed, PILOT, 0)
@@ -107,7 +104,7 @@ def _anneal(run, settings, partial, energy, base, points):
         partial.mark(1)
     forward = ais.Schedule(np.asarray(betas), np.asarray(log_steps))
     schedules = (forward, forward.reverse())
-    anneal = ais.compile_anneal(energy, config.event_shape, use_xla(config))
+    anneal = ais.compile_anneal(energy, run.event_shape, use_xla(config))
     parts = list(blocks(num_stages, STAGES_PER_BLOCK))
     with progress.bar("likelihood", 2 * len(parts), "block", initial=partial.blocks_done - 1) as bar:
         for block in range(partial.blocks_done - 1, 2 * len(parts)):
@@ -128,7 +125,7 @@ def _anneal(run, settings, partial, energy, base, points):
 
 def _bounds(run, points, unnormalised, forward, backward) -> dict[str, Any]:
     """log Z and the test points' mean log p, each with both bounds; on images in bits too, on the rings the KL."""
-    dimensions = math.prod(run.config.event_shape)
+    dimensions = math.prod(run.event_shape)
     errors = [float(np.std(weights, ddof=1) / math.sqrt(len(weights))) for weights in (forward, backward)]
     weights = np.exp(forward - forward.max())
     log_z = {
@@ -150,18 +147,17 @@ def _bounds(run, points, unnormalised, forward, backward) -> dict[str, Any]:
         "gap_bits_per_dimension": gap_bits,
         "log_likelihood_nats": {**log_p, "std_error": float(np.std(unnormalised) / math.sqrt(len(unnormalised)))},
     }
-    if run.config.dataset == "rings":
-        numbers |= _against_the_truth(points, unnormalised, log_p)
-    else:
+    if log_prob := run.data(None).log_prob if run.has_density else None:
+        numbers |= _against_the_truth(log_prob(points), unnormalised, log_p)
+    if run.is_image:
         bits = {name: -(value / dimensions + math.log(LEVEL)) / math.log(2) for name, value in log_p.items()}
         numbers["bits_per_dimension"] = {"lower": bits["upper"], "estimate": bits["estimate"], "upper": bits["lower"]}
         numbers["dequantisation"] = "uniform noise over one of 256 levels"
     return {**numbers, "verdict": _verdict(log_z, dimensions)}
 
 
-def _against_the_truth(points, unnormalised, log_p):
-    """On the rings: the true log likelihood, the KL from it, and Z by importance sampling from the true density."""
-    true = rings.log_prob(points)
+def _against_the_truth(true, unnormalised, log_p):
+    """From the points' true log density: its mean, the KL from it, and Z by importance sampling from it."""
     ratio = unnormalised - true
     weights = np.exp(ratio - ratio.max())
     return {

@@ -9,7 +9,6 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from ebm_tf.data import images, rings
 from ebm_tf.errors import ConfigError
 from ebm_tf.evaluation.chains.short import GRID_IMAGES, how_it_ran, save_grid
 from ebm_tf.evaluation.finished import (
@@ -71,19 +70,18 @@ def data_init_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialA
 
 
 def data_starts(run: FinishedRun, num_chains: int, data_dir: str | None, flag: str = "num_chains") -> np.ndarray:
-    """The first test images in [-1, 1], or draws from the rings under a fixed seed: float32 [num_chains, *event].
+    """The first held-out examples, or draws from the rings under a fixed seed, float32 [num_chains, *event].
 
     Raises:
       ConfigError: no data, or fewer images than chains. Names the flag that num_chains came from.
     """
-    config = run.config
-    if config.dataset == "rings":
-        return rings.sample(num_chains, tf.constant([0, DATA_STARTS], tf.int32)).numpy()
-    pixels = images.load(config.dataset, config.test_split, data_dir, config.image_size)
-    if num_chains > len(pixels):
-        expected = f"at most {len(pixels)}, the images of {config.dataset}/{config.test_split}"
+    data = run.data(data_dir)
+    x = data.held_out(num_chains, tf.constant([0, DATA_STARTS], tf.int32))
+    if num_chains > len(x):
+        kind = "images" if run.is_image else "rows"
+        expected = f"at most {len(x)}, the {kind} of {data.name}/{data.held_out_name}"
         raise ConfigError(f"--{flag}: expected {expected}. Received: {flag}={num_chains}")
-    return images.to_unit_range(pixels[:num_chains]).numpy()
+    return x
 
 
 def check_data_init(run: FinishedRun, settings: EvaluateConfig) -> None:
@@ -104,7 +102,7 @@ def _run_long(
     Piece p of all leaves its states in half p % 2 of an array on disk, and piece p + 1 reads them there and writes the
     other half: see PartialArrays.
     """
-    is_rings, event, total = run.config.dataset == "rings", run.config.event_shape, settings.num_chains
+    event, total = run.event_shape, settings.num_chains
     assert settings.step_size  # finished.resolve has filled it in
     records, grid = record_steps(num_steps), grid_steps(num_steps)
     stops = sorted({*records.tolist(), *range(0, num_steps, SAVE_EVERY)})
@@ -112,7 +110,7 @@ def _run_long(
     energy = partial.array("energy", (len(records), total), np.float32)
     x_final = partial.array("x_final", (total, *event), np.float32)
     states = partial.array("states", (2, min(settings.batch_size, total), *event), np.float32)
-    grids = None if is_rings else partial.array("grids", (len(grid), shown, *event), np.uint8)
+    grids = partial.array("grids", (len(grid), shown, *event), np.uint8) if run.is_image else None
 
     def keep(step, part, x, energy_x):
         if step in records:

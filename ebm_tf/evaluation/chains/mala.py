@@ -138,9 +138,9 @@ def mala_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays
     if energy is not run.energy:
         print(f"mala: the energy is computed in float32: {config.dtype_policy}, as in training, would spoil the ratios")
     plan = _Plan(settings)
-    recorder = _Recorder(partial, config.event_shape, settings.num_chains, plan.num_blocks)
+    recorder = _Recorder(partial, run.event_shape, settings.num_chains, plan.num_blocks)
     with full_float32():
-        chain_fn = compile_mala(energy, config.event_shape, NUM_BINS, use_xla(config))
+        chain_fn = compile_mala(energy, run.event_shape, NUM_BINS, use_xla(config))
         state = _run(run, settings, plan, recorder, chain_fn)
         compiled = compile_energy(energy, use_xla(config))
         rounding = rounding_over_temperature(compiled, energy, state.x[:CHECKED].numpy(), config.temperature)
@@ -150,7 +150,7 @@ def mala_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays
 def _run(run, settings, plan, recorder, chain_fn):
     """Does the blocks that are left; returns the last state."""
     config, partial = run.config, recorder.partial
-    directions, sizes = projections(config.event_shape), step_sizes(config)
+    directions, sizes = projections(run.event_shape), step_sizes(config, run.event_shape)
     fixed = (sizes, config.temperature, settings.mala_target, settings.mala_step_sizes == "per_chain", directions)
     state = recorder.read() if partial.blocks_done else None
     if state is None:
@@ -218,7 +218,7 @@ def _result(run, settings, plan, recorder, state, rounding):
         "energy_std": float(sampling.energy[-1].std()),
         "diagnostics": found,
     }
-    if config.dataset == "rings":
+    if run.has_density:
         numbers["from_noise"] = plane.on_ring_shares(x_final)
     numbers |= {**usable_numbers(run, x_final), "verdict": _verdict(numbers, words)}
     scale_trace = np.concatenate([warmup.log_step_scale, sampling.log_step_scale])
@@ -233,7 +233,7 @@ def _result(run, settings, plan, recorder, state, rounding):
         "projections": sampling.projections,
         "x_final": x_final,
     }
-    if config.dataset != "rings":
+    if run.is_image:
         arrays["samples"] = np.asarray(to_uint8(x_final))
     _draw(run, settings, arrays)
     return TaskResult(numbers, arrays)

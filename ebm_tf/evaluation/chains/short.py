@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from ebm_tf.data import rings
 from ebm_tf.evaluation.finished import FinishedRun, TaskResult, noise_starts, range_bound, run_chains, to_stored
 from ebm_tf.mcmc.streams import CHAINS, DATA_STARTS, block_seed
 from ebm_tf.plots import figures
@@ -25,15 +24,15 @@ GRID_IMAGES = 64
 
 
 def short_run_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays) -> TaskResult:
-    """num_samples chains of num_steps steps from noise; on the rings as many from data.
+    """num_samples chains of num_steps steps from noise; where data can be drawn, on the rings, as many from data.
 
     Law: see run_chains.
     """
-    is_rings, num_samples, event = run.config.dataset == "rings", settings.num_samples, run.config.event_shape
+    num_samples, event = settings.num_samples, run.event_shape
     assert num_samples and settings.num_steps and settings.step_size  # finished.resolve has filled them in
-    starts: dict[str, Callable] = {"noise": noise_starts} | ({"data": _rings_starts} if is_rings else {})
+    starts: dict[str, Callable] = {"noise": noise_starts} | ({"data": _drawn} if run.has_density else {})
     stored = {
-        start: partial.array(f"x_from_{start}", (num_samples, *event), np.float32 if is_rings else np.uint8)
+        start: partial.array(f"x_from_{start}", (num_samples, *event), np.uint8 if run.is_image else np.float32)
         for start in starts
     }
     energy = {start: partial.array(f"energy_from_{start}", (num_samples,), np.float32) for start in starts}
@@ -51,17 +50,19 @@ def short_run_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialA
     numbers: dict[str, Any] = {"num_samples": num_samples, **how_it_ran(run, settings, settings.num_steps)}
     numbers["finite"] = {start: bool(np.isfinite(values).all()) for start, values in energy.items()}
     numbers |= usable.summary(measured["noise"], bound)
-    if is_rings:
+    if run.has_density:
         numbers |= {f"from_{start}": plane.on_ring_shares(x) for start, x in stored.items()}
     else:
         numbers |= {"energy_mean": mean_of(energy["noise"]), "energy_std": std_of(energy["noise"])}
+    if run.is_image:
         save_grid(run, "short_run", stored["noise"], energy["noise"])
     arrays = {f"x_from_{start}": x for start, x in stored.items()}
     return TaskResult(numbers, {**arrays, "energy_from_noise": energy["noise"]})
 
 
-def _rings_starts(run: FinishedRun, num_chains: int, seed: int, block: int) -> np.ndarray:
-    return rings.sample(num_chains, block_seed(seed, DATA_STARTS, block)).numpy()
+def _drawn(run: FinishedRun, num_chains: int, seed: int, block: int) -> np.ndarray:
+    """Draws from the exact density."""
+    return run.data(None).held_out(num_chains, block_seed(seed, DATA_STARTS, block))
 
 
 def save_grid(run: FinishedRun, name: str, images: np.ndarray, energy: np.ndarray) -> None:

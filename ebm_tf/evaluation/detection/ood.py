@@ -1,7 +1,7 @@
 """Energies of data sets, and telling one from another by a score: tasks energies and ood (Table 2; Figs. 5, 10).
 
 In-distribution is the positive class; the score is -E(x), which is log p(x) up to a constant and the factor 1/T. All
-sets go the same way: uint8 at the run's image size, scaled to [-1, 1], no noise.
+sets go the same way, without noise: images as uint8 at the run's size, scaled to [-1, 1], vectors standardised.
 """
 
 import functools
@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ebm_tf.data import images
-from ebm_tf.data.sizes import short_sides
+from ebm_tf.data import arrays, images, tables
+from ebm_tf.data.stores import HELD_OUT
 from ebm_tf.errors import ConfigError
 from ebm_tf.evaluation.detection.scores import scores_of
 from ebm_tf.evaluation.finished import FinishedRun, TaskResult, energies
@@ -32,9 +32,10 @@ __all__ = [
     "energies_task",
     "ood_sets",
     "ood_task",
+    "other_sets",
+    "own_sources",
     "resizing",
     "set_names",
-    "test_set",
 ]
 
 
@@ -56,51 +57,89 @@ def set_names(ood_data: str) -> dict[str, str]:
     return names
 
 
-@functools.lru_cache(maxsize=4)
-def _images(source: str, data_dir: str | None, image_size: int, flag: str) -> np.ndarray:
-    """images.load_any, kept: what was loaded to see whether it is there need not be loaded again."""
-    return images.load_any(source, data_dir, image_size, flag)
+def other_sets(settings: EvaluateConfig) -> dict[str, str]:
+    """set_names of the settings; {} where there are none."""
+    return set_names(settings.ood_data) if settings.ood_data else {}
 
 
-def _load(run: FinishedRun, settings: EvaluateConfig, source: str, flag: str = "ood_data") -> np.ndarray:
-    """At most num_samples images of a set."""
-    return _images(source, settings.data_dir, run.config.image_size, flag)[: settings.num_samples]
+# Kept: what was loaded to see whether it is there need not be loaded again.
+_images = functools.lru_cache(maxsize=4)(images.load_any)
+
+
+def _load(run: FinishedRun, settings: EvaluateConfig, source: str) -> np.ndarray:
+    """At most num_samples examples of another set."""
+    if not run.is_image:
+        return _vectors(run, settings, source)[: settings.num_samples]
+    height, width, channels = run.event_shape
+    how = run.config.image_fit
+    return _images(source, settings.data_dir, (height, width), "ood_data", channels, how)[: settings.num_samples]
+
+
+def _vectors(run: FinishedRun, settings: EvaluateConfig, source: str) -> np.ndarray:
+    """Rows of array:FILE or table:FILE in the model's range."""
+    (kind, _, path), data = source.partition(":"), run.data(settings.data_dir)
+    expected = f"--ood_data: expected array:FILE or table:FILE with rows of {data.event_shape[0]} numbers"
+    if kind not in ("array", "table"):
+        raise ConfigError(f"{expected}. Received: ood_data={source}")
+    x = tables.read(path, data.columns, source)[0] if kind == "table" else arrays.read(path, "ood_data")
+    if x.shape[1:] != data.event_shape:
+        raise ConfigError(f"{expected}. Received: {source} of {list(x.shape)}")
+    return data.from_stored(x)
 
 
 @functools.lru_cache(maxsize=8)
 def _sides(source: str, data_dir: str | None, most: int | None) -> np.ndarray:
-    return short_sides(source, data_dir, most)
+    return images.short_sides(source, data_dir, most)
 
 
 def resizing(run: FinishedRun, settings: EvaluateConfig, sets: dict[str, str]) -> dict[str, Any]:
     """How the images of each set, name -> source, came to the model's size. Warns where they came to it unequally."""
     of_sets = {name: _sides(source, settings.data_dir, settings.num_samples) for name, source in sets.items()}
-    found = {name: resized(sides, run.config.image_size) for name, sides in of_sets.items()}
+    found = {name: resized(sides, min(run.event_shape[:2])) for name, sides in of_sets.items()}
     if line := unequal(found):
         print(f"warning: {line}", flush=True)
     return found
 
 
-def test_set(run: FinishedRun) -> str:
-    """NAME/SPLIT of the run's test images."""
-    return f"{run.config.dataset}/{run.config.test_split}"
+def own_sources(run: FinishedRun, settings: EvaluateConfig) -> dict[str, str]:
+    """Sources of short_sides: of a folder or an array without splits both are all of its images."""
+    data = run.data(settings.data_dir)
+    kind, _, source = data.name.rpartition(":")
+    if kind in ("folder", "array"):
+        whole = source if kind == "folder" else data.name
+        return {"test": whole, "train": whole}
+    test = data.train_name if data.held_out_name == HELD_OUT else data.held_out_name
+    return {"test": f"{source}/{test}", "train": f"{source}/{data.train_name}"}
 
 
-def _train_set(run: FinishedRun) -> str:
-    return f"{run.config.dataset}/{run.config.train_split}"
+def _own(run: FinishedRun, settings: EvaluateConfig, part: str) -> np.ndarray:
+    """At most num_samples examples of the run's data, "train" or "held_out"."""
+    return run.data(settings.data_dir).stored(part, settings.num_samples)
+
+
+def _names(run: FinishedRun, settings: EvaluateConfig) -> dict[str, str]:
+    """What test and train are."""
+    data = run.data(settings.data_dir)
+    return {"test": f"{data.name}/{data.held_out_name}", "train": f"{data.name}/{data.train_name}"}
 
 
 def check_ood(run: FinishedRun, settings: EvaluateConfig) -> None:
-    """Raises ConfigError when a set is not there."""
-    _load(run, settings, test_set(run), "data_dir")
-    for source in set_names(settings.ood_data).values():
-        _load(run, settings, source)
+    """Raises ConfigError when a set is not there, or there is none to be told from the test data."""
+    _check_sets(run, settings)
+    if not other_sets(settings):
+        set_names("")
 
 
 def check_energies(run: FinishedRun, settings: EvaluateConfig) -> None:
     """Raises ConfigError when a set is not there."""
-    check_ood(run, settings)
-    _load(run, settings, _train_set(run), "data_dir")
+    _check_sets(run, settings)
+    _own(run, settings, "train")
+
+
+def _check_sets(run, settings):
+    _own(run, settings, HELD_OUT)
+    for source in other_sets(settings).values():
+        _load(run, settings, source)
 
 
 def energies_inputs(run: FinishedRun, settings: EvaluateConfig) -> list[str]:
@@ -114,7 +153,7 @@ def _energies_of(run, settings, partial, sets: dict[str, np.ndarray], label: str
     energy = {name: partial.array(name, (len(x),), np.float32) for name, x in sets.items()}
     parts = [(name, part) for name, x in sets.items() for _, part in blocks(len(x), settings.batch_size)]
     total, done = sum(map(len, sets.values())), sum(part.stop - part.start for _, part in parts[: partial.blocks_done])
-    with progress.bar(label, total, "image", done) as bar:
+    with progress.bar(label, total, "image" if run.is_image else "row", done) as bar:
         for index, (name, part) in list(enumerate(parts))[partial.blocks_done :]:
             energy[name][part] = energies(run, sets[name][part], settings.batch_size)
             partial.mark(index + 1)
@@ -123,40 +162,40 @@ def _energies_of(run, settings, partial, sets: dict[str, np.ndarray], label: str
 
 
 def energies_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays) -> TaskResult:
-    """Energies of test and training images, of the ends of the long chains, and of other data sets."""
+    """Energies of test and training data, of the ends of the long chains, and of other data sets."""
     sets = {
-        "test": _load(run, settings, test_set(run), "data_dir"),
-        "train": _load(run, settings, _train_set(run), "data_dir"),
-        **{name: _load(run, settings, source) for name, source in set_names(settings.ood_data).items()},
+        "test": _own(run, settings, HELD_OUT),
+        "train": _own(run, settings, "train"),
+        **{name: _load(run, settings, source) for name, source in other_sets(settings).items()},
     }
     if energies_inputs(run, settings):
         x_final = run.arrays("long_run")["x_final"]
         sets["long_run"] = x_final[finite_rows(x_final)]
     energy = _energies_of(run, settings, partial, sets, "energies")
     numbers = {
-        "sets": {"test": test_set(run), "train": _train_set(run)},
+        "sets": _names(run, settings),
         "num": {name: len(values) for name, values in energy.items()},
         "mean": {name: float(np.mean(values, dtype=np.float64)) for name, values in energy.items()},
         "std": {name: float(np.std(values, dtype=np.float64)) for name, values in energy.items()},
     }
-    sources = {"test": test_set(run), "train": _train_set(run), **set_names(settings.ood_data)}
-    numbers["resized"] = resizing(run, settings, sources)
+    if run.is_image:
+        numbers["resized"] = resizing(run, settings, own_sources(run, settings) | other_sets(settings))
     test = histogram(energy["test"])
-    others = {name: {"this set": histogram(x), "test images": test} for name, x in energy.items() if name != "test"}
+    others = {name: {"this set": histogram(x), "test data": test} for name, x in energy.items() if name != "test"}
     figures.histograms_figure(others, "energy", run.run_dir.figures / "energies.png")
     return TaskResult(numbers, dict(energy))
 
 
 def ood_sets(run: FinishedRun, settings: EvaluateConfig) -> dict[str, np.ndarray]:
-    """The test images, as "in", and the sets that settings name, uint8 [N, S, S, 3] each."""
-    names = set_names(settings.ood_data)
-    sets = {"in": _load(run, settings, test_set(run), "data_dir")}
+    """The test data, as "in", and the sets that settings name, uint8 [N, H, W, C] or float32 [N, D] each."""
+    names = other_sets(settings)
+    sets = {"in": _own(run, settings, HELD_OUT)}
     return sets | {name: _load(run, settings, source) for name, source in names.items()}
 
 
 def ood_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays) -> TaskResult:
-    """How well -E tells test images from each of the other sets (Table 2), and two other scores beside it."""
-    names, sets = set_names(settings.ood_data), ood_sets(run, settings)
+    """How well -E tells test data from each of the other sets (Table 2), and two other scores beside it."""
+    names, sets = other_sets(settings), ood_sets(run, settings)
     energy = _energies_of(run, settings, partial, sets, "ood")
     against = {name: detection(-energy["in"], -energy[name]) for name in names}
     num_blocks = sum(len(list(blocks(len(x), settings.batch_size))) for x in sets.values())
@@ -164,8 +203,10 @@ def ood_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays)
     compared = {
         score: {name: detection(values["in"], values[name]) for name in names} for score, values in scores.items()
     }
-    numbers = {"in_distribution": test_set(run), "score": "-E", "against": against, "scores_compared": compared}
-    numbers["resized"] = resizing(run, settings, {"in": test_set(run), **names})
+    numbers = {"in_distribution": _names(run, settings)["test"], "score": "-E", "against": against}
+    numbers["scores_compared"] = compared
+    if run.is_image:
+        numbers["resized"] = resizing(run, settings, {"in": own_sources(run, settings)["test"], **names})
     numbers["mala_moves"] = {"step_size": run.config.step_size, "temperature": run.config.temperature}
     arrays = {f"energy_{name}": values for name, values in energy.items()}
     arrays |= {f"{score}_{name}": x for score, values in scores.items() for name, x in values.items()}

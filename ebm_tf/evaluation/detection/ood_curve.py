@@ -13,7 +13,7 @@ from ebm_tf.build import build_energy, use_xla
 from ebm_tf.data import images
 from ebm_tf.energies.precision import compile_energy
 from ebm_tf.errors import ConfigError
-from ebm_tf.evaluation.detection.ood import check_ood, ood_sets, resizing, set_names, test_set
+from ebm_tf.evaluation.detection.ood import check_ood, ood_sets, other_sets, own_sources, resizing
 from ebm_tf.evaluation.finished import FinishedRun, TaskResult
 from ebm_tf.plots import figures
 from ebm_tf.runs import progress
@@ -43,7 +43,7 @@ def ood_curve_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialA
     names = list(sets)
     mean = partial.array("mean", (len(saved), len(names)), np.float64)
     auroc = partial.array("auroc", (len(saved), len(names) - 1), np.float64)
-    energy = build_energy(run.config)
+    energy = build_energy(run.config, run.event_shape)
     energy_fn = compile_energy(energy, use_xla(run.config))
     with progress.bar("ood_curve", len(saved), "checkpoint", partial.blocks_done) as bar:
         for index, checkpoint in list(enumerate(saved))[partial.blocks_done :]:
@@ -60,7 +60,8 @@ def ood_curve_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialA
     _draw(steps, by_name, run)
     energy_mean = {name: mean[:, column] for column, name in enumerate(names)}
     numbers: dict[str, Any] = {"updates": steps, "auroc": by_name, "energy_mean": energy_mean}
-    numbers["resized"] = resizing(run, settings, {"in": test_set(run), **set_names(settings.ood_data)})
+    sources = {"in": own_sources(run, settings)["test"], **other_sets(settings)}
+    numbers["resized"] = resizing(run, settings, sources)
     return TaskResult(numbers, {})
 
 

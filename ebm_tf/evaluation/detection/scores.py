@@ -34,8 +34,8 @@ def compile_scores(run: FinishedRun) -> tf.types.experimental.PolymorphicFunctio
     Limits: at T = 0 there is no acceptance, and the last score is NaN. An ln r below -1e6 counts as -1e6.
     """
     energy, config = with_policy(run.energy, "float32"), run.config
-    sizes = step_sizes(config)
-    signature = [tf.TensorSpec([None, *config.event_shape], tf.float32), tf.TensorSpec([2], tf.int32)]
+    sizes = step_sizes(config, run.event_shape)
+    signature = [tf.TensorSpec([None, *run.event_shape], tf.float32), tf.TensorSpec([2], tf.int32)]
 
     @tf.function(input_signature=signature, jit_compile=use_xla(config), autograph=False)
     def scores(x, seed):

@@ -64,17 +64,18 @@ def fid_inputs(run: FinishedRun, settings: EvaluateConfig) -> list[str]:
 
 def extractor_of(run: FinishedRun, settings: EvaluateConfig) -> FeatureExtractor:
     """The features that settings name, for the run's images."""
-    return _extractor(settings.fid_features, run.config.image_size, settings.inception_graph)
+    return _extractor(settings.fid_features, run.event_shape[0], settings.inception_graph)
 
 
 def reference_images(run: FinishedRun, settings: EvaluateConfig) -> np.ndarray:
     """uint8 [N, S, S, 3]: the split that samples are compared with."""
-    config = run.config
-    return _images(config.dataset, settings.reference_split, settings.data_dir, config.image_size, "reference_split")
+    data, split = run.data(settings.data_dir), settings.reference_split
+    assert split  # finished.resolve has filled it in
+    pixels = data.stored({data.train_name: "train"}.get(split, split))
+    return pixels if pixels.dtype == np.uint8 else images.to_uint8(pixels)
 
 
 _extractor = functools.lru_cache(maxsize=1)(load_extractor)
-_images = functools.lru_cache(maxsize=1)(images.load)
 
 
 def check_fid(run: FinishedRun, settings: EvaluateConfig) -> None:

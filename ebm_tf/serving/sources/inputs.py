@@ -7,6 +7,7 @@ cannot be read is a record with an error. Memory: one shard's file names, and on
 import glob
 import pathlib
 import re
+import sys
 from collections.abc import Callable, Iterator
 
 from ebm_tf.data import folder, images
@@ -15,7 +16,7 @@ from ebm_tf.serving.info import ModelInfo
 from ebm_tf.serving.sources import records
 from ebm_tf.serving.sources.arrays import npy_shards, npz_shards, read_npy, read_npz
 from ebm_tf.serving.sources.kinds import kind_of
-from ebm_tf.serving.sources.records import Record, Shard, bad, decode, fit, groups, parallel
+from ebm_tf.serving.sources.records import Record, Shard, bad, decode, groups, parallel
 from ebm_tf.serving.sources.tfrecords import read_tfrecord, tfrecord_shards
 
 __all__ = ["find_shards", "read_shard"]
@@ -82,9 +83,16 @@ def _folder_shards(path: pathlib.Path, info: ModelInfo):
     if next(_walk(path), None) is None:
         raise bad("a folder of images, with at least one", path)
 
+    is_told = False
+
     def shards():
-        for paths in groups(_walk(path), records.SHARD_SIZE):
+        nonlocal is_told
+        skipped = folder.Skipped()
+        for paths in groups(_walk(path, skipped), records.SHARD_SIZE):
             yield Shard("folder", str(path), len(paths), paths=tuple(paths))
+        if skipped.found and not is_told:
+            is_told = True
+            print(f"{path}: {skipped}", file=sys.stderr)
 
     return shards
 
@@ -97,21 +105,15 @@ def _file_shards(files: list[str], info: ModelInfo):
     return lambda: (Shard("folder", "", len(paths), paths=tuple(paths)) for paths in parts)
 
 
-def _walk(path: pathlib.Path) -> Iterator[str]:
+def _walk(path: pathlib.Path, skipped: folder.Skipped | None = None) -> Iterator[str]:
     try:
-        yield from folder.walk(path)
+        yield from folder.walk(path, skipped)
     except OSError as error:
         raise bad("a folder that can be listed, with those in it", one_line(error)) from error
 
 
 def _read_folder(shard: Shard, info: ModelInfo):
-    def read(path):
-        try:
-            return fit(path, folder.read_image(pathlib.Path(shard.source, path)), info)
-        except ValueError as error:
-            return Record(path, None, str(error))
-
-    yield from parallel(read, shard.paths)
+    yield from parallel(lambda path: decode(path, pathlib.Path(shard.source, path), info), shard.paths)
 
 
 def _tfds_shards(source: str, info: ModelInfo, data_dir: str | None):

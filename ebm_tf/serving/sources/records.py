@@ -2,6 +2,7 @@
 
 import collections
 import os
+import pathlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -9,8 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from ebm_tf.data.crop import center_crop
-from ebm_tf.errors import ConfigError, one_line
+from ebm_tf.data import crop
+from ebm_tf.data.decode import decode as decode_image
+from ebm_tf.errors import ConfigError
 from ebm_tf.serving.info import ModelInfo
 
 __all__ = ["SHARD_SIZE", "Record", "Shard", "bad", "decode", "fit", "groups", "parallel"]
@@ -90,13 +92,16 @@ def fit(name: str, image: np.ndarray, info: ModelInfo) -> Record:
     if image.shape == info.event_shape:
         return Record(name, image)
     with tf.device("CPU"):
-        return Record(name, center_crop(tf.constant(image), info.event_shape[0]).numpy(), resized=True)
+        return Record(name, crop.fit(image, _size(info), info.fit).numpy(), resized=True)
 
 
-def decode(name: str, content: bytes, info: ModelInfo) -> Record:
-    """As training decodes images of TFDS."""
+def _size(info: ModelInfo) -> tuple[int, int]:
+    return info.event_shape[0], info.event_shape[1]
+
+
+def decode(name: str, file: bytes | pathlib.Path, info: ModelInfo) -> Record:
+    """An image file, by its content or its path, as training decodes it."""
     try:
-        with tf.device("CPU"):
-            return fit(name, tf.io.decode_image(content, channels=3, expand_animations=False).numpy(), info)
-    except (tf.errors.OpError, ValueError) as error:
-        return Record(name, None, one_line(error))
+        return fit(name, decode_image(file, info.event_shape[2], _size(info)), info)
+    except ValueError as error:
+        return Record(name, None, str(error))

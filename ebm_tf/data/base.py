@@ -1,0 +1,350 @@
+"""A data set to learn: batches for training, blocks for statistics, held-out examples, and how examples look.
+
+    x_model = x / 127.5 - 1          images, uint8
+    x_model = (x - mean) / scale     vectors: mean and scale of every column over the examples that train
+"""
+
+import functools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ebm_tf.data import arrays, folder, images, pictures, rings, tables
+from ebm_tf.data.stores import HELD_OUT, TRAIN, Memory, Opened
+from ebm_tf.errors import ConfigError
+from ebm_tf.pixels import save_image_grid
+
+__all__ = ["Dataset", "RingsDataset", "with_noise"]
+
+BLOCK = 1024
+NOT_STANDARD: tuple[np.ndarray | None, np.ndarray | None] = (None, None)
+# What the random numbers of a run are for.
+ORDER, DATA_NOISE = 3, 4
+
+
+class Dataset:
+    """Examples to learn, in the model's range: images in [-1, 1], vectors standardised.
+
+    Attributes:
+      name: of the source, for messages and pictures.
+      event_shape: [D] of vectors, [H, W, C] of images, C = 1, 3 or 4.
+      mean, scale: float32 [D], the standardisation of vectors; None: as they are.
+      columns: names of the coordinates of vectors, where they have any.
+      step_shape: float32 [*event], relative step sizes by coordinate. None: all 1.
+      log_prob: exact log density of x [N, *event] in nats, [N]. None where there is none.
+      train_name, held_out_name: of the two parts, for messages.
+      note: what was done to the examples, one line.
+
+    Args:
+      name: see above.
+      opened: the source.
+    """
+
+    step_shape: np.ndarray | None = None
+    log_prob: Callable[[np.ndarray], np.ndarray] | None = None
+    train_name = TRAIN
+
+    def __init__(self, name: str, opened: Opened):
+        self.name, self.event_shape, self.note, self.columns = name, opened.event_shape, opened.note, opened.columns
+        self.held_out_name = opened.held_out_name
+        self.mean, self.scale = opened.standard or NOT_STANDARD
+        self._load = functools.cache(opened.load)
+
+    @property
+    def is_image(self) -> bool:
+        """Whether an example is an image."""
+        return len(self.event_shape) == 3
+
+    def batches(self, batch_size: int, seed: int, start_step: int = 0) -> tf.data.Dataset:
+        """Endless batches of the examples that train, from batch number start_step on.
+
+        Law: a new uniform order each epoch; the rest of an epoch that does not fill a batch is left out. Batch i is a
+          function of (seed, i).
+        Limits: none.
+
+        Returns:
+          tf.data.Dataset of float32 [batch_size, *event].
+
+        Raises:
+          ConfigError: fewer examples than a batch.
+        """
+        store = self._load(TRAIN)
+        epoch_steps = len(store) // batch_size
+        if not epoch_steps:
+            raise ConfigError(f"--batch_size: expected at most {len(store)}. Received: batch_size={batch_size}")
+
+        def epoch(index):
+            order = tf.random.experimental.stateless_shuffle(
+                tf.range(len(store)), stream(seed, ORDER, index), alg="philox"
+            )
+            return tf.data.Dataset.from_tensor_slices(order).batch(batch_size, drop_remainder=True)
+
+        first_epoch, done = divmod(start_step, epoch_steps)
+        orders = tf.data.Dataset.counter(first_epoch).flat_map(epoch).skip(done)
+        return orders.map(functools.partial(_gather, store, self.event_shape), tf.data.AUTOTUNE)
+
+    def examples(self, most: int | None = None) -> Iterator[np.ndarray]:
+        """Examples that train, in stored order, float32 [at most 1024, *event] each; `most` in all, or every one."""
+        return (self.from_stored(part, is_standard=True) for part in self._parts(TRAIN, most))
+
+    def held_out(self, most: int | None = None, seed: tf.Tensor | None = None) -> np.ndarray:
+        """Examples that do not train, float32 [N, *event].
+
+        Args:
+          most: how many at most. None: all.
+          seed: int32 [2], of data that are drawn as they are needed; others have no use for it.
+
+        Raises:
+          ConfigError: none are held out, or the data are not there.
+        """
+        return self.from_stored(self.stored(HELD_OUT, most), is_standard=True)
+
+    def stored(self, part: str, most: int | None = None) -> np.ndarray:
+        """Examples of a part as they are kept: images uint8 [N, H, W, C], others float32 in the model's range.
+
+        Args:
+          part: train, held_out or, where a data set has splits, one of them.
+          most: how many at most. None: all.
+
+        Raises:
+          ConfigError: there is no such part.
+        """
+        found = list(self._parts(part, most))
+        if not found:
+            expected = "examples that are held out, --held_out above 0"
+            raise ConfigError(f"--held_out: expected {expected}. Received: {self.name} with none")
+        return np.concatenate(found)
+
+    def _parts(self, part, most):
+        store = self._load(part)
+        total = len(store) if most is None else min(most, len(store))
+        for start in range(0, total, BLOCK):
+            yield store.read(np.arange(start, min(start + BLOCK, total)))
+
+    def to_stored(self, x: np.ndarray) -> np.ndarray:
+        """x in the model's range as files keep it: images uint8, clipped and rounded; vectors in the data's units."""
+        if self.is_image:
+            return images.to_uint8(x)
+        return np.asarray(x, np.float32) if self.mean is None else x * self.scale + self.mean
+
+    def from_stored(self, x: np.ndarray, is_standard: bool = False) -> np.ndarray:
+        """The inverse, float32; float images stay as they are. is_standard: vectors have been standardised."""
+        if x.dtype == np.uint8:
+            return x.astype(np.float32) / 127.5 - 1
+        x = np.asarray(x, np.float32)
+        return x if is_standard or self.mean is None else (x - self.mean) / self.scale
+
+    def picture(self, x: np.ndarray, path: str | os.PathLike, title: str = "") -> None:
+        """Draws x [N, *event]: images in a grid, vectors as points by their first two coordinates."""
+        if self.is_image:
+            save_image_grid(x, path)
+        else:
+            pictures.scatter(x, path, title, self.columns or ("x", "y"))
+
+    @classmethod
+    def from_array(
+        cls,
+        x: np.ndarray,
+        held_out: float = 0.1,
+        seed: int = 0,
+        image_size: images.Size | None = None,
+        fit: str | None = None,
+        name: str = "array",
+    ) -> "Dataset":
+        """Examples of an array.
+
+        Args:
+          x: floats [N, D], which are standardised; or images [N, H, W] or [N, H, W, C], C = 1, 3 or 4, uint8 or float
+            in [-1, 1].
+          held_out: share of the examples that does not train.
+          seed: of which ones these are.
+          image_size: side, or height and width. None: as they are, padded to multiples of 16, at least 32.
+          fit: crop, pad or stretch. None: crop to an image_size, pad without one.
+          name: for messages.
+
+        Raises:
+          ConfigError: x is no data; see arrays.check.
+        """
+        arrays.check(x, name)
+        if arrays.is_image(x):
+            return cls(name, arrays.open_images(x, image_size, fit, held_out, seed, name))
+        return cls(name, arrays.open_vectors(x, None, held_out, seed, name))
+
+    @classmethod
+    def from_table(
+        cls,
+        table: Any,
+        columns: Sequence[str] | None = None,
+        held_out: float = 0.1,
+        seed: int = 0,
+        name: str | None = None,
+    ) -> "Dataset":
+        """Rows of a .csv or .parquet file, a data frame or a mapping of names to arrays, standardised.
+
+        Args:
+          table: a path, or what was named.
+          columns: those to learn, in this order. None: all.
+          held_out, seed: see from_array.
+          name: for messages.
+
+        Raises:
+          ConfigError: see tables.read; or a constant column.
+        """
+        name = name or (f"table:{table}" if isinstance(table, str | os.PathLike) else "table")
+        x, names = tables.read(table, columns, name)
+        return cls(name, arrays.open_vectors(x, names, held_out, seed, name))
+
+    @classmethod
+    def from_folder(
+        cls,
+        path: str | os.PathLike,
+        image_size: images.Size | None = None,
+        fit: str | None = None,
+        channels: int | None = None,
+        held_out: float = 0.1,
+        seed: int = 0,
+    ) -> "Dataset":
+        """Images below a folder, in the order of their paths; decoded once into memory, or, where they would take more
+        than 512 MiB, whenever they are needed.
+
+        Args:
+          path: the folder.
+          image_size: side, or height and width. None: theirs, if they are alike, padded to multiples of 16.
+          fit: see from_array.
+          channels: 1, 3 or 4. None: 1 if all are grey, else 3.
+          held_out, seed: see from_array.
+
+        Raises:
+          ConfigError: no image, one that cannot be read, or sizes that differ without an image_size.
+        """
+        opened = folder.open_folder(path, image_size, fit, channels, held_out, seed)
+        data = cls(f"folder:{path}", opened)
+        data._load(TRAIN)  # says now what cannot be read
+        return data
+
+    @classmethod
+    def from_tfds(
+        cls,
+        name: str,
+        split: str = "train",
+        data_dir: str | None = None,
+        image_size: images.Size | None = None,
+        *,
+        fit: str | None = None,
+        channels: int | None = None,
+        held_out: float = 0.1,
+        seed: int = 0,
+    ) -> "Dataset":
+        """Images of a TFDS data set, in memory.
+
+        Args:
+          name: of the data set.
+          split: that trains, in TFDS's syntax. Held out is test or, where that trains, all splits that it does not
+            name; where there are none, a share of it.
+          data_dir: see images.load.
+          image_size, fit, channels: see from_folder.
+          held_out, seed: see from_array, for data sets without a split to hold out.
+
+        Raises:
+          ConfigError: there is no such data set or split, or it has no images.
+        """
+        opened = images.open_tfds(
+            name, split, data_dir, image_size, how=fit, channels=channels, held_out=held_out, seed=seed
+        )
+        data = cls(f"tfds:{name}", opened)
+        data.train_name = split
+        return data
+
+    @classmethod
+    def known(
+        cls, name: str, split: str, test_split: str, data_dir: str | None, image_size: int
+    ) -> "Dataset":
+        """CIFAR-10 and other colour images of TFDS with known splits; nothing is read before it is needed.
+
+        Args:
+          name: of the data set.
+          split, test_split: that trains, and that is held out.
+          data_dir: see images.load.
+          image_size: side; images of another size are cut.
+        """
+        splits = {TRAIN: split, HELD_OUT: test_split}
+
+        def load(part):
+            flag = "data_dir" if part in splits else "reference_split"
+            return Memory(images.load(name, splits.get(part, part), data_dir, image_size, flag))
+
+        data = cls(name, Opened((image_size, image_size, 3), load, "", test_split))
+        data.train_name = split
+        return data
+
+
+class RingsDataset(Dataset):
+    """The rings of App. A.1, drawn as they are needed, with their exact density.
+
+    Args:
+      step_ratio: steps of the three wide coordinates over those of the seven narrow ones.
+    """
+
+    def __init__(self, step_ratio: float = 1.0):
+        super().__init__(rings.NAME, Opened((len(rings.SIGMA),), self._none, "drawn as they are needed"))
+        self.step_shape = np.float32([step_ratio] * rings.NUM_WIDE + [1.0] * (len(rings.SIGMA) - rings.NUM_WIDE))
+        self.log_prob = rings.log_prob
+
+    def batches(self, batch_size, seed, start_step=0):
+        return tf.data.Dataset.counter(start_step).map(lambda step: rings.sample(batch_size, stream(seed, ORDER, step)))
+
+    def examples(self, most=None):
+        for block in range(-(-(most or 10 * BLOCK) // BLOCK)):
+            count = min(BLOCK, (most or 10 * BLOCK) - block * BLOCK)
+            yield rings.sample(count, stream(0, ORDER, block)).numpy()
+
+    def held_out(self, most=None, seed=None):
+        return rings.sample(most or 10 * BLOCK, tf.constant([0, HELD_OUT_RINGS]) if seed is None else seed).numpy()
+
+    def stored(self, part, most=None):
+        return self.held_out(most)
+
+    @staticmethod
+    def _none(part):
+        raise ConfigError(f"--dataset: expected data with parts. Received: rings, which have no {part}")
+
+
+HELD_OUT_RINGS = 6  # the numbers that chains of data_init have always started with
+
+
+def stream(seed: int, purpose: int, index: tf.Tensor | int) -> tf.Tensor:
+    """int32 [2], a function of its arguments."""
+    return tf.random.experimental.stateless_fold_in(tf.constant([seed, purpose], tf.int32), tf.cast(index, tf.int32))
+
+
+def with_noise(batches: tf.data.Dataset, noise_std: float, seed: int, start_step: int = 0) -> tf.data.Dataset:
+    """Batches with Gaussian noise, and fetched ahead.
+
+    Law: N(0, noise_std²) is added to every number, a function of (seed, number of the batch).
+    Limits: noise_std = 0 gives the batches as they are.
+
+    Args:
+      batches: of float32, of a Dataset's `batches` with the same seed and start_step.
+      noise_std: standard deviation.
+      seed, start_step: see Dataset.batches.
+    """
+
+    def add(step, x):
+        return x + noise_std * tf.random.stateless_normal(tf.shape(x), stream(seed, DATA_NOISE, step), alg="philox")
+
+    if noise_std:
+        batches = tf.data.Dataset.zip(tf.data.Dataset.counter(start_step), batches).map(add)
+    return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def _gather(store, event_shape, order):
+    if store.tensor is not None:
+        x = tf.gather(store.tensor, order)
+    else:
+        kind = tf.as_dtype(store.read(np.arange(1)).dtype)
+        x = tf.numpy_function(store.read, [order], kind)
+        x = tf.ensure_shape(x, [order.shape[0], *event_shape])
+    return images.to_unit_range(x) if x.dtype == tf.uint8 else x

@@ -1,0 +1,130 @@
+"""Settings, chains and a Gaussian that fit data of one's own, where the user has given none."""
+
+import dataclasses
+import types
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ebm_tf.build import fit_gaussian, use_xla
+from ebm_tf.data.base import Dataset
+from ebm_tf.data.spectrum import noise_spectrum
+from ebm_tf.energies.base import EnergyModel, Origin
+from ebm_tf.errors import ConfigError
+from ebm_tf.mcmc.sampler import Sampler
+from ebm_tf.runs.run_dir import RunDir
+from ebm_tf.settings import applies
+from ebm_tf.settings.presets import PRESET_SETTINGS, settings_for
+from ebm_tf.settings.train import TrainConfig
+from ebm_tf.stats.kernel_width import MOST, kernel_width
+
+__all__ = ["OWN_SETTINGS", "fit_to_data", "preset_of", "saved_choice", "with_preset"]
+
+# Of TrainConfig, what Trainer takes.
+OWN_SETTINGS = (
+    *("scheme", "cd_weight", "batch_size", "data_noise", "seed", "jit_compile", "refresh_prob", "refresh_unit"),
+    *("bank_weight", "bank_size", "bank_start", "bank_burn_in", "bank_restart_data", "bank_restart_noise"),
+)
+
+
+def fit_to_data(
+    energy: EnergyModel, data: Dataset, sampler: Sampler | None, preset: str, given: dict[str, Any]
+) -> tuple[TrainConfig, Sampler]:
+    """The settings and the sampler of a training of `energy` on `data`, and in the energy what its file says of them.
+
+    Args:
+      energy: gets the data's Gaussian, unless its reference has one of its own or the sampler says where chains start.
+      data: a Dataset.
+      sampler: the user's; taken as it is. None: one that fits the data.
+      preset: see settings_for.
+      given: settings of OWN_SETTINGS, which stay as they are.
+
+    Raises:
+      ConfigError: data of another shape than the energy's, or a setting that cannot be used.
+    """
+    if data.event_shape != energy.event_shape:
+        expected = f"expected data of the energy's shape, {list(energy.event_shape)}"
+        raise ConfigError(f"{expected}. Received: {list(data.event_shape)}")
+    if unknown := sorted(set(given) - set(OWN_SETTINGS)):
+        raise ConfigError(f"expected settings of {', '.join(OWN_SETTINGS)}. Received: {unknown[0]}")
+    values = preset_of(data, preset)
+    if sampler is not None:
+        size = float(np.max(sampler.step_size))
+        values |= {"step_size": size, "temperature": float(sampler.temperature), "num_steps": int(sampler.num_steps)}
+    values |= given
+    scheme = str(values["scheme"])
+    if scheme != "hybrid":
+        values["cd_weight"] = given.get("cd_weight")
+    if scheme.startswith("persistent"):
+        values |= {name: given.get(name, 0.0) for name in ("bank_weight", "bank_restart_noise")}
+    config = TrainConfig(**values)
+    _fit_gaussian_of(energy, data, config.data_noise, sampler)
+    kept = energy.event_shape, energy.noise_spectrum, energy.preconditioner
+    if sampler is None:
+        sampler = Sampler(config.step_size, config.temperature, config.num_steps, *kept, use_xla(config))
+    else:
+        start = energy.noise_spectrum if energy.reference else sampler.start
+        sampler = dataclasses.replace(sampler, start=start, event_shape=kept[0], jit_compile=use_xla(config))
+    energy.origin = Origin.of(data, sampler, str(config.scheme))
+    return config, sampler
+
+
+def _fit_gaussian_of(energy, data, data_noise, sampler):
+    """Where chains start and how they step, into its weights: by its own reference, the sampler or the data."""
+    if not energy.noise_spectrum:
+        return
+    if energy.reference and energy.reference.mean is not None:
+        fit_gaussian(energy, energy.reference.mean, np.asarray(energy.reference.factor, np.float32))
+    elif energy.reference or sampler is None:
+        fit_gaussian(energy, *noise_spectrum(data, data_noise))
+    elif sampler.start is not None:
+        energy.assign_gaussian(*sampler.start)
+    if sampler is not None and energy.preconditioner is not None:
+        shape, root = energy.preconditioner.shape, sampler.preconditioner
+        energy.preconditioner.assign(tf.eye(shape[-1], batch_shape=shape[:-2]) if root is None else root)
+
+
+def preset_of(data: Dataset, preset: str) -> dict[str, Any]:
+    """settings_for, of data."""
+    return settings_for(*_sizes(data), preset)
+
+
+def with_preset(config: TrainConfig, given: Collection[str], values: dict[str, Any]) -> TrainConfig:
+    """config with `values` in place of the settings that are not given, and with the defaults of those that have no use
+    beside what is given.
+
+    Args:
+      config: settings of a run on data of one's own.
+      given: names of the settings that stay.
+      values: of preset_of or, of a run that is resumed, of saved_choice.
+
+    Raises:
+      ConfigError: what is given does not go with the rest.
+    """
+    fixed = {*given, "train_steps"} if config.stage else {*given}
+    values = {name: value for name, value in values.items() if name not in fixed}
+    while True:
+        whole = types.SimpleNamespace(**config.to_dict() | values)
+        found = applies.idle(whole, vars(TrainConfig()), applies.EVER_REFUSED + applies.ONCE_IGNORED)
+        unused = {name: getattr(TrainConfig, name) for name, _ in found if name in values}
+        if not unused:
+            return dataclasses.replace(config, **values)
+        values |= unused
+
+
+def saved_choice(run_dir: RunDir) -> dict[str, Any]:
+    """The settings of a run that its preset had a say in; {} where there is no run yet."""
+    saved = run_dir.load_config().to_dict() if run_dir.config.exists() else {}
+    return {name: saved[name] for name in PRESET_SETTINGS if name in saved}
+
+
+def _sizes(data: Dataset) -> tuple[tuple[int, ...], int, float]:
+    """Shape of one x, number of examples, and of vectors the kernel width of the first whitened ones."""
+    count = sum(len(part) for part in data.examples())
+    if len(data.event_shape) == 3:
+        return data.event_shape, count, 1.0
+    mean, factor = noise_spectrum(data, 0.0)
+    x = np.concatenate(list(data.examples(most=MOST)))
+    return data.event_shape, count, kernel_width(np.linalg.solve(factor.astype(np.float64), (x - mean).T).T)

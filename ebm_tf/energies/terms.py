@@ -1,0 +1,107 @@
+"""Terms that an energy has beside its network: a soft wall, and the Gaussian that the network tilts.
+
+    E(x) = s f(x) + c Σ max(|x| − b, 0)² + (t / 2) (x − μ)ᵀ C⁻¹ (x − μ)
+
+Both are plain values: what trains, or is fitted, is a weight of the energy.
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ebm_tf.errors import ConfigError
+from ebm_tf.mcmc.chain_init import Spectrum
+from ebm_tf.mcmc.cosines import cosine_transform
+
+__all__ = ["GaussianReference", "Wall", "squared_mahalanobis"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Wall:
+    """c times the sum of max(|x| - b, 0)² over coordinates: exp(-E/T) falls off behind b like a Gaussian of standard
+    deviation sqrt(T / (2 c)).
+
+    Args:
+      strength: c >= 0, energy per x².
+      bound: b >= 0, as far out as noisy data reach.
+    """
+
+    strength: float
+    bound: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.strength < np.inf or not 0 <= self.bound < np.inf:
+            raise ConfigError(f"expected strength and bound of a wall, 0 or more. Received: {self}")
+
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        """Its energy [B] at x [B, *event]."""
+        outside = tf.nn.relu(tf.abs(x) - self.bound)
+        return self.strength * tf.reduce_sum(tf.square(outside), axis=list(range(1, x.shape.rank)))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class GaussianReference:
+    """t / 2 times the squared Mahalanobis distance of x from a Gaussian. With t = T the network tilts that Gaussian, as
+    it does N(0, s² I) in Xie et al. (2016).
+
+    Args:
+      temperature: t > 0, energy.
+      mean: [*event]. None: ebm_tf.Trainer takes mean and covariance from its data.
+      covariance: [D, D] of vectors.
+      factor: in its place, a lower triangular A with covariance A Aᵀ, [D, D]; of images [H, W, C, C], see
+        chain_init.coloured.
+      bound: b. The network sees x clipped to [-b, b]: beyond, the Gaussian is alone. None: x as it is.
+
+    Raises:
+      ConfigError: t is not above 0; mean without one of covariance and factor, or a matrix that is no covariance.
+    """
+
+    temperature: float
+    mean: Any = None
+    covariance: Any = None
+    factor: Any = None
+    bound: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.temperature < np.inf:
+            raise ConfigError(f"expected temperature above 0. Received: temperature={self.temperature}")
+        given = [value is not None for value in (self.mean, self.covariance, self.factor)]
+        if given not in ([False] * 3, [True, True, False], [True, False, True]):
+            raise ConfigError("expected mean with covariance or with factor, or none of the three. Received: others")
+        if self.covariance is not None:
+            try:
+                object.__setattr__(self, "factor", np.linalg.cholesky(np.asarray(self.covariance, np.float64)))
+            except np.linalg.LinAlgError as error:
+                expected = "expected a covariance [D, D], symmetric and positive definite"
+                raise ConfigError(f"{expected}. Received: shape={np.shape(self.covariance)}, {error}") from error
+        if self.factor is not None and np.any(np.diagonal(self.factor, axis1=-2, axis2=-1) <= 0):
+            raise ConfigError("expected a factor with a diagonal above 0. Received: one of 0 or below")
+        if self.factor is not None and np.any(np.triu(self.factor, 1)):
+            raise ConfigError("expected a lower triangular factor. Received: numbers above its diagonal")
+
+    @property
+    def data_noise(self) -> float:
+        """Of the images of a run, whose noise the bound spares but for 0.1 %; 0 without a bound."""
+        return 0.0 if self.bound is None else round((self.bound - 1) / 3, 6)
+
+    def __call__(self, x: tf.Tensor, spectrum: Spectrum) -> tf.Tensor:
+        """Its energy [B] at x [B, *event], from (mean, factor) as the energy's weights hold them."""
+        return 0.5 * self.temperature * squared_mahalanobis(x, *spectrum)
+
+
+def squared_mahalanobis(x: tf.Tensor, mean: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    """[B], the squared Mahalanobis distance of x [B, D] or [B, H, W, C] from the Gaussian of chain_init.coloured, whose
+    factor is lower triangular.
+    """
+    mean, factor = tf.cast(mean, x.dtype), tf.cast(factor, x.dtype)
+    if len(mean.shape) == 1:
+        white = tf.linalg.triangular_solve(factor, tf.transpose(x - mean))
+        return tf.reduce_sum(tf.square(white), axis=0)
+    coefficients = tf.unstack(cosine_transform(x - mean), axis=-1)
+    known: list[tf.Tensor] = []  # forward substitution
+    for i, rest in enumerate(coefficients):
+        parts = [factor[:, :, i, j] * value for j, value in enumerate(known)]
+        known.append((rest - tf.add_n(parts) if parts else rest) / factor[:, :, i, i])
+    return tf.add_n([tf.reduce_sum(tf.square(value), axis=[1, 2]) for value in known])

@@ -1,0 +1,115 @@
+"""The one way to sample: step size, temperature, L, starts and preconditioner of Langevin chains as one object.
+
+    x̂_0 ~ start,    x̂_{l+1} = x̂_l − ε P ∂E/∂x(x̂_l) + √(2 ε T) P^{1/2} ẑ_l,    l = 0 … L − 1
+
+What a chain is stands in langevin, where it starts in chain_init, P in preconditioner; here they meet.
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ebm_tf.mcmc import chain_init
+from ebm_tf.mcmc.langevin import EnergyFn, LangevinInfo, compile_chain, langevin_chain
+
+__all__ = ["Sampler"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sampler:
+    """Langevin chains: how far, how hot, how long, and from where.
+
+    Law: langevin_chain's, from chain_init.noise or from the states that `run` is given.
+    Limits: T = 0 is gradient descent; L = 0 returns the starts.
+
+    Args:
+      step_size: ε, a number or one per coordinate, [*event]. Paper: 1 for images, 0.05 for rings (Sec. 3). With a
+        preconditioner a number: whitened steps take any data alike.
+      temperature: T, energy. Paper: 5e-5 for images, 0.005 for rings (Sec. 3).
+      num_steps: L. Paper: 500 (Sec. 3).
+      event_shape: shape of one x. None: that of start or of step_size; without either ebm_tf.Trainer knows it.
+      start: (mean, factor) of the Gaussian that chains start from, see chain_init.coloured. None: N(0, I).
+      preconditioner: P^{1/2}, see mcmc/preconditioner.py. None: I.
+      jit_compile: compile with XLA. None: leave it to TensorFlow.
+
+    Raises:
+      ValueError: a number is out of its range.
+    """
+
+    step_size: float | Any
+    temperature: float | Any
+    num_steps: int
+    event_shape: tuple[int, ...] | None = None
+    start: chain_init.Spectrum | None = None
+    preconditioner: tf.Tensor | tf.Variable | None = None
+    jit_compile: bool | None = None
+    _chains: dict[int, Any] = dataclasses.field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not np.all(np.asarray(self.step_size) > 0) or not np.all(np.isfinite(self.step_size)):
+            raise ValueError(f"expected step_size above 0, and finite. Received: step_size={self.step_size}")
+        if not 0 <= float(self.temperature) < np.inf:
+            raise ValueError(f"expected temperature of 0 or more. Received: temperature={self.temperature}")
+        if tf.get_static_value(self.num_steps) is not None and int(self.num_steps) < 0:
+            raise ValueError(f"expected num_steps of 0 or more. Received: num_steps={self.num_steps}")
+        if self.event_shape is None:
+            shape = self.start[0].shape if self.start else np.shape(self.step_size)
+            object.__setattr__(self, "event_shape", tuple(shape) or None)
+
+    def starts(self, num: int | tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Starts from noise, float32 [num, *event].
+
+        Law: chain_init.noise with `start`.
+
+        Args:
+          num: of chains.
+          seed: int32 [2].
+
+        Raises:
+          ValueError: event_shape is not known.
+        """
+        if self.event_shape is None:
+            raise ValueError("expected event_shape, the shape of one x, to start from noise. Received: None")
+        shape = tf.concat([tf.reshape(num, [1]), tf.constant(self.event_shape, tf.int32)], axis=0)
+        x_init = chain_init.noise(shape, seed, self.start)
+        return tf.ensure_shape(x_init, [tf.get_static_value(num), *self.event_shape])
+
+    def run(
+        self, energy_fn: EnergyFn, x_init: tf.Tensor, seed: tf.Tensor, num_steps: int | tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, LangevinInfo]:
+        """Chains from x_init. Called from Python they are compiled once for an energy; within a graph they join it.
+
+        Law: langevin_chain's.
+        Limits: num_steps = 0 returns x_init.
+
+        Args:
+          energy_fn: [B, *event] -> [B], e.g. an EnergyModel.
+          x_init: [B, *event].
+          seed: int32 [2].
+          num_steps: L. None: the sampler's.
+
+        Returns:
+          (x_final float32 [B, *event], LangevinInfo).
+        """
+        x_init, arguments = tf.cast(x_init, tf.float32), self.arguments(seed, num_steps)
+        if not tf.executing_eagerly():
+            return langevin_chain(energy_fn, x_init, *arguments, self.preconditioner)
+        if id(energy_fn) not in self._chains:  # with the energy, so that no other takes its id
+            self._chains[id(energy_fn)] = energy_fn, self.compile(energy_fn, tuple(x_init.shape[1:]))
+        return self._chains[id(energy_fn)][1](x_init, *arguments)
+
+    def compile(
+        self, energy_fn: EnergyFn, event_shape: tuple[int, ...] | None = None
+    ) -> tf.types.experimental.PolymorphicFunction:
+        """compile_chain for the energy with this preconditioner: fn(x_init, *arguments(seed))."""
+        shape = event_shape or self.event_shape
+        assert shape is not None
+        return compile_chain(energy_fn, shape, self.jit_compile, self.preconditioner)
+
+    def arguments(self, seed: Any, num_steps: Any = None) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        """(L, ε, T, seed), what a compiled chain takes beside x_init."""
+        steps = self.num_steps if num_steps is None else num_steps
+        step_size = tf.cast(self.step_size, tf.float32)
+        return tf.convert_to_tensor(steps, tf.int32), step_size, tf.constant(self.temperature, tf.float32), seed

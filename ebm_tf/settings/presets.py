@@ -1,0 +1,73 @@
+"""Settings for data that no flag file of ours is of, from the data's size alone."""
+
+from typing import Any
+
+from ebm_tf.errors import ConfigError
+
+__all__ = ["PRESETS", "PRESET_SETTINGS", "settings_for"]
+
+# Noise over the kernel width, epsilon over noise^2, eta, updates: docs/own_data.md has what they were measured at.
+PRESETS = {"density": (0.75, 0.6, 3e-3, 4_000), "detector": (0.7, 0.3, 1e-3, 500)}
+
+# configs/cifar_hybrid_preconditioned.flags, which has not been tried on other images.
+IMAGES = {
+    "data_noise": 0.05,
+    "step_size": 2.5,
+    "temperature": 5e-5,
+    "num_steps": 50,
+    "scheme": "hybrid",
+    "cd_weight": 25.0,
+}
+
+# All that settings_for gives values of.
+PRESET_SETTINGS = (
+    *("noise_spectrum", "preconditioner", "reference", "data_noise", "step_size", "temperature", "num_steps", "scheme"),
+    *("cd_weight", "batch_size", "bank_weight", "bank_size", "bank_restart_noise", "num_filters", "learning_rate"),
+    *("learning_rate_schedule", "ema_momentum", "train_steps"),
+)
+
+
+def settings_for(
+    event_shape: tuple[int, ...], num_examples: int, width: float, preset: str = "density"
+) -> dict[str, Any]:
+    """Settings of TrainConfig.
+
+    Of vectors E = T (Gaussian of the data + network), T = 1, and Langevin steps go in whitened coordinates, in which
+    all data have size 1. The noise on the data is a share of how far apart the examples let one see, and epsilon a
+    share of the noise's square, so that a step stays within what the noise has smoothed. PRESETS has the shares. Of
+    images it is IMAGES.
+
+    Args:
+      event_shape: shape of one x, [D] or [H, W, C].
+      num_examples: N.
+      width: of vectors, stats.kernel_width of whitened ones.
+      preset: density or detector.
+
+    Raises:
+      ConfigError: another preset.
+    """
+    if preset not in PRESETS:
+        raise ConfigError(f"--preset: expected one of {', '.join(PRESETS)}. Received: preset={preset}")
+    kept = {"noise_spectrum": "data", "preconditioner": "spectrum", "reference": "gaussian"}
+    if len(event_shape) == 3:
+        return {**IMAGES, **kept, "batch_size": min(100, num_examples)}
+    share, step_over_noise, rate, train_steps = PRESETS[preset]
+    noise = share * width
+    return {
+        **kept,
+        "data_noise": noise,
+        "step_size": step_over_noise * noise**2,
+        "temperature": 1.0,
+        "num_steps": 20,
+        "scheme": "hybrid",
+        "cd_weight": 5.0,
+        "batch_size": min(128, num_examples),
+        "bank_weight": 1.0,
+        "bank_size": 2_000,
+        "bank_restart_noise": 0.05,
+        "num_filters": 128,
+        "learning_rate": rate,
+        "learning_rate_schedule": "cosine",
+        "ema_momentum": 0.99,
+        "train_steps": train_steps,
+    }
