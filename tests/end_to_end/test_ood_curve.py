@@ -45,8 +45,9 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def evaluate(monkeypatch):
-    pixels = {"cifar10/test": TEST, "svhn_cropped": SMOOTH}
+    pixels = {"svhn_cropped": SMOOTH}
     monkeypatch.setattr(ood, "_images", lambda source, *_: pixels[source])
+    monkeypatch.setattr(images, "load", lambda *_: TEST)
 
     def evaluate(folder):
         settings = EvaluateConfig(workdir=str(folder), tasks="ood_curve", batch_size=16)
