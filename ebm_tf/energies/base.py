@@ -43,8 +43,8 @@ class Origin:
         sizes = np.asarray(sampler.step_size, np.float32).tolist()
         step_size = tuple(sizes) if isinstance(sizes, list) else sizes
         is_standard = len(data.event_shape) == 1 and getattr(data, "mean", None) is not None
-        columns = (data.mean, data.scale) if is_standard else ()
-        columns = tuple(tuple(np.asarray(value, float).tolist()) for value in columns)
+        standard = (data.mean, data.scale) if is_standard else ()
+        columns = (tuple(np.asarray(value, float).tolist()) for value in standard)
         return cls(data.name, step_size, float(sampler.temperature), int(sampler.num_steps), scheme, *columns)
 
 
