@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from ebm_tf.data import arrays, folder, images, pictures, rings, tables
-from ebm_tf.data.stores import HELD_OUT, TRAIN, Memory, Opened
+from ebm_tf.data.stores import HELD_OUT, TRAIN, Memory, Opened, reader
 from ebm_tf.errors import ConfigError
 from ebm_tf.pixels import save_image_grid
 
@@ -82,9 +82,10 @@ class Dataset:
             )
             return tf.data.Dataset.from_tensor_slices(order).batch(batch_size, drop_remainder=True)
 
+        read = reader(store, self.event_shape)
         first_epoch, done = divmod(start_step, epoch_steps)
         orders = tf.data.Dataset.counter(first_epoch).flat_map(epoch).skip(done)
-        return orders.map(functools.partial(_gather, store, self.event_shape), tf.data.AUTOTUNE)
+        return orders.map(lambda order: _in_range(read(order)), tf.data.AUTOTUNE)
 
     def examples(self, most: int | None = None) -> Iterator[np.ndarray]:
         """Examples that train, in stored order, float32 [at most 1024, *event] each; `most` in all, or every one."""
@@ -340,11 +341,5 @@ def with_noise(batches: tf.data.Dataset, noise_std: float, seed: int, start_step
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
-def _gather(store, event_shape, order):
-    if store.tensor is not None:
-        x = tf.gather(store.tensor, order)
-    else:
-        kind = tf.as_dtype(store.read(np.arange(1)).dtype)
-        x = tf.numpy_function(store.read, [order], kind)
-        x = tf.ensure_shape(x, [order.shape[0], *event_shape])
+def _in_range(x):
     return images.to_unit_range(x) if x.dtype == tf.uint8 else x

@@ -4,7 +4,11 @@ A store has the length N, `tensor` [N, *event] where all of it is in memory, els
 examples as they are kept, uint8 or float32 [n, *event].
 """
 
+import atexit
 import dataclasses
+import functools
+import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
@@ -24,6 +28,7 @@ __all__ = [
     "Store",
     "loader",
     "own_part",
+    "reader",
     "row_blocks",
     "shares",
     "split_indices",
@@ -132,7 +137,7 @@ def own_part(part, name):
 
 def shares(parts, held_out, seed):
     train, rest = (len(parts[part]) for part in (TRAIN, HELD_OUT))
-    return f"{train:,} examples train, {rest:,} are held out ({100 * held_out:g} % by seed {seed})"
+    return f"{train:,} examples train, {rest:,} are held out ({100 * held_out:g} %, always the same)"
 
 
 def target_size(shapes, image_size, how, name) -> tuple[tuple[int, int], str, str]:
@@ -168,3 +173,35 @@ def loader(x, parts, convert, is_small, name):
         return rows
 
     return load
+
+
+def reader(store: Store, event_shape: tuple[int, ...]) -> Callable[[tf.Tensor], tf.Tensor]:
+    """For tf.data: indices [B] -> examples as they are kept, [B, *event_shape]."""
+    if (tensor := store.tensor) is not None:
+        return lambda order: tf.gather(tensor, order)
+    kind = tf.as_dtype(store.read(np.arange(1)).dtype)
+    _stop_at_exit()
+
+    def read_rows(indices):
+        if _is_ending.is_set():
+            raise RuntimeError("Python ends")
+        return store.read(indices)
+
+    def read(order):
+        return tf.ensure_shape(tf.numpy_function(read_rows, [order], kind), [order.shape[0], *event_shape])
+
+    return read
+
+
+_is_ending = threading.Event()
+
+
+@functools.cache
+def _stop_at_exit() -> None:
+    """A thread of TensorFlow that waits for Python while it ends waits for ever, and Python for it."""
+
+    def stop():
+        _is_ending.set()
+        time.sleep(0.5)  # what is being read is done by then, and TensorFlow reads only a few batches ahead
+
+    atexit.register(stop)

@@ -132,7 +132,8 @@ class FinishedRun:
         """The run's data, opened once. Raises ConfigError when they are not there, or have another shape now."""
         if data_dir not in self._datasets:
             data = build.dataset(dataclasses.replace(self.config, data_dir=data_dir))
-            if data.event_shape != self.event_shape:
+            is_known = self.config.dataset in (rings.NAME, *IMAGE_SPLITS) and not self.is_bare
+            if not is_known and data.event_shape != self.event_shape:
                 expected = f"--{self.flag}: expected data of the model's shape, {list(self.event_shape)}"
                 raise ConfigError(f"{expected}. Received: {data.name} of {list(data.event_shape)}")
             self._datasets[data_dir] = data

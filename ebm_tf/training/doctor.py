@@ -7,7 +7,7 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
 import keras
@@ -16,8 +16,11 @@ import tensorflow as tf
 
 from ebm_tf import build
 from ebm_tf.build import use_xla
+from ebm_tf.data.base import Dataset
+from ebm_tf.defaults import preset_of, with_preset
 from ebm_tf.errors import one_line
 from ebm_tf.runs.run_dir import RunDir
+from ebm_tf.settings.data import kind_of
 from ebm_tf.settings.train import TrainConfig
 from ebm_tf.training import device, replicas
 from ebm_tf.training.failures import bank_bytes, memory_explained, num_weights, out_of_memory
@@ -45,18 +48,29 @@ class Finding(NamedTuple):
     text: str
 
 
-def examine(config: TrainConfig, trial_seconds: float = TRIAL_SECONDS) -> Iterator[Finding]:
+def examine(
+    config: TrainConfig, trial_seconds: float = TRIAL_SECONDS, given: Collection[str] | None = None
+) -> Iterator[Finding]:
     """Findings, as they are made. Writes nothing.
 
     Args:
       config: settings of the run that is to be.
       trial_seconds: how long to run chains, after the first update, which also compiles.
+      given: see run.train.
     """
+
+    def look_at_data():
+        nonlocal config
+        data = build.dataset(config)
+        if kind_of(config.dataset):
+            config = with_preset(config, config.given if given is None else given, preset_of(data, config.preset))
+        return _data(config, data)
+
     looks: dict[str, Callable[[], tuple[bool, str]]] = {
         "versions": _versions,
         "device": lambda: _device(config.device),
         "xla": lambda: _xla(config.jit_compile, use_xla(config)),
-        "data": lambda: _data(config),
+        "data": look_at_data,
         "disk": lambda: _disk(config),
         "training": lambda: _trial(config, trial_seconds),
     }
@@ -89,8 +103,7 @@ def _xla(asked: str, is_used: bool) -> tuple[bool, str]:
     return True, f"works, {'in use' if is_used else 'not in use'} (--jit_compile={asked})"
 
 
-def _data(config: TrainConfig) -> tuple[bool, str]:
-    data = build.dataset(config)
+def _data(config: TrainConfig, data: Dataset) -> tuple[bool, str]:
     x = next(iter(build.make_dataset(config, data=data))).numpy()
     where = data.note or config.data_dir or "TFDS's own folder"
     return True, f"{config.dataset}, {where}: a batch {list(x.shape)} in [{x.min():.3g}, {x.max():.3g}]"

@@ -3,6 +3,7 @@
 import contextlib
 import math
 import os
+import re
 from collections.abc import Iterator
 
 import tensorflow as tf
@@ -46,9 +47,14 @@ def memory_explained(advice: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def disk_explained(run_dir: RunDir) -> Iterator[None]:
-    """Turns errors of the run's folder into TrainingError; others pass."""
+    """Turns errors of the run's folder, and of data that are read while it trains, into TrainingError; others pass."""
     try:
         yield
+    except (tf.errors.UnknownError, tf.errors.InvalidArgumentError) as error:
+        found = re.search(r"--dataset: expected .* Received: .*", str(error))  # of a file, by the input's threads
+        if not found:
+            raise
+        raise TrainingError(f"{one_line(found[0])}. Mend that; {run_dir.what_is_left()}") from error
     except tf.errors.ResourceExhaustedError as error:
         if not _is_full(error):
             raise

@@ -11,6 +11,7 @@ import tensorflow as tf
 from scipy import stats
 
 from ebm_tf.build import build_energy
+from ebm_tf.data import images, rings
 from ebm_tf.energies import EnergyModel
 from ebm_tf.energies.precision import rounding_over_temperature, with_policy
 from ebm_tf.errors import ConfigError
@@ -154,7 +155,7 @@ def its_likelihood(tmp_path_factory):
     """(results, arrays) of likelihood on the quadratic energy, with test points that are draws of it."""
     folder = finished_run(tmp_path_factory.mktemp("runs") / "likelihood", QUADRATIC, Quadratic())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(likelihood.rings, "sample", gaussian_sample)
+        patch.setattr(rings, "sample", gaussian_sample)
         return evaluate(folder, "likelihood")
 
 
@@ -196,7 +197,7 @@ def test_killed_task_goes_on_bit_for_bit(task, when, quadratic, its_likelihood, 
     """In and after the warm-up (300 moves are 15 blocks of 20); among the records; after the pilot and in reverse."""
     expected = {**quadratic[1], **its_likelihood[1]}
     killed_at = {"mala": (7, 31), "diagnostics": (1, 4), "likelihood": (1, 5)}[task][when == "late"]
-    monkeypatch.setattr(likelihood.rings, "sample", gaussian_sample)
+    monkeypatch.setattr(rings, "sample", gaussian_sample)
     folder = finished_run(tmp_path / "run", QUADRATIC, Quadratic())
     mark, marked = PartialArrays.mark, []
 
@@ -291,9 +292,9 @@ def test_ood_compares_three_scores_and_goes_on_after_a_kill(bfloat16_images, tmp
     config, folder = bfloat16_images
     noise = np.random.default_rng(4).integers(0, 256, (120, 32, 32, 3), dtype=np.uint8)
     flat = np.broadcast_to(np.arange(60, dtype=np.uint8)[:, None, None, None], (60, 32, 32, 3))
-    pixels = {"cifar10/test": noise, "svhn_cropped": flat}
-    monkeypatch.setattr(ood, "_images", lambda source, *_: pixels[source])
-    monkeypatch.setattr(ood, "_sides", lambda source, *_: np.full(len(pixels[source]), 32))
+    monkeypatch.setattr(ood, "_images", lambda source, *_: {"svhn_cropped": flat}[source])
+    monkeypatch.setattr(ood, "_sides", lambda *_: np.full(60, 32))
+    monkeypatch.setattr(images, "load", lambda *_: noise)
     monkeypatch.setattr(scores, "MOST_POINTS", 110)
     results, arrays = evaluate(folder, "ood")
     assert set(results["ood"]["scores_compared"]) == set(scores.SCORES)
@@ -352,7 +353,7 @@ def test_bits_per_dimension_of_images(bfloat16_images, monkeypatch):
     """bits = -(log p / D + ln(2/255)) / ln 2 of images with noise within one level. Four stages are too few."""
     _, folder = bfloat16_images
     pixels = np.random.default_rng(2).integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)
-    monkeypatch.setattr(likelihood.images, "load", lambda *_: pixels)
+    monkeypatch.setattr(images, "load", lambda *_: pixels)
     results, arrays = evaluate(folder, "likelihood", num_chains=2, ais_steps=4)
     numbers, dimensions = results["likelihood"], 32 * 32 * 3
     for bound, other in (("lower", "upper"), ("estimate", "estimate"), ("upper", "lower")):

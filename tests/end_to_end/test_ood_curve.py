@@ -45,9 +45,10 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def evaluate(monkeypatch):
-    pixels = {"cifar10/test": TEST, "svhn_cropped": SMOOTH}
+    pixels = {"svhn_cropped": SMOOTH}
     monkeypatch.setattr(ood, "_images", lambda source, *_: pixels[source])
-    monkeypatch.setattr(ood, "_sides", lambda source, *_: np.full(len(pixels[source]), 32))
+    monkeypatch.setattr(ood, "_sides", lambda source, *_: np.full(len(TEST), 32))
+    monkeypatch.setattr(images, "load", lambda *_: TEST)
 
     def evaluate(folder):
         settings = EvaluateConfig(workdir=str(folder), tasks="ood_curve", batch_size=16)

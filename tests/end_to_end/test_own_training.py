@@ -1,8 +1,6 @@
 """An energy of one's own on data of one's own: the lines that a user writes, from data to samples."""
 
 import dataclasses
-import importlib.util
-import pathlib
 
 import keras
 import numpy as np
@@ -11,14 +9,9 @@ import tensorflow as tf
 
 import ebm_tf
 from ebm_tf import build
+from ebm_tf.defaults import preset_of, with_preset
 from ebm_tf.training.losses import held_out_loss
 from ebm_tf.training.run import build_trainer
-
-HELPER = pathlib.Path(__file__).resolve().parents[1] / "unit" / "stand_in.py"
-spec = importlib.util.spec_from_file_location("stand_in", HELPER)
-stand_in = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(stand_in)
-InMemory = stand_in.InMemory
 
 RNG = np.random.default_rng(7)
 # Two clusters, of another size and another place in every column.
@@ -29,7 +22,7 @@ POINTS = (RNG.integers(0, 2, (800, 1)) * [3.0, -40.0] + [10.0, 500.0] + RNG.norm
 
 @pytest.fixture(scope="module")
 def data():
-    return InMemory(POINTS)
+    return ebm_tf.Dataset.from_array(POINTS, name="made_up")
 
 
 def new_energy(shape=(2,), **terms):
@@ -186,13 +179,14 @@ def test_divergence_ends_a_fit(data):
 
 
 def test_settings_of_a_preset_stand_in_for_those_not_given(data):
-    config = build.with_preset(ebm_tf.TrainConfig(num_steps=7), {"num_steps"}, InMemory(np.zeros((4, 32, 32, 3))))
+    images = ebm_tf.Dataset.from_array(np.zeros((5, 32, 32, 3), np.uint8))
+    config = with_preset(ebm_tf.TrainConfig(num_steps=7), {"num_steps"}, preset_of(images, "density"))
     assert (config.num_steps, config.cd_weight, config.batch_size) == (7, 25.0, 4)
 
 
 def test_a_run_by_settings_alone(data, tmp_path):
     """As bin/train.py does it: the preset's settings, the default network, the data's Gaussian."""
-    config = build.with_preset(ebm_tf.TrainConfig(), {"batch_size"}, data)
+    config = with_preset(ebm_tf.TrainConfig(), {"batch_size"}, preset_of(data, "density"))
     assert (config.batch_size, config.reference, config.train_steps) == (100, "gaussian", 4_000)
     trainer = build_trainer(dataclasses.replace(config, num_filters=8, num_steps=2, bank_size=200), data=data)
     own = new_trainer(data).energy.noise_spectrum
@@ -207,12 +201,13 @@ def test_a_run_by_settings_alone(data, tmp_path):
 
 
 def test_images_train(tmp_path):
-    images = RNG.uniform(-1, 1, (40, 16, 32, 1)).astype(np.float32)
-    layers = [keras.Input((16, 32, 1)), keras.layers.Conv2D(2, 3), keras.layers.Flatten(), keras.layers.Dense(1)]
+    images = RNG.uniform(-1, 1, (40, 32, 48, 1)).astype(np.float32)
+    layers = [keras.Input((32, 48, 1)), keras.layers.Conv2D(2, 3), keras.layers.Flatten(), keras.layers.Dense(1)]
     energy = ebm_tf.EnergyModel.from_network(keras.Sequential(layers))
-    trainer = ebm_tf.Trainer(energy, InMemory(images), sampler=ebm_tf.Sampler(0.1, 1e-3, 2), batch_size=8)
+    data, sampler = ebm_tf.Dataset.from_array(images), ebm_tf.Sampler(0.1, 1e-3, 2)
+    trainer = ebm_tf.Trainer(energy, data, sampler=sampler, batch_size=8)
     trainer.compile("adam")
     assert np.isfinite(trainer.fit(train_steps=2, verbose=0).history["val_loss"]).all()
     trainer.save(tmp_path / "mine.keras")
     model = ebm_tf.load(tmp_path / "mine.keras")
-    assert model.sample(3).shape == (3, 16, 32, 1)
+    assert model.sample(3).shape == (3, 32, 48, 1)

@@ -74,7 +74,7 @@ def train_settings(found):
         config = TrainConfig.from_dict(found)
         assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
         assert config.batch_size >= 1 and 0 < config.step_size < math.inf and config.first_learning_rate >= 0
-        assert config.test_split or config.dataset == "rings"
+        assert config.test_split or config.dataset == "rings" or ":" in config.dataset
 
 
 PLAIN = {bool: st.booleans(), int: st.integers(), float: st.floats(), str: texts}

@@ -371,7 +371,7 @@ def test_settings_that_are_refused(settings, match):
 
 def test_settings_for_images_are_refused_for_vectors(tmp_path):
     np.save(tmp_path / "x.npy", VECTORS)
-    for settings in ({"noise_spectrum": "data"}, {"confinement": 0.1}, {"image_size": 32}, {"fit": "pad"}):
+    for settings in ({"attention": False}, {"confinement": 0.1}, {"image_size": 32}, {"fit": "pad"}):
         (name,) = settings
         config = TrainConfig(dataset=f"array:{tmp_path}/x.npy", **settings)
         refused(f"^--{name}: expected .* no images", build.dataset, config)

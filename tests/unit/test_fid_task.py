@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 
+from ebm_tf.data import images
 from ebm_tf.errors import ConfigError, UnusableError
 from ebm_tf.evaluation.features import fid
 from ebm_tf.evaluation.features.extractors import load_extractor
@@ -25,7 +26,7 @@ SAMPLES = RNG.integers(0, 200, (41, 32, 32, 3)).astype(np.uint8)
 @pytest.fixture(autouse=True)
 def no_data_needed(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(fid, "reference_images", lambda *args: REFERENCE)
+    monkeypatch.setattr(images, "load", lambda *args: REFERENCE)
     monkeypatch.setattr(fid, "_extractor", load_extractor)
     monkeypatch.setattr(fid, "BLOCK", 25)
 
@@ -147,7 +148,8 @@ def test_damaged_cache_is_made_anew(run, settings, damage):
 
 def test_other_reference_images_are_another_entry(run, settings, monkeypatch):
     fid.fid_task(run, settings, partial_of(run))
-    monkeypatch.setattr(fid, "reference_images", lambda *args: REFERENCE[::-1].copy())
+    monkeypatch.setattr(images, "load", lambda *args: REFERENCE[::-1].copy())
+    run = FinishedRun(run.run_dir, run.config, run.model)  # which reads its data anew
     fid.fid_task(run, settings, partial_of(run))
     assert len(list((fid.cache_dir() / "features").iterdir())) == 2
 

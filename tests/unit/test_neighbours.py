@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from ebm_tf.data import images
 from ebm_tf.evaluation.features import fid, neighbours
 from ebm_tf.evaluation.features.extractors import load_extractor
 from ebm_tf.evaluation.finished import FinishedRun, resolve
@@ -76,7 +77,7 @@ def test_all_rows_may_be_asked_for():
 def run(tmp_path, monkeypatch):
     """A run whose samples are training images, changed a little."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(fid, "_images", lambda *args: SPLIT)
+    monkeypatch.setattr(images, "load", lambda *args: SPLIT)
     monkeypatch.setattr(fid, "_extractor", load_extractor)
     run_dir = RunDir(tmp_path / "run")
     run_dir.figures.mkdir(parents=True)

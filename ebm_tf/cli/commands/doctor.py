@@ -15,7 +15,7 @@ def main(settings: TrainConfig) -> int:
     from ebm_tf.training import doctor  # TensorFlow: after the flags have been checked
 
     is_good = True
-    for finding in doctor.examine(settings):
+    for finding in doctor.examine(settings, given=flags.given(TrainConfig)):
         is_good &= finding.is_good
         print(f"{'ok  ' if finding.is_good else 'BAD '} {finding.name}: {finding.text}", flush=True)
     return 0 if is_good else 1

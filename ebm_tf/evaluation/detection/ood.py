@@ -40,7 +40,8 @@ __all__ = [
 
 
 def set_names(ood_data: str) -> dict[str, str]:
-    """name -> source of each of the sets: the last part of a folder, NAME, or NAME_SPLIT unless the split is test.
+    """name -> source of each of the sets: the last part of a folder, the name of a file without its ending, NAME, or
+    NAME_SPLIT unless the split is test.
 
     Raises:
       ConfigError: none, or two of one name.
@@ -50,6 +51,8 @@ def set_names(ood_data: str) -> dict[str, str]:
     for source in sources:
         folder = pathlib.Path(os.path.expanduser(source))
         name = folder.resolve().name if os.path.isdir(folder) else source.removesuffix("/test").replace("/", "_")
+        if source.startswith(("array:", "table:")):
+            name = pathlib.Path(source.partition(":")[2]).stem
         names[name] = source
     if not sources or len(names) < len(sources) or set(names) & {"test", "train", "long_run", "in"}:
         expected = "sets separated by commas, of different names, none of them test, train, long_run or in"

@@ -64,7 +64,7 @@ def fid_inputs(run: FinishedRun, settings: EvaluateConfig) -> list[str]:
 
 def extractor_of(run: FinishedRun, settings: EvaluateConfig) -> FeatureExtractor:
     """The features that settings name, for the run's images."""
-    return _extractor(settings.fid_features, run.event_shape[0], settings.inception_graph)
+    return _extractor(settings.fid_features, run.data(settings.data_dir).event_shape[0], settings.inception_graph)
 
 
 def reference_images(run: FinishedRun, settings: EvaluateConfig) -> np.ndarray:
