@@ -2,11 +2,15 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+OLDEST := .venv-oldest
+FAST := tests/unit/test_energies.py tests/unit/test_rings.py tests/unit/test_pretrained_energies.py \
+  tests/gradient/test_algorithm1.py tests/end_to_end/test_public_api.py tests/install/test_windows.py \
+  -k "not cancels and not bin_sample"
 DEMO := runs/demo
 BENCH_PYTHON ?= $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check house notebook docs bench fuzz clean
+.PHONY: help demo test oldest check house notebook docs bench fuzz clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +30,16 @@ demo: $(VENV)/.installed  ## train the hybrid on the rings (no download), evalua
 
 test: $(VENV)/.installed  ## the tests, without those marked slow
 	$(BIN)/python -m pytest -n 2
+
+# --no-compile: of TensorFlow's thousands of files most are never imported. promise, which TFDS needs, has no wheel.
+$(OLDEST)/.installed: requirements-oldest.txt
+	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --only-binary=:all: \
+	  --no-binary=promise -r requirements-oldest.txt
+	touch $@
+
+oldest: $(OLDEST)/.installed  ## a fast part of the tests with the oldest packages that pyproject.toml allows: .venv-oldest
+	$(OLDEST)/bin/python -m pytest -p no:cacheprovider $(FAST)
 
 check: house  ## lint, types, and the house
 	$(BIN)/ruff check .
@@ -54,5 +68,5 @@ bench: $(VENV)/.installed  ## time Langevin steps and updates here. BENCH_PYTHON
 	$(BIN)/python benchmarks/train.py
 
 clean:  ## remove .venv and caches; runs stay
-	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info
+	rm -rf $(VENV) $(OLDEST) site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,31 +1,11 @@
-"""Packs a checkpoint into small files, and makes the run of them again, on another machine.
-
-  bin/checkpoint.py pack --workdir=RUN --output=FOLDER [--update=N] [--part_mib=14]
-  bin/checkpoint.py unpack --input=FOLDER --workdir=RUN
-
-pack writes FOLDER/parcel.json and FOLDER/update-<N>.part-<i>: the run's settings, metrics and events, one checkpoint,
-and model.keras where the run is finished. unpack verifies them by sha256, writes RUN, and bin/train.py goes on there
-with --resume. TensorBoard's files, pictures and results are not packed.
-"""
+"""`ebm-tf checkpoint` from a clone, where nothing is installed: ebm_tf/cli/commands/checkpoint.py."""
 
 import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from ebm_tf.cli import flags
-from ebm_tf.runs import parcel
-from ebm_tf.settings.commands import PackConfig, UnpackConfig
-
-
-def pack(settings: PackConfig) -> None:
-    print(f"wrote {settings.output}: {parcel.pack(settings)}")
-
-
-def unpack(settings: UnpackConfig) -> None:
-    how = f"the flags of the run, --workdir={settings.workdir} and --resume"
-    print(f"wrote {settings.workdir}: {parcel.unpack(settings)}; to continue: {how}")
-
+from ebm_tf.cli import main
 
 if __name__ == "__main__":
-    flags.run_action({"pack": (pack, PackConfig), "unpack": (unpack, UnpackConfig)})
+    main.run("checkpoint")

@@ -1,27 +1,11 @@
-"""Evaluates a finished run.
-
-  bin/evaluate.py --workdir=RUN --tasks=short_run,long_run,energies,ood
-  bin/evaluate.py --model=FILE.keras --output=DIR --tasks=short_run,energies,ood
-
-Writes RUN/results.json, a key per task with its settings, RUN/figures/*.png and the arrays as RUN/*.npz. A task that
-was done before with the same model and settings is skipped; one that was killed goes on from RUN/partial/. SIGTERM and
-Ctrl-C let the block at work finish; it then exits 143 or 130.
-"""
+"""`ebm-tf evaluate` from a clone, where nothing is installed: ebm_tf/cli/commands/evaluate.py."""
 
 import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from ebm_tf.cli import flags
-from ebm_tf.settings.commands import EvaluateConfig
-
-
-def main(settings: EvaluateConfig) -> None:
-    from ebm_tf.evaluation import tasks  # TensorFlow: after the flags have been checked
-
-    print(f"wrote {tasks.evaluate(settings).results}")
-
+from ebm_tf.cli import main
 
 if __name__ == "__main__":
-    flags.run_main(main, EvaluateConfig)
+    main.run("evaluate")

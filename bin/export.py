@@ -1,25 +1,11 @@
-"""Exports a trained energy as a SavedModel, which TensorFlow alone can load.
-
-  bin/export.py --workdir=RUN --output=DIR
-
-Writes DIR: signatures energy (serving_default), energy_grad, score, each also for uint8 images, and sample; ebm_tf.json
-with temperature, step size, normalisation and label names; with --onnx also model.onnx.
-"""
+"""`ebm-tf export` from a clone, where nothing is installed: ebm_tf/cli/commands/export.py."""
 
 import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from ebm_tf.cli import flags
-from ebm_tf.settings.commands import ExportConfig
-
-
-def main(settings: ExportConfig) -> None:
-    from ebm_tf.serving import export  # TensorFlow: after the flags have been checked
-
-    print(f"wrote {export.export(settings)}")
-
+from ebm_tf.cli import main
 
 if __name__ == "__main__":
-    flags.run_main(main, ExportConfig)
+    main.run("export")

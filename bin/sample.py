@@ -1,26 +1,11 @@
-"""Samples from a trained energy by Langevin dynamics.
-
-  bin/sample.py --workdir=RUN --num_samples=64 --num_steps=500 --init=noise --output=DIR
-  bin/sample.py --model=FILE.keras --num_steps=500 --step_size=1 --temperature=5e-5 --output=DIR
-
-Writes DIR/samples.npz and DIR/samples.png. SIGTERM and Ctrl-C let the block of chains at work end; it then exits 143 or
-130.
-"""
+"""`ebm-tf sample` from a clone, where nothing is installed: ebm_tf/cli/commands/sample.py."""
 
 import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from ebm_tf.cli import flags
-from ebm_tf.settings.commands import SampleConfig
-
-
-def main(settings: SampleConfig) -> None:
-    from ebm_tf.evaluation import sampling  # TensorFlow: after the flags have been checked
-
-    print(f"wrote {sampling.sample(settings)}/samples.npz and samples.png")
-
+from ebm_tf.cli import main
 
 if __name__ == "__main__":
-    flags.run_main(main, SampleConfig)
+    main.run("sample")

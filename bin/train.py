@@ -1,37 +1,11 @@
-"""Trains an energy-based model.
-
-  bin/train.py --flagfile=configs/rings_hybrid.flags [--workdir=RUN] [--train_steps=N] [--resume] [--watch]
-
-Without --workdir RUN is runs/NAME, NAME being the flag file's, here runs/rings_hybrid; where a run lies there, it is
-runs/NAME-2 and so on.
-
-Writes RUN/config.json, metrics.jsonl, events.jsonl, tensorboard/, checkpoints/, model.keras and figures/; with --watch
-also watch.png and watch.html, the run so far, drawn anew as it goes. Exits 0 on success, 2 on bad input, 1 when
-training fails, and 143 or 130 when SIGTERM or Ctrl-C stopped it.
-"""
+"""`ebm-tf train` from a clone, where nothing is installed: ebm_tf/cli/commands/train.py."""
 
 import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from ebm_tf.cli import flags
-from ebm_tf.runs import run_name
-from ebm_tf.settings.train import TrainConfig
-
-
-def main(config: TrainConfig) -> int:
-    config = run_name.with_workdir(config, sys.argv)
-    flags.load_tensorflow()
-    from ebm_tf.training import run  # TensorFlow: after the flags have been checked
-
-    try:
-        run.train(config, flags.given(TrainConfig))
-    except (run.DivergenceError, run.TrainingError, run.WorkerLostError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
-
+from ebm_tf.cli import main
 
 if __name__ == "__main__":
-    flags.run_main(main, TrainConfig, needs_tensorflow=False)
+    main.run("train")

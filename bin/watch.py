@@ -1,25 +1,11 @@
-"""Keeps one picture and one page of a run up to date while it trains, from another terminal.
-
-  bin/watch.py --workdir=RUN [--every_seconds=10] [--once]
-
-Writes RUN/watch.png and RUN/watch.html: energies, energy differences, chain ends. The page reloads itself and needs no
-other file. Ends with the run. bin/train.py --watch does the same from within.
-"""
+"""`ebm-tf watch` from a clone, where nothing is installed: ebm_tf/cli/commands/watch.py."""
 
 import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from ebm_tf.cli import flags
-from ebm_tf.settings.commands import WatchConfig
-
-
-def main(settings: WatchConfig) -> None:
-    from ebm_tf.plots import watch
-
-    print(f"wrote {watch.watch(settings)}")
-
+from ebm_tf.cli import main
 
 if __name__ == "__main__":
-    flags.run_main(main, WatchConfig, needs_tensorflow=False)
+    main.run("watch")

@@ -1,13 +1,12 @@
 """The command line: one absl flag per field of a config dataclass, and one line on stderr for bad input.
 
-Only the scripts of bin/ import this module; the library itself takes configs and never sees a flag. A script reads
+Only the commands import this module; the library itself takes configs and never sees a flag. A command reads
 
-    def main(config):
+    def main(settings):
         from ebm_tf.training import run  # not above: TensorFlow is imported after the flags are parsed
         ...
 
-    if __name__ == "__main__":
-        flags.run_main(main, TrainConfig)
+    start = functools.partial(flags.run_main, main, TrainConfig)
 
 so that a mistyped flag is answered at once, without waiting for TensorFlow to load.
 """
@@ -16,6 +15,7 @@ import dataclasses
 import difflib
 import inspect
 import os
+import pathlib
 import re
 import signal
 import sys
@@ -41,7 +41,7 @@ __all__ = [
     "read_config",
     "run_action",
     "run_main",
-    "split_arguments",
+    "share_package",
 ]
 
 FLAGS = absl_flags.FLAGS
@@ -155,15 +155,15 @@ def expand_flag_files(arguments: list[str]) -> list[str]:
         raise ConfigError(_one_line(error)) from None
 
 
-def split_arguments() -> list[str]:
-    """Cuts sys.argv at a bare `--` and returns what came after it, which is meant for another command."""
-    place = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
-    rest = sys.argv[place + 1 :]
-    del sys.argv[place:]
-    return rest
+def share_package() -> None:
+    """Lets Python processes that are started from here import this ebm_tf, installed or not."""
+    root = str(pathlib.Path(__file__).resolve().parents[2])
+    os.environ["PYTHONPATH"] = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
-def run_main(main_fn: Callable[[Any], int | None], config_cls: type, needs_tensorflow: bool = True) -> NoReturn:
+def run_main(
+    main_fn: Callable[..., int | None], config_cls: type, needs_tensorflow: bool = True, takes_rest: bool = False
+) -> NoReturn:
     """Parses sys.argv, runs main_fn, and exits: 0 done, 2 bad input, 1 a disk that is full or closed or nothing
     usable came out, 130 by Ctrl-C, 143 by SIGTERM.
 
@@ -172,29 +172,32 @@ def run_main(main_fn: Callable[[Any], int | None], config_cls: type, needs_tenso
 
     Args:
       main_fn: Called with the config. Its return value, if an int, is the exit status. What needs TensorFlow is
-        imported inside it: flags are parsed before TensorFlow is loaded.
+        imported inside it: flags are parsed before TensorFlow is loaded. --help begins with its module's docstring.
       config_cls: The dataclass whose fields are the flags.
       needs_tensorflow: Whether to load TensorFlow before main_fn; else main_fn may call load_tensorflow.
+      takes_rest: Whether main_fn is also called with the list of what stands after a bare `--`, which is meant for
+        another command.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     signal.signal(signal.SIGTERM, _terminate)
     try:
+        rest = [_split_arguments()] if takes_rest else []
         define_flags(config_cls)
-        _parse(sys.argv)
+        _parse(sys.argv, inspect.getdoc(sys.modules[main_fn.__module__]))
         config = config_from_flags(config_cls)
         if needs_tensorflow:
             load_tensorflow()
-        status = main_fn(config)
+        status = main_fn(config, *rest)
     except (ConfigError, absl_flags.Error) as error:
-        print(f"{os.path.basename(sys.argv[0])}: {_one_line(error)}", file=sys.stderr)
+        print(f"{_name()}: {_as_called(_one_line(error))}", file=sys.stderr)
         sys.exit(EXIT_BAD_INPUT)
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise
-        print(f"{os.path.basename(sys.argv[0])}: {_one_line(error)}", file=sys.stderr)
+        print(f"{_name()}: {_one_line(error)}", file=sys.stderr)
         sys.exit(EXIT_FAILED)
     except UnusableError as error:
-        print(f"{os.path.basename(sys.argv[0])}: {_one_line(error)}", file=sys.stderr)
+        print(f"{_name()}: {_one_line(error)}", file=sys.stderr)
         sys.exit(EXIT_FAILED)
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
@@ -204,6 +207,23 @@ def run_main(main_fn: Callable[[Any], int | None], config_cls: type, needs_tenso
         print(f"interrupted by {signum.name}", file=sys.stderr)
         sys.exit(EXIT_SIGNAL + signum)
     sys.exit(status or 0)
+
+
+def _split_arguments() -> list[str]:
+    """Cuts sys.argv at a bare `--` and returns what came after it."""
+    place = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    rest = sys.argv[place + 1 :]
+    del sys.argv[place:]
+    return rest
+
+
+def _name() -> str:
+    return os.path.basename(sys.argv[0])
+
+
+def _as_called(text: str) -> str:
+    """Names commands as this one was called: bin/train.py in a clone, ebm-tf train where the package is installed."""
+    return re.sub(r"\bbin/(\w+)\.py", r"ebm-tf \1", text) if sys.argv[0].startswith("ebm-tf ") else text
 
 
 def run_action(actions: dict[str, tuple[Callable[[Any], int | None], type]]) -> NoReturn:
@@ -216,9 +236,10 @@ def run_action(actions: dict[str, tuple[Callable[[Any], int | None], type]]) -> 
     if word in actions:
         del sys.argv[1]
         run_main(*actions[word], needs_tensorflow=False)
-    name, words = os.path.basename(sys.argv[0]), " or ".join(actions)
+    name, words = _name(), " or ".join(actions)
     if word in ("--help", "-help"):
-        print(f"{inspect.getdoc(sys.modules['__main__'])}\n\nThe flags: {name} {words.replace(' or ', '|')} --help")
+        module = sys.modules[next(iter(actions.values()))[0].__module__]
+        print(f"{_as_called(inspect.getdoc(module) or '')}\n\nThe flags: {name} {words.replace(' or ', '|')} --help")
         sys.exit(0)
     print(f"{name}: expected {words}, and then flags. Received: {_one_line(word)}", file=sys.stderr)
     sys.exit(EXIT_BAD_INPUT)
@@ -253,8 +274,8 @@ def load_tensorflow() -> None:
             os.close(stderr)
 
 
-def _parse(argv: list[str]) -> None:
-    """Parses flags and flag files. `--help` prints the flags of the script and exits 0."""
+def _parse(argv: list[str], about: str | None) -> None:
+    """Parses flags and flag files. `--help` prints `about` and the flags of the command, and exits 0."""
     if "help" not in FLAGS:
         absl_flags.DEFINE_boolean("help", False, "Show the flags and stop.")
     try:
@@ -267,7 +288,7 @@ def _parse(argv: list[str]) -> None:
         reason = str(error).removeprefix("ERROR:: Unable to open flagfile: ")
         raise ConfigError(f"--flagfile: expected a file of flags, one per line. Received: {reason}") from None
     if FLAGS["help"].value:
-        print(f"{inspect.getdoc(sys.modules['__main__']) or argv[0]}\n{FLAGS.main_module_help()}")
+        print(_as_called(f"{about or argv[0]}\n{FLAGS.main_module_help()}"))
         sys.exit(0)
     if positional:
         raise ConfigError(f"expected only flags, --name=value. Received: {' '.join(positional)}")

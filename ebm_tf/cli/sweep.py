@@ -15,11 +15,12 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ebm_tf.errors import ConfigError
+from ebm_tf.errors import ConfigError, one_line
 from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.settings.commands import SweepConfig
 from ebm_tf.settings.fields import Role, names_of
@@ -195,8 +196,12 @@ def write_tables(trials: list[Trial], runs: pathlib.Path) -> None:
 
 def _write_hparams(trials: list[Trial], rows: list[dict[str, Any]], folder: pathlib.Path) -> None:
     import tensorflow as tf  # not above: a grid is checked without it
-    from tensorboard.plugins.hparams import api
 
+    try:
+        from tensorboard.plugins.hparams import api
+    except ImportError as error:
+        print(f"warning: {folder} is not written: {one_line(error)}", file=sys.stderr)
+        return
     shutil.rmtree(folder, ignore_errors=True)
     names = list(dict.fromkeys(itertools.chain.from_iterable(trial.flags for trial in trials)))
     numbers = [{k: v for k, v in row.items() if k not in names and isinstance(v, (int, float))} for row in rows]

@@ -137,7 +137,7 @@ def own_part(part, name):
 
 def shares(parts, held_out, seed):
     train, rest = (len(parts[part]) for part in (TRAIN, HELD_OUT))
-    return f"{train:,} examples train, {rest:,} are held out ({100 * held_out:g} % by seed {seed})"
+    return f"{train:,} examples train, {rest:,} are held out ({100 * held_out:g} % by a seed of its own, {seed})"
 
 
 def target_size(shapes, image_size, how, name) -> tuple[tuple[int, int], str, str]:

@@ -69,6 +69,9 @@ def _event_shape(net):
 def _check_layers(net):
     """By kind, since a layer of zeros behind it hides from the outputs what a random layer does."""
     for layer in net._flatten_layers():
+        if isinstance(layer, keras.layers.Lambda):
+            expected = "expected layers that a .keras file holds, a class of your own in place of a Lambda"
+            raise ConfigError(f"{expected} (keras.saving.register_keras_serializable). Received: {layer.name}")
         is_normalising = isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
         is_random = any(getattr(layer, name, 0) for name in ("rate", "stddev", "drop_rate"))
         is_noise = is_random and "drop" in type(layer).__name__.lower() + type(layer).__module__.lower()

@@ -53,8 +53,7 @@ class PartialArrays:
             self._state.unlink(missing_ok=True)
             self.blocks_done = 0
             array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
-            with path.open("r+b") as file:  # a full disk is told now: later the system would kill the process
-                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            _reserve(path, array.offset)
         self._arrays[name] = array
         return array
 
@@ -86,6 +85,20 @@ def _open(path: pathlib.Path) -> np.memmap | None:
         return np.lib.format.open_memmap(path, mode="r+")
     except (OSError, ValueError):
         return None
+
+
+def _reserve(path: pathlib.Path, header: int) -> None:
+    """Takes the room of a file of `header` bytes and zeros. A full disk is told now: later the system would kill the
+    process.
+    """
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+            return
+        file.seek(header)  # macOS and Windows
+        while left := size - file.tell():
+            file.write(bytes(min(left, 2**24)))
 
 
 def blocks(total: int, batch_size: int) -> Iterator[tuple[int, slice]]:

@@ -151,7 +151,7 @@ class RunDir:
 
     def resume_command(self) -> str:
         """The command that goes on with this run, with all settings that are not the defaults; for a shell."""
-        default, flags = TrainConfig().to_dict(), []
+        default, flags = {field.name: field.default for field in dataclasses.fields(TrainConfig)}, []
         for name, value in self.load_config().to_dict().items():
             if value != default.get(name) and name in _RESUMED:
                 values = value if isinstance(value, (list, tuple)) else [value]

@@ -26,7 +26,8 @@ def with_workdir(config: TrainConfig, command: list[str]) -> TrainConfig:
 
     Args:
       config: settings of the run.
-      command: sys.argv of bin/train.py. Its last --flagfile gives the name; flag files named in flag files do not.
+      command: sys.argv of bin/train.py, or "ebm-tf train" and its flags. Its last --flagfile gives the name; flag
+        files named in flag files do not.
 
     Raises:
       ConfigError: there is no flag file either; or it is not for this function to choose: which run to resume, or the
@@ -91,4 +92,5 @@ def _is_free(path: pathlib.Path) -> bool:
 
 def _resumed(command: list[str], path: pathlib.Path) -> str:
     same = [argument for argument in command if argument not in ("--resume", "-resume")]
-    return shlex.join(["python", *same, f"--workdir={path}", "--resume"])
+    program = same[0].split() if same[0].startswith("ebm-tf ") else ["python", same[0]]
+    return shlex.join([*program, *same[1:], f"--workdir={path}", "--resume"])

@@ -213,8 +213,10 @@ class TrainConfig(  # dataclasses takes the fields of the last base first
         if unknown := sorted(set(values) - set(fields)):
             raise ConfigError(f"expected settings of TrainConfig. Received: unknown {shortened(', '.join(unknown))}")
         values = {name: checked(fields[name], value) for name, value in values.items()}
-        whole = types.SimpleNamespace(**_defaults() | values)
-        unused = {name for name, _ in applies.idle(whole, _defaults(), applies.ONCE_IGNORED)}
+        stages = [_read_stage(text)[1] for text in values.get("stage", ())] or [{}]
+        wholes = [types.SimpleNamespace(**_defaults() | values | changes) for changes in stages]
+        idle = ({name for name, _ in applies.idle(whole, _defaults(), applies.ONCE_IGNORED)} for whole in wholes)
+        unused = set.intersection(*idle)  # of a run with stages, what has a use in none of them
         return cls(**{name: value for name, value in values.items() if name not in unused})
 
 

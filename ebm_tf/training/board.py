@@ -4,11 +4,16 @@ metrics.jsonl names a number by what it belongs to (data_init/snr); TensorBoard 
 it is named by what it is compared with (snr/data_init). docs/tensorboard.md says how to read the groups.
 """
 
+import functools
 import html
+import pathlib
+import sys
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["card", "scalars"]
+import tensorflow as tf
+
+__all__ = ["card", "open_writer", "scalars", "write"]
 
 COMPONENTS = {"energy_difference": "loss", "std": "std", "snr": "snr"}
 GROUPS = {
@@ -16,6 +21,29 @@ GROUPS = {
     "optimizer": ("learning_rate", "gradient_norm", "zero_gradient_share"),
     "run": ("updates_per_second", "rollbacks", "traces"),
 }
+
+
+def open_writer(folder: pathlib.Path) -> tf.summary.SummaryWriter:
+    """A writer of event files in `folder`; without TensorBoard, after one line that says so, one that writes none."""
+    if _is_there():
+        return tf.summary.create_file_writer(str(folder))
+    _warn()
+    return tf.summary.create_noop_writer()
+
+
+def write(kind: str, tag: str, value: Any) -> None:
+    """tf.summary's function of that name (scalar, text, image, histogram); nothing where there is no TensorBoard."""
+    if _is_there():
+        getattr(tf.summary, kind)(tag, value)
+
+
+def _is_there() -> bool:
+    return hasattr(tf.summary, "scalar")  # TensorFlow takes these functions from the package tensorboard
+
+
+@functools.cache  # once a process: a run opens a writer for every stage and rollback
+def _warn() -> None:
+    print("warning: the package tensorboard cannot be imported; nothing is written to tensorboard/", file=sys.stderr)
 
 
 def scalars(row: Mapping[str, float]) -> dict[str, float]:

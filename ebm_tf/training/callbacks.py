@@ -146,7 +146,7 @@ class MetricsLogger(UpdateCallback):
         self.run_dir.truncate_metrics(step)
         self.logged_step, self.logged_time = step, time.monotonic()
         with self.writer.as_default(np.int64(step)):
-            tf.summary.text("run", board.card(self.settings, device.describe(self.is_compiled)))
+            board.write("text", "run", board.card(self.settings, device.describe(self.is_compiled)))
 
     def on_update(self, step, logs):
         if self.is_due(self.log_every):
@@ -167,13 +167,13 @@ class MetricsLogger(UpdateCallback):
             file.write(json.dumps({"step": step, **finite}) + "\n")
         with self.writer.as_default(np.int64(step)):
             for tag, value in board.scalars(row).items():
-                tf.summary.scalar(tag, np.float32(value))
+                board.write("scalar", tag, np.float32(value))
         self.writer.flush()
 
     def _write_histograms(self, step: int) -> None:
         with self.writer.as_default(np.int64(step)):
             for name, energies in self.model.last_energies.items():
-                tf.summary.histogram(f"energies/{name}", energies)
+                board.write("histogram", f"energies/{name}", energies)
 
 
 class DivergenceGuard(UpdateCallback):
@@ -288,7 +288,7 @@ class FigureWriter(UpdateCallback):
         path = self.run_dir.figures / f"chains_{step:07d}.png"
         data.picture(x_final, path, f"{num_samples} chains from noise")
         with self.writer.as_default(np.int64(step)):
-            tf.summary.image("chains", tf.io.decode_png(path.read_bytes(), channels=3)[tf.newaxis])
+            board.write("image", "chains", tf.io.decode_png(path.read_bytes(), channels=3)[tf.newaxis])
         self.writer.flush()
 
 

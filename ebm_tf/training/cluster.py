@@ -7,14 +7,16 @@ import contextlib
 import json
 import os
 import socket
+import sys
 import time
 from typing import NamedTuple
 
 from ebm_tf.errors import ConfigError
 
-__all__ = ["Cluster", "WorkerLostError", "read_tf_config", "wait_for_workers"]
+__all__ = ["Cluster", "WorkerLostError", "read_tf_config", "wait_for_workers", "without_others"]
 
 JOIN_SECONDS = 300.0
+SAY_SECONDS = (3.0, 30.0)  # until the first word on who is awaited, and between words
 EXAMPLE = '{"cluster": {"worker": ["host0:12345", "host1:12345"]}, "task": {"type": "worker", "index": 0}}'
 
 
@@ -57,8 +59,20 @@ def read_tf_config() -> Cluster:
     )
 
 
+def without_others(strategy: str) -> str:
+    """The strategy; mirrored in place of multi_worker where TF_CONFIG names one worker, and says so on stderr.
+
+    Raises:
+      ConfigError: see read_tf_config.
+    """
+    if strategy != "multi_worker" or len(read_tf_config().workers) > 1:
+        return strategy
+    print("--strategy=multi_worker: one worker in TF_CONFIG; training as with mirrored", file=sys.stderr)
+    return "mirrored"
+
+
 def wait_for_workers(cluster: Cluster, seconds: float | None = None) -> None:
-    """Returns when every worker has been seen to listen at its address, this one too.
+    """Returns when every worker has been seen to listen at its address, this one too. Says on stderr who is awaited.
 
     Args:
       cluster: the workers.
@@ -68,7 +82,8 @@ def wait_for_workers(cluster: Cluster, seconds: float | None = None) -> None:
       ConfigError: this worker's port is taken.
       WorkerLostError: a worker did not come.
     """
-    deadline = time.monotonic() + (JOIN_SECONDS if seconds is None else seconds)
+    start = time.monotonic()
+    deadline, say_at = start + (JOIN_SECONDS if seconds is None else seconds), start + SAY_SECONDS[0]
     port = int(cluster.workers[cluster.task].rpartition(":")[2])
     try:
         server = socket.create_server(("", port), backlog=len(cluster.workers))
@@ -79,8 +94,13 @@ def wait_for_workers(cluster: Cluster, seconds: float | None = None) -> None:
     with server:
         missing = [address for task, address in enumerate(cluster.workers) if task != cluster.task]
         while missing := [address for address in missing if not _listens(address)]:
-            if time.monotonic() > deadline:
+            now = time.monotonic()
+            if now > deadline:
                 raise WorkerLostError(f"no worker at {', '.join(missing)} (TF_CONFIG). Start all workers together")
+            if now > say_at:
+                say_at = now + SAY_SECONDS[1]
+                awaited = f"the worker at {', '.join(missing)} (TF_CONFIG)"
+                print(f"waiting for {awaited}, for {deadline - now:.0f} s more", file=sys.stderr, flush=True)
             time.sleep(0.2)
 
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 from ebm_tf.errors import ConfigError
 from ebm_tf.version import __version__
 
-__all__ = ["choose", "describe", "why_no_gpu"]
+__all__ = ["choose", "describe", "names", "why_no_gpu"]
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -49,7 +49,6 @@ def why_no_gpu() -> str:
 
 def describe(is_compiled: bool) -> dict[str, Any]:
     """What a result depends on beside the settings, and whether XLA compiles it: JSON values."""
-    devices = tf.config.get_visible_devices("GPU") or tf.config.get_visible_devices("CPU")
     return {
         "command": sys.argv,
         "ebm_tf": __version__,
@@ -59,10 +58,16 @@ def describe(is_compiled: bool) -> dict[str, Any]:
         "keras": keras.__version__,
         "numpy": np.__version__,
         "system": platform.platform(),
-        "devices": [_device_name(device) for device in devices],
+        "devices": names(),
         "threads": tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count(),
         "xla": is_compiled,
     }
+
+
+def names() -> list[str]:
+    """Those that TensorFlow computes on."""
+    devices = tf.config.get_visible_devices("GPU") or tf.config.get_visible_devices("CPU")
+    return [_device_name(device) for device in devices]
 
 
 def _device_name(device: Any) -> str:

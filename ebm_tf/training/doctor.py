@@ -4,8 +4,8 @@ import dataclasses
 import os
 import pathlib
 import platform
-import resource
 import shutil
+import sys
 import time
 from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
@@ -68,7 +68,7 @@ def examine(
 
     looks: dict[str, Callable[[], tuple[bool, str]]] = {
         "versions": _versions,
-        "device": lambda: _device(config.device, use_xla(config)),
+        "device": lambda: _device(config.device),
         "xla": lambda: _xla(config.jit_compile, use_xla(config)),
         "data": look_at_data,
         "disk": lambda: _disk(config),
@@ -87,12 +87,12 @@ def _versions() -> tuple[bool, str]:
     return backend == "tensorflow", f"{names} on {backend}, NumPy {np.__version__}"
 
 
-def _device(asked: str, is_compiled: bool) -> tuple[bool, str]:
+def _device(asked: str) -> tuple[bool, str]:
     device.choose(asked)
-    names = ", ".join(device.describe(is_compiled)["devices"])
+    found = ", ".join(device.names())
     if tf.config.get_visible_devices("GPU"):
-        return True, names
-    return True, f"{names}; no GPU: {'not asked for' if asked == 'cpu' else device.why_no_gpu()}"
+        return True, found
+    return True, f"{found}; no GPU: {'not asked for' if asked == 'cpu' else device.why_no_gpu()}"
 
 
 def _xla(asked: str, is_used: bool) -> tuple[bool, str]:
@@ -166,8 +166,18 @@ def _seconds_per_step(trainer: Trainer, config: TrainConfig, num_replicas: int, 
 
 
 def _memory() -> str:
-    process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB
+    host = _host_memory()
     if not tf.config.get_visible_devices("GPU"):
-        return f"memory {process:.3g} GiB"
+        return f"memory {host}"
     peak = tf.config.experimental.get_memory_info("GPU:0")["peak"] / GIB
-    return f"memory {peak:.3g} GiB of the GPU, {process:.3g} GiB of the host"
+    return f"memory {peak:.3g} GiB of the GPU, {host} of the host"
+
+
+def _host_memory() -> str:
+    """The most that this process has held."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return "not measured"
+    unit = 1 if sys.platform == "darwin" else 1024
+    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / GIB:.3g} GiB"

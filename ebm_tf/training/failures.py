@@ -133,8 +133,14 @@ def _bytes_per_chain(config: TrainConfig) -> float:
 
 
 def fsync(path: os.PathLike | str) -> None:
-    """Waits until a file, or the names in a folder, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """Waits until a file, or the names in a folder, are on the disk.
+
+    Windows opens no folder, keeps its names by itself, and writes out only what is open for writing.
+    """
+    is_folder = os.path.isdir(path)
+    if is_folder and not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
     try:
         os.fsync(descriptor)
     finally:

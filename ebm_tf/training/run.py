@@ -17,12 +17,12 @@ from ebm_tf.energies.base import Origin
 from ebm_tf.energies.files import copy_weights, load_energy
 from ebm_tf.errors import ConfigError, one_line
 from ebm_tf.plots import watch
-from ebm_tf.runs import lock, signals
+from ebm_tf.runs import leftovers, lock, signals
 from ebm_tf.runs.run_dir import RunDir, draft_of
 from ebm_tf.runs.signals import Stopped, StopRequest
 from ebm_tf.settings.data import kind_of
 from ebm_tf.settings.train import Stage, TrainConfig
-from ebm_tf.training import callbacks, device, replicas
+from ebm_tf.training import board, callbacks, cluster, device, replicas
 from ebm_tf.training.checkpoints import Checkpoints, Saved, newest_intact
 from ebm_tf.training.cluster import WorkerLostError
 from ebm_tf.training.failures import TrainingError, disk_explained, fsync, memory_explained, out_of_memory
@@ -52,7 +52,8 @@ LOST = (  # what TensorFlow raises where another worker has gone
 def train(config: TrainConfig, given: Collection[str] | None = None) -> Trainer:
     """Trains in config.workdir, or continues there with config.resume.
 
-    Everything that can be refused is refused before anything is written. A resumed run does the same updates, bit for
+    Everything that can be refused is refused before anything is written, and what fails before the first update is
+    done leaves no folder behind. A resumed run does the same updates, bit for
     bit, as one that never stopped, where TensorFlow's kernels are deterministic: on a CPU.
 
     Args:
@@ -76,6 +77,7 @@ def train(config: TrainConfig, given: Collection[str] | None = None) -> Trainer:
     if not config.workdir:
         raise ConfigError("--workdir: expected a folder for this run. Received: workdir=None")
     run_dir = RunDir(config.workdir)
+    config = dataclasses.replace(config, strategy=cluster.without_others(config.strategy))
     given = config.given if given is None else given
     if kind_of(config.dataset) and config.resume:
         config = with_preset(config, given, saved_choice(run_dir))
@@ -123,7 +125,11 @@ def _train(config: TrainConfig, given, run_dir: RunDir, is_chief: bool, locks, d
     files = None
     if is_chief:
         if not config.resume:
+            start = locks.enter_context(leftovers.removed(run_dir))
             locks.enter_context(lock.hold(run_dir))
+            run_dir.check(config)
+            if config.strategy != "multi_worker":  # whose workers begin anew in the folder that they share
+                start.unless(lambda: int(trainer.update_count.numpy()) > 0)
         run_dir.prepare(config)
         files = Checkpoints(run_dir, config.keep_checkpoints)
     with disk_explained(run_dir):
@@ -281,7 +287,7 @@ def _fit(config, trainer, dataset, run_dir, files, deadline) -> DivergenceError 
     last_step = trainer.stage.last_step
     num_updates = last_step - int(trainer.update_count.numpy())
     is_chief = files is not None
-    writer = tf.summary.create_file_writer(str(run_dir.tensorboard)) if is_chief else tf.summary.create_noop_writer()
+    writer = board.open_writer(run_dir.tensorboard) if is_chief else tf.summary.create_noop_writer()
     progress = callbacks.ProgressBar(config)
     figures = callbacks.FigureWriter(config, run_dir, writer)
     logger = callbacks.MetricsLogger(config, run_dir, writer)

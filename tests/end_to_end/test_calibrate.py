@@ -1,7 +1,6 @@
 """bin/calibrate.py: the threshold keeps its promise, and bin/score.py uses it."""
 
 import json
-import runpy
 import shutil
 from pathlib import Path
 
@@ -10,12 +9,11 @@ import pytest
 from scipy import stats
 
 import ebm_tf
+from ebm_tf.cli.commands import calibrate as command
 from ebm_tf.errors import ConfigError
 from ebm_tf.serving import calibrate, score
 from ebm_tf.serving.calibrate import clopper_pearson, threshold
 from ebm_tf.settings.commands import CalibrateConfig, ScoreConfig
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_threshold_is_the_order_statistic():
@@ -125,8 +123,7 @@ def test_a_reference_that_is_not_finite_is_told(tmp_path, image_export):
 
 
 def test_the_command_says_the_threshold(model, tmp_path, capsys):
-    main = runpy.run_path(str(ROOT / "bin" / "calibrate.py"))["main"]
-    main(CalibrateConfig(model=str(model), input=str(tmp_path / "held_out.npy")))
+    command.main(CalibrateConfig(model=str(model), input=str(tmp_path / "held_out.npy")))
     out = capsys.readouterr().out
     assert out.startswith(f"wrote {model}/calibration.json: 40 inputs, 0 left out\nout above ")
     assert out.endswith("false-positive rate 0.05, 95% interval [0.0006327, 0.1316]\n")

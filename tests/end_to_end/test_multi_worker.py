@@ -181,11 +181,26 @@ def test_a_tf_config_that_cannot_be_used_is_refused(tmp_path, monkeypatch, text)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_worker_that_does_not_come_is_named():
+def test_a_worker_that_does_not_come_is_named(monkeypatch, capsys):
+    """Also while it is awaited: a word after a while, and not at every look."""
+    monkeypatch.setattr(cluster, "SAY_SECONDS", (0.1, 60.0))
     addresses = free_addresses()
     workers = cluster.Cluster(tuple(addresses), 0)
     with pytest.raises(cluster.WorkerLostError, match=f"no worker at {addresses[1]}"):
-        cluster.wait_for_workers(workers, seconds=0.3)
+        cluster.wait_for_workers(workers, seconds=0.7)
+    assert capsys.readouterr().err == f"waiting for the worker at {addresses[1]} (TF_CONFIG), for 0 s more\n"
+
+
+def test_a_cluster_of_one_trains_as_one_host_does(tmp_path, monkeypatch, capsys):
+    """What is no cluster is none: it rolls back, hears signals, and is the same run bit for bit."""
+    monkeypatch.setenv("TF_CONFIG", tf_config(free_addresses(1), 0))
+    alone = run.train(TrainConfig(**{**SETTINGS, "train_steps": 4, "workdir": str(tmp_path / "alone")}))
+    said = "--strategy=multi_worker: one worker in TF_CONFIG; training as with mirrored\n"
+    assert capsys.readouterr().err.startswith(said)
+    run.train(TrainConfig(**{**SETTINGS, "train_steps": 6, "workdir": str(tmp_path / "alone"), "resume": True}))
+    config = TrainConfig(**{**SETTINGS, "strategy": "one_device", "train_steps": 4, "workdir": str(tmp_path / "run")})
+    for one, other in zip(alone.energy.get_weights(), run.train(config).energy.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_a_port_in_use_is_refused():

@@ -605,7 +605,7 @@ def test_serving_docs_say_what_the_code_does(image_run, image_export):
     first_column = "".join(line.split("|")[1] for line in table.splitlines() if line.startswith("| `"))
     loaded = tf.saved_model.load(str(image_export))
     assert set(re.findall(r"`(\w+)`", first_column)) == set(loaded.signatures)
-    assert "--noise_spectrum=data" in text.partition("`sample` runs Langevin chains")[2].partition("\n\n")[0]
+    assert "noise_spectrum=data" in text.partition("`sample` runs Langevin chains")[2].partition("\n\n")[0]
     mean = load_run(image_run).energy.noise_spectrum[0].numpy()
     start = ebm_tf.load(image_export).sample(200, num_steps=0).mean(axis=0)
     assert np.corrcoef(start.ravel(), mean.ravel())[0, 1] > 0.2

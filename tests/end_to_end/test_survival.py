@@ -421,6 +421,43 @@ def test_a_folder_that_vanishes(tmp_path, monkeypatch, step):
         run.train(tiny(tmp_path / "run"))
 
 
+@pytest.mark.parametrize(
+    ("error", "there"), [(RuntimeError("no such thing"), "nothing"), (KeyboardInterrupt(), "an empty folder")]
+)
+def test_a_start_that_fails_leaves_the_place_as_it_was(tmp_path, monkeypatch, error, there):
+    """Whatever it is that fails between the first file and the first update; the same command then starts."""
+    if there == "an empty folder":
+        (tmp_path / "runs" / "a").mkdir(parents=True)
+    before = sorted(tmp_path.rglob("*"))
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks, "Checkpointer", lambda *_: (_ for _ in ()).throw(error))
+        with pytest.raises(type(error)):
+            run.train(tiny(tmp_path / "runs" / "a"))
+    assert sorted(tmp_path.rglob("*")) == before
+    run.train(tiny(tmp_path / "runs" / "a", train_steps=2))
+
+
+def test_a_run_that_fails_after_an_update_stays(tmp_path, monkeypatch):
+    with at_update(monkeypatch, 1, lambda: 1 / 0), pytest.raises(ZeroDivisionError):
+        run.train(tiny(tmp_path / "run"))
+    assert RunDir(tmp_path / "run").config.exists() and RunDir(tmp_path / "run").read_metrics()
+
+
+def test_a_failed_start_takes_no_file_of_another(tmp_path, monkeypatch):
+    """The folder fills between the first look and the lock."""
+    hold = lock.hold
+
+    def hold_late(run_dir):
+        run_dir.path.mkdir()
+        run_dir.config.write_text("theirs")
+        return hold(run_dir)
+
+    monkeypatch.setattr(lock, "hold", hold_late)
+    with pytest.raises(ConfigError, match="expected a new or empty folder"):
+        run.train(tiny(tmp_path / "run"))
+    assert RunDir(tmp_path / "run").config.read_text() == "theirs"
+
+
 def test_two_processes_do_not_train_one_run(tmp_path, monkeypatch):
     monkeypatch.setattr(lock, "PATIENCE_SECONDS", 0.2)
     run.train(tiny(tmp_path, train_steps=2))

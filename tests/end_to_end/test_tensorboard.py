@@ -150,3 +150,16 @@ def test_a_page_that_cannot_be_written_stops_training_in_one_line(tmp_path, monk
         run.train(settings(run_dir.path, watch=True, checkpoint_every=1))
     assert "\n" not in str(caught.value)
     assert not list(run_dir.path.glob("watch.tmp*"))
+
+
+def test_without_tensorboard_a_run_says_so_once_and_goes_on(tmp_path, monkeypatch, capsys):
+    """TensorFlow has these functions from the package tensorboard, and lacks them where it cannot be imported."""
+    for name in ("scalar", "text", "image", "histogram"):
+        monkeypatch.delattr(tf.summary, name)
+    board._warn.cache_clear()
+    stages = ["first train_steps=3", "second train_steps=3"]
+    run.train(settings(tmp_path, train_steps=6, stage=stages))
+    warning = "warning: the package tensorboard cannot be imported; nothing is written to tensorboard/\n"
+    assert capsys.readouterr().err.count(warning) == 1
+    assert list(RunDir(tmp_path).tensorboard.iterdir()) == []
+    assert RunDir(tmp_path).model.exists() and len(RunDir(tmp_path).read_metrics()) == 4

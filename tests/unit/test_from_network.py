@@ -83,6 +83,7 @@ TAKEN = {
 IN_TRAINING = "expected a network that is the same in training and after .*Received: "
 REFUSED = {
     "two outputs": (lambda: net(last=2), r"expected one energy per x, \[B\] or \[B, 1\]. Received: .*\[None, 2\]"),
+    "lambda": (lambda: net(layers.Lambda(lambda z: 2 * z)), "expected layers that a .keras file holds.*Lambda"),
     "batch norm": (lambda: net(layers.BatchNormalization()), IN_TRAINING + ".*a BatchNormalization"),
     "dropout": (lambda: net(layers.Dense(8), layers.Dropout(0.1)), IN_TRAINING + ".*a Dropout"),
     "noise": (lambda: net(layers.GaussianNoise(0.1)), IN_TRAINING + ".*a GaussianNoise"),

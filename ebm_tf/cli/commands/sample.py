@@ -1,0 +1,22 @@
+"""Samples from a trained energy by Langevin dynamics.
+
+  bin/sample.py --workdir=RUN --num_samples=64 --num_steps=500 --init=noise --output=DIR
+  bin/sample.py --model=FILE.keras --num_steps=500 --step_size=1 --temperature=5e-5 --output=DIR
+
+Writes DIR/samples.npz and DIR/samples.png. SIGTERM and Ctrl-C let the block of chains at work end; it then exits 143 or
+130.
+"""
+
+import functools
+
+from ebm_tf.cli import flags
+from ebm_tf.settings.commands import SampleConfig
+
+
+def main(settings: SampleConfig) -> None:
+    from ebm_tf.evaluation import sampling  # TensorFlow: after the flags have been checked
+
+    print(f"wrote {sampling.sample(settings)}/samples.npz and samples.png")
+
+
+start = functools.partial(flags.run_main, main, SampleConfig)

@@ -1,0 +1,30 @@
+"""Scores data by a trained energy: one row per input.
+
+  bin/score.py --model=DIR --input=FOLDER --output=FILE.csv [--reference=FILE] [--skip_bad] [--resume]
+
+Reads a folder of images, FILE.npy, FILE.npz, TFRecords or tfds:NAME/SPLIT. Writes id, energy and error, and,
+where there is a reference or the model is calibrated, percentile and flag ("in" or "out"). Low energies are like the
+training data.
+"""
+
+import functools
+
+from ebm_tf.cli import flags
+from ebm_tf.settings.commands import ScoreConfig
+
+
+def main(settings: ScoreConfig) -> int:
+    from ebm_tf.serving import score  # TensorFlow: after the flags have been checked
+
+    done = score.score(settings)
+    share = done.energy_seconds / max(done.seconds, 1e-9)
+    print(f"wrote {settings.output}: {done.rows} inputs, {done.bad} of them could not be read")
+    print(f"{done.seconds:.1f} s, of which the energy took {share:.0%}")
+    if done.resized:
+        print(f"{done.resized} images had another size and were brought to the model's as in training (--fit)")
+    if done.outside:
+        print(f"warning: {done.outside} images have floats outside [-1, 1]; uint8 is scaled here, floats are not")
+    return 1 if done.bad and not settings.skip_bad else 0
+
+
+start = functools.partial(flags.run_main, main, ScoreConfig)
