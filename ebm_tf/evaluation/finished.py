@@ -253,8 +253,10 @@ def bare_run(model: str, output: str, data_dir: str | None, step_size: float | N
         known |= {"temperature": energy.reference.temperature, "data_noise": energy.reference.data_noise}
     if origin:
         known |= {"temperature": origin.temperature, "num_steps": origin.num_steps}
-        known["step_size"] = float(np.max(origin.step_size))
-        if not is_image and origin.dataset != rings.NAME:
+        known["step_size"] = float(np.min(origin.step_size))
+        if origin.dataset == rings.NAME:
+            known["step_ratio"] = float(np.max(origin.step_size)) / known["step_size"]
+        elif not is_image:
             known["dataset"] = origin.dataset if kind_of(origin.dataset) else f"array:{origin.dataset}"
     if step_size is not None:
         known["step_size"] = step_size
@@ -305,10 +307,11 @@ def run_chains(
       states as uint8 knows which were).
     """
     sizes = (step_size / run.config.step_size) * tf.constant(run.sampler.step_size)
-    sampler = dataclasses.replace(run.sampler, step_size=sizes, num_steps=num_steps)
 
     def args_of(part):
-        return sampler.arguments(tf.random.experimental.stateless_fold_in(seed, part) if part else seed)
+        part_seed = tf.random.experimental.stateless_fold_in(seed, part) if part else seed
+        steps, _, temperature, _ = run.sampler.arguments(part_seed, num_steps)
+        return steps, sizes, temperature, part_seed  # sizes may overflow: chains then end at what is not finite
 
     parts = devices.run_on_all(run.chain_fns, x_init, args_of)
     x_final, energy = np.concatenate([x for x, _ in parts]), np.concatenate([info.energy_final for _, info in parts])

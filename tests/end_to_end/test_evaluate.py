@@ -227,7 +227,7 @@ def test_diverged_chains_are_told_and_kept(made, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("names", "settings", "message"),
     [
-        ("ood", {}, "--tasks: expected ood for images only. Received: a run of rings"),
+        ("ood", {}, "--tasks: expected ood for images or own data only. Received: a run of rings"),
         ("short_run,fid", {}, "--tasks: expected fid for images only. Received: a run of rings"),
     ],
 )
@@ -290,17 +290,27 @@ def test_sample_uses_the_step_size_and_temperature_asked_for(settings, made, tmp
 
 
 def test_sample_from_a_bare_model_is_sample_from_its_run(made, tmp_path):
-    """The rings' step_ratio is a setting of training: at 1 it is the same."""
+    """The rings' step_ratio, a setting of training, is in the file."""
     folder = copy(made, tmp_path)
-    (folder / "config.json").write_text(json.dumps(dataclasses.replace(RINGS, step_ratio=1.0).to_dict()))
     given = {"num_samples": 4, "num_steps": 3, "step_size": 0.01, "temperature": 0.005}
     sample(SampleConfig(workdir=str(folder), output=str(tmp_path / "a"), **given))
     sample(SampleConfig(model=str(folder / "model.keras"), output=str(tmp_path / "b"), **given))
     with np.load(tmp_path / "a" / "samples.npz") as a, np.load(tmp_path / "b" / "samples.npz") as b:
         np.testing.assert_array_equal(a["x_final"], b["x_final"])
+    energy = load_run(folder).energy
+    energy.origin = None  # as in files of before
+    energy.save(tmp_path / "old.keras")
     with pytest.raises(ConfigError, match="--model: expected --num_steps, --step_size and --temperature"):
-        sample(SampleConfig(model=str(folder / "model.keras"), output=str(tmp_path / "c")))
+        sample(SampleConfig(model=str(tmp_path / "old.keras"), output=str(tmp_path / "c")))
     assert not (tmp_path / "c").exists()
+
+
+def test_a_model_says_how_it_is_sampled(made, tmp_path):
+    """Without a number given its chains are those of its run, the rings' step_ratio of 36 included."""
+    sample(SampleConfig(workdir=str(made), output=str(tmp_path / "a"), num_samples=4))
+    sample(SampleConfig(model=str(made / "model.keras"), output=str(tmp_path / "b"), num_samples=4))
+    with np.load(tmp_path / "a" / "samples.npz") as a, np.load(tmp_path / "b" / "samples.npz") as b:
+        np.testing.assert_allclose(a["x_final"], b["x_final"], rtol=1e-4, atol=1e-5)
 
 
 IMAGES = TrainConfig(

@@ -148,7 +148,7 @@ def test_every_row_has_its_test():
 def features(tmp_path, monkeypatch):
     """A small extractor, and 12 images for a reference."""
     reference = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), np.uint8)
-    monkeypatch.setattr(fid, "_images", lambda *args: reference)
+    monkeypatch.setattr(images, "load", lambda *args: reference)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     path = tmp_path / "own.keras"
     layers = [keras.Input((32, 32, 3)), keras.layers.AveragePooling2D(16), keras.layers.Flatten()]
