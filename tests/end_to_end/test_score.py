@@ -6,7 +6,6 @@ import functools
 import gzip
 import os
 import pathlib
-import runpy
 import struct
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import tensorflow as tf
 from PIL import Image
 
 import ebm_tf
+from ebm_tf.cli.commands import score as command_score
 from ebm_tf.data import images
 from ebm_tf.errors import ConfigError
 from ebm_tf.serving import score, table
@@ -380,8 +380,7 @@ def test_the_command(image_export, some_images, tmp_path):
     assert f"wrote {tmp_path}/out.csv: 4 inputs, 1 of them could not be read\n" in done.stdout
     assert "score: 4/4 inputs" in done.stderr
     assert len(read(tmp_path / "out.csv")) == 4
-    main = runpy.run_path(command[1])["main"]
-    assert main(ScoreConfig(**{**given, "output": str(tmp_path / "again.csv")}, skip_bad=True)) == 0
+    assert command_score.main(ScoreConfig(**{**given, "output": str(tmp_path / "again.csv")}, skip_bad=True)) == 0
 
 
 def test_config_says_what_is_wrong():

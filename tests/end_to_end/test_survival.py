@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ebm_tf.energies.image_net import ImageNet
 from ebm_tf.errors import ConfigError
 from ebm_tf.runs import lock
 from ebm_tf.runs.run_dir import RunDir
@@ -279,7 +280,7 @@ def test_each_bound_names_its_number_and_flag(tmp_path, name, value, flag):
 def test_steps_too_long_for_the_noise_of_images_are_told(tmp_path, step_size, advice):
     trainer = run.build_trainer(tiny(tmp_path))
     images = dict(dataset="cifar10", step_size=step_size, temperature=5e-5, data_noise=0.03)
-    guard = Guard(dataclasses.replace(trainer.config, **images), trainer.energy, trainer.optimizer)
+    guard = Guard(dataclasses.replace(trainer.config, **images), ImageNet(num_filters=2), trainer.optimizer)
     with pytest.raises(run.DivergenceError, match=rf"or --learning_rate \(now [\d.]+\){advice}$"):
         guard.check(7, {**SANE, "max_abs": 2e3})
 
