@@ -188,7 +188,8 @@ class Dataset:
         Args:
           table: a path, or what was named.
           columns: those to learn, in this order. None: all.
-          held_out, seed: see from_array.
+          held_out: see from_array.
+          seed: see from_array.
           name: for messages.
 
         Raises:
@@ -216,7 +217,8 @@ class Dataset:
           image_size: side, or height and width. None: theirs, if they are alike, padded to multiples of 16.
           fit: see from_array.
           channels: 1, 3 or 4. None: 1 if all are grey, else 3.
-          held_out, seed: see from_array.
+          held_out: see from_array.
+          seed: see from_array.
 
         Raises:
           ConfigError: no image, one that cannot be read, or sizes that differ without an image_size.
@@ -246,8 +248,11 @@ class Dataset:
           split: that trains, in TFDS's syntax. Held out is test or, where that trains, all splits that it does not
             name; where there are none, a share of it.
           data_dir: see images.load.
-          image_size, fit, channels: see from_folder.
-          held_out, seed: see from_array, for data sets without a split to hold out.
+          image_size: see from_folder.
+          fit: see from_folder.
+          channels: see from_folder.
+          held_out: see from_array, for data sets without a split to hold out.
+          seed: see from_array.
 
         Raises:
           ConfigError: there is no such data set or split, or it has no images.
@@ -260,14 +265,13 @@ class Dataset:
         return data
 
     @classmethod
-    def known(
-        cls, name: str, split: str, test_split: str, data_dir: str | None, image_size: int
-    ) -> "Dataset":
+    def known(cls, name: str, split: str, test_split: str, data_dir: str | None, image_size: int) -> "Dataset":
         """CIFAR-10 and other colour images of TFDS with known splits; nothing is read before it is needed.
 
         Args:
           name: of the data set.
-          split, test_split: that trains, and that is held out.
+          split: that trains.
+          test_split: that is held out.
           data_dir: see images.load.
           image_size: side; images of another size are cut.
         """

@@ -64,7 +64,7 @@ class Trainer(keras.Model):
         strategy: tf.distribute.Strategy | None = None,
         stage: Stage | None = None,
         preset: str = "density",
-        **settings,
+        **settings: Any,
     ):
         super().__init__(name="trainer")
         self.energy, self.data = energy, data
