@@ -13,7 +13,7 @@ from absl import flags as absl_flags
 from ebm_tf.cli import flags
 from ebm_tf.errors import ConfigError
 from ebm_tf.paper.tables import NOT_COMPARED
-from ebm_tf.runs.run_dir import FIXED_ON_RESUME
+from ebm_tf.runs.run_dir import FIXED_ON_RESUME, RunDir
 from ebm_tf.settings import commands
 from ebm_tf.settings.chains import BankConfig, ChainConfig
 from ebm_tf.settings.data import DataConfig
@@ -244,3 +244,16 @@ def test_the_size_that_rings_once_had_is_read():
     config = TrainConfig(dataset="rings")
     assert TrainConfig(dataset="rings", image_size=32) == config
     assert TrainConfig.from_dict({**config.to_dict(), "image_size": 32}) == config
+
+
+def test_a_run_with_stages_is_read_with_what_one_of_them_uses():
+    """A bank only the second stage has: its dtype has a use."""
+    stage = ("draw train_steps=1", "settle train_steps=1 bank_weight=1 bank_size=200")
+    config = TrainConfig(stage=stage, bank_dtype="float16")
+    assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    assert TrainConfig.from_dict({**config.to_dict(), "stage": [stage[0]], "train_steps": 1}).bank_dtype == "float32"
+
+
+def test_the_command_that_resumes_says_what_the_known_sets_take_for_granted(tmp_path):
+    RunDir(tmp_path).write_config(TrainConfig(dataset="folder:photos", image_size=32))
+    assert "--image_size=32" in RunDir(tmp_path).resume_command().split()
