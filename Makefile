@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest
-FAST := tests/unit/test_energies.py tests/unit/test_rings.py tests/unit/test_pretrained_energies.py \
+FAST := tests/unit/test_energies.py tests/unit/test_rings.py tests/unit/test_decode.py tests/unit/test_pretrained_energies.py \
   tests/gradient/test_algorithm1.py tests/end_to_end/test_public_api.py tests/install/test_windows.py \
   -k "not cancels and not bin_sample"
 DEMO := runs/demo
