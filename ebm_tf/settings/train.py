@@ -88,7 +88,7 @@ class TrainConfig(  # dataclasses takes the fields of the last base first
 
     def _check_applies(self) -> None:
         """A setting that is ignored throughout is refused."""
-        wholes = [types.SimpleNamespace(**self.to_dict() | changes) for _, changes in map(_read_stage, self.stage)]
+        wholes = _stages_whole(self.to_dict())
         data = "the rings" if self.is_rings else f"data of {self.dataset}"
         for name, rule in applies.idle(self, _defaults(), applies.EVER_REFUSED + applies.ONCE_IGNORED):
             default = _defaults()[name]
@@ -213,8 +213,7 @@ class TrainConfig(  # dataclasses takes the fields of the last base first
         if unknown := sorted(set(values) - set(fields)):
             raise ConfigError(f"expected settings of TrainConfig. Received: unknown {shortened(', '.join(unknown))}")
         values = {name: checked(fields[name], value) for name, value in values.items()}
-        stages = [_read_stage(text)[1] for text in values.get("stage", ())] or [{}]
-        wholes = [types.SimpleNamespace(**_defaults() | values | changes) for changes in stages]
+        wholes = _stages_whole(_defaults() | values)
         idle = ({name for name, _ in applies.idle(whole, _defaults(), applies.ONCE_IGNORED)} for whole in wholes)
         unused = set.intersection(*idle)  # of a run with stages, what has a use in none of them
         return cls(**{name: value for name, value in values.items() if name not in unused})
@@ -223,6 +222,12 @@ class TrainConfig(  # dataclasses takes the fields of the last base first
 @functools.cache
 def _defaults() -> dict[str, Any]:
     return {field.name: field.default for field in dataclasses.fields(TrainConfig)}
+
+
+def _stages_whole(values: dict[str, Any]) -> list[types.SimpleNamespace]:
+    """By stage all settings of a run that has these; where it has no stages, these."""
+    stages = [_read_stage(text)[1] for text in values["stage"]] or [{}]
+    return [types.SimpleNamespace(**values | changes) for changes in stages]
 
 
 def _read_stage(text: str) -> tuple[str, dict[str, Any]]:

@@ -53,8 +53,8 @@ def train(config: TrainConfig, given: Collection[str] | None = None) -> Trainer:
     """Trains in config.workdir, or continues there with config.resume.
 
     Everything that can be refused is refused before anything is written, and what fails before the first update is
-    done leaves no folder behind. A resumed run does the same updates, bit for
-    bit, as one that never stopped, where TensorFlow's kernels are deterministic: on a CPU.
+    done leaves no folder behind. A resumed run does the same updates, bit for bit, as one that never stopped, where
+    TensorFlow's kernels are deterministic: on a CPU.
 
     Args:
       config: settings of the run.
@@ -207,18 +207,23 @@ def _next_stage(config: TrainConfig, trainer: Trainer) -> Trainer:
     """
     stage = config.stage_of(trainer.stage.last_step + 1)
     trainer_next = build_trainer(config, trainer.strategy, stage, trainer.data)
-    pairs = [*zip(trainer_next.energy.weights, trainer.energy.weights, strict=True)]
-    pairs.append((trainer_next.update_count, trainer.update_count))
+    for variable, value in zip(trainer_next.energy.weights, trainer.energy.weights, strict=True):
+        variable.assign(value)
+    trainer_next.update_count.assign(trainer.update_count)
     before, after = trainer.bank, trainer_next.bank
     if before and after and before.samples.shape == after.samples.shape:
-        if isinstance(before, replicas.BankShards):
-            before.collect()
-        pairs += [(after.samples, before.samples), (after.ages, before.ages)]
-    for variable, value in pairs:
-        variable.assign(value)
-    if isinstance(after, replicas.BankShards) and len(pairs) > 1 + len(trainer.energy.weights):
-        after.share_out()
+        _copy_bank(before, after)
     return trainer_next
+
+
+def _copy_bank(source, target) -> None:
+    """Both of one kind and size: on several replicas BankShards."""
+    if isinstance(source, replicas.BankShards):
+        source.collect()
+    target.samples.assign(source.samples)
+    target.ages.assign(source.ages)
+    if isinstance(target, replicas.BankShards):
+        target.share_out()
 
 
 def _save_model(trainer: Trainer, run_dir: RunDir, step: int) -> None:
