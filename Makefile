@@ -10,7 +10,7 @@ DEMO := runs/demo
 BENCH_PYTHON ?= $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test oldest check house notebook docs bench fuzz clean
+.PHONY: help demo test oldest check house tables notebook docs bench fuzz clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,9 +41,13 @@ $(OLDEST)/.installed: requirements-oldest.txt
 oldest: $(OLDEST)/.installed  ## a fast part of the tests with the oldest packages that pyproject.toml allows: .venv-oldest
 	$(OLDEST)/bin/python -m pytest -p no:cacheprovider $(FAST)
 
-check: house  ## lint, types, and the house
+check: house  ## lint, types, the house, and the numbers in the pages
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python tools/tables.py --check
+
+tables: $(VENV)/.installed  ## write the tables and numbers of README, docs and cards from results/numbers
+	$(BIN)/python tools/tables.py
 
 house: $(VENV)/.installed  ## the direction of imports, and sizes
 	PYTHONPATH=. $(BIN)/lint-imports

@@ -6,7 +6,7 @@ Prints the root mean square of every layer's output at test images of CIFAR-10, 
 mean norm of dE/dx, and the largest curvature of E: an eigenvalue of the Hessian, by power iteration with differences of
 gradients. Langevin steps of size epsilon are unstable where epsilon times it is beyond 2. Then the norm of Eq. 6's
 gradient in bfloat16, by image_energy.py, where chains have ended where they began, at the data, and it is 0: with one
-copy of the data, as the package once did, and with one per bracket, as it does. Read in docs/cifar_recipe.md.
+copy of the data, as the package once did, and with one per bracket, as it does. Read in docs/log/cifar.md.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """MkDocs hooks: pages and pictures that lie outside docs/, links between all pages, and a table of a config's settings.
 
-GitHub and the site show the same files. Links are written for GitHub, relative to the file; the site has its pages in
-one folder, and no source files.
+GitHub and the site show the same files. Links are written for GitHub, relative to the file; the site has the pages of
+docs/ and of OUTSIDE, and no source files.
 """
 
 import dataclasses
@@ -45,6 +45,7 @@ def on_page_markdown(markdown, page, config, files):
         target = path.removeprefix("docs/") if path.startswith("docs/") or path in PICTURES else OUTSIDE.get(path)
         if target is None:  # a source file, which the site has not
             return f"`{path}`"
+        target = posixpath.relpath(target, posixpath.dirname(page.file.src_uri) or ".")
         return f"{match['is_image']}[{match['text']}]({target}{match['anchor'] or ''})"
 
     return SETTINGS.sub(lambda match: _settings_table(match[1]), LINK.sub(link, markdown))

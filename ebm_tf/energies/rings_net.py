@@ -20,7 +20,7 @@ class RingsNet(EnergyModel):
       num_filters: width of the first layer.
       energy_scale: see EnergyModel.
 
-    Source: Sec. 3, "four-layer ConvNet"; widths, activation and input scale are ours (docs/rings_recipe.md).
+    Source: Sec. 3, "four-layer ConvNet"; widths, activation and input scale are ours (docs/log/rings.md).
     """
 
     event_shape = (10,)

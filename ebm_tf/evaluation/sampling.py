@@ -96,5 +96,5 @@ def _draw(run: FinishedRun, x_init: np.ndarray, x_final: np.ndarray, path: pathl
         scatter(x_final, path, f"{len(x_final)} chains", ("x", "y"))
         return
     title = run.model.stem if run.is_bare else str(run.config.scheme)
-    columns = {title: (plane.kde_xy(x_init), plane.kde_xy(x_final))}
-    figures.rings_figure(plane.data_density(), columns, path, ("starts of chains", "ends of chains"))
+    columns = {title: (plane.kde_xy(x_final), plane.kde_xy(x_init))}
+    figures.rings_figure(plane.data_density(), columns, path, ("ends of chains", "starts of chains"))

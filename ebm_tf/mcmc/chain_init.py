@@ -25,7 +25,7 @@ def noise(shape: tf.Tensor | tuple[int, ...], seed: tf.Tensor, spectrum: Spectru
     Returns:
       float32 [B, *event].
 
-    Source: line 13 of Algorithm 1; with a spectrum docs/cifar_recipe.md.
+    Source: line 13 of Algorithm 1; with a spectrum docs/log/cifar.md.
     """
     white = tf.random.stateless_normal(shape, seed, alg="philox")
     return white if spectrum is None else coloured(white, spectrum)
@@ -105,7 +105,7 @@ def restart(
     Returns:
       (x float32 [B, *event], whether each chain was restarted bool [B]).
 
-    Source: not in the paper; docs/cifar_recipe.md, "Old negatives".
+    Source: not in the paper; docs/log/cifar.md, "Old negatives".
     """
     seeds = tf.random.split(seed, 2)
     share = tf.random.stateless_uniform([tf.shape(x_bank)[0]], seeds[0], alg="philox")

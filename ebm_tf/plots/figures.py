@@ -66,6 +66,8 @@ def rings_figure(
 ) -> None:
     """Fig. 2: the data density on the left; per column, above, the density of samples from noise, below, the model's.
 
+    One column alone is drawn as a row of three: data, learned density, samples.
+
     Args:
       data_density: [G, G], x first.
       columns: title -> (density of samples [G, G], model density [G, G]).
@@ -73,8 +75,10 @@ def rings_figure(
       rows: what the upper and the lower panels show.
       limit: the axes go from -limit to limit.
     """
-    figure = Figure(figsize=(2.4 * (1 + len(columns)), 5.0), layout="constrained")  # no pyplot: needs no display
-    axes: Any = figure.subplots(2, 1 + len(columns), squeeze=False)
+    is_row = len(columns) == 1
+    shape = (1, 3) if is_row else (2, 1 + len(columns))
+    figure = Figure(figsize=(2.4 * shape[1], 2.5 * shape[0]), layout="constrained")  # no pyplot: needs no display
+    axes: Any = figure.subplots(*shape, squeeze=False)
     top = 1.5 * float(np.max(data_density))
 
     def draw(axis, density, title):
@@ -85,10 +89,12 @@ def rings_figure(
         axis.set_yticks([-3, 0, 3])
 
     draw(axes[0, 0], data_density, "data")
-    axes[1, 0].axis("off")
+    if not is_row:
+        axes[1, 0].axis("off")
     for column, (title, (samples, model)) in enumerate(columns.items(), start=1):
-        draw(axes[0, column], samples, f"{title}\n{rows[0]}")
-        draw(axes[1, column], model, rows[1])
+        of_model, of_samples = (axes[0, 1], axes[0, 2]) if is_row else (axes[1, column], axes[0, column])
+        draw(of_model, model, f"{title}: {rows[1]}" if is_row else rows[1])
+        draw(of_samples, samples, f"{title}: {rows[0]}" if is_row else f"{title}\n{rows[0]}")
     _save(figure, path)
 
 

@@ -136,7 +136,7 @@ def one_step_update(
 
     # Every bracket of Eq. 6 has its own copy of the data, so that what is subtracted has the same weight. With one copy
     # of weight 1 + λ the three weights, rounded to bfloat16 or TF32, do not sum to 0: what is left drives the features
-    # always the same way, and grows with them (docs/cifar_recipe.md).
+    # always the same way, and grows with them (docs/log/cifar.md).
     with tf.GradientTape() as tape:
         pairs = [part for x_end in x_hat for part in (x, x_end)]
         energies = tf.split(energy_fn(tf.concat(pairs, axis=0)), len(pairs))

@@ -1,7 +1,7 @@
 """What TensorBoard shows of a run: which group a number stands in, and the card that says what the run is.
 
 metrics.jsonl names a number by what it belongs to (data_init/snr); TensorBoard draws one group beside another, so there
-it is named by what it is compared with (snr/data_init). docs/tensorboard.md says how to read the groups.
+it is named by what it is compared with (snr/data_init). docs/healthy.md says how to read the groups.
 """
 
 import functools

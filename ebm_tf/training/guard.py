@@ -113,7 +113,7 @@ class Guard:
             advice = f"The energies run away: try a smaller {rate}, --learning_rate_schedule=cosine, or {step_size}"
         else:
             advice = f"Try a smaller {rate} or {step_size}"
-        # Steps too long for the data's noise: docs/cifar_recipe.md, "How large a Langevin step may be".
+        # Steps too long for the data's noise: docs/log/cifar.md, "How large a Langevin step may be".
         needed = 3 * math.sqrt(2 * self.config.step_size * self.config.temperature)
         if self.is_image and self.config.data_noise < 0.99 * needed:
             advice += f", or --data_noise={needed:.2g} or more (now {self.config.data_noise:g})"

@@ -107,7 +107,7 @@ def test_the_tables_are_the_papers(name, table):
 
 
 def test_measured_numbers_are_those_of_the_recipe():
-    recipe = (ROOT / "docs" / "rings_recipe.md").read_text(encoding="utf-8")
+    recipe = (ROOT / "docs" / "log" / "rings.md").read_text(encoding="utf-8")
     for scheme, numbers in json.loads((ROOT / "docs" / "measured.json").read_text())["fig2"].items():
         if scheme == "how":
             continue
@@ -120,9 +120,9 @@ def test_measured_numbers_are_those_of_the_recipe():
 
 @pytest.mark.parametrize(("table", "digits"), [("table1", 1), ("table2", 3)])
 def test_measured_tables_are_those_of_results(table, digits):
-    """Every number of results/<table>.json, under its row's name in docs/measured.json and in docs/results.md."""
+    """Every number of results/<table>.json, under its row's name in docs/measured.json and in docs/log/cifar_small_budget.md."""
     numbers = json.loads((ROOT / "docs" / "measured.json").read_text())[table]
-    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "log" / "cifar_small_budget.md").read_text(encoding="utf-8")
     rows = {}
     for entry in json.loads((ROOT / "results" / f"{table}.json").read_text())["ours"]:
         if entry["ours"] is not None:

@@ -35,7 +35,7 @@ def test_it_runs(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_it_learns_the_rings(tmp_path, monkeypatch):
-    """The marks of docs/rings_recipe.md."""
+    """The marks of docs/log/rings.md."""
     _, numbers = run(tmp_path, monkeypatch)
     assert numbers["jensen_shannon_nats"] <= 0.1
     assert numbers["share_from_noise"] >= 0.9

@@ -246,7 +246,7 @@ def test_data_init_differences_spread_less_than_noise_init():
 @pytest.mark.parametrize("path", ["prepare", "prepare_for_gpu"])
 def test_what_is_equal_cancels_in_bfloat16(path, jit_compile):
     """Chains of no steps from the data end where they started, so the gradient is 0 whatever λ. Rounding each weight of
-    Eq. 6 by itself leaves 2e-3 of the gradient of λ's bracket; training was lost with it (docs/cifar_recipe.md).
+    Eq. 6 by itself leaves 2e-3 of the gradient of λ's bracket; training was lost with it (docs/log/cifar.md).
     """
     keras.utils.set_random_seed(29)
     model = ImageNet(num_filters=8, dtype="mixed_bfloat16")

@@ -1,0 +1,77 @@
+"""Numbers of pages come from results/numbers, and what differs is reported."""
+
+import importlib.util
+import json
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+HOW = {"command": "c", "machine": "m", "date": "d", "commit": "k"}
+PAGE = """<!-- table: speed columns=row,ours rows=a -->
+<!-- /table -->
+
+It is <!-- number: speed b_2 ours -->?<!-- /number -->.
+"""
+
+
+@pytest.fixture
+def tables(tmp_path, monkeypatch):
+    """tools/tables.py on a folder of its own, which holds speed.json and a page without its numbers."""
+    spec = importlib.util.spec_from_file_location("tables", ROOT / "tools" / "tables.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setattr(module, "NUMBERS", tmp_path)
+    monkeypatch.setattr(module, "pages", lambda: sorted(tmp_path.glob("*.md")))
+    found = {"how": HOW, "columns": ["row", "peer", "ours"], "rows": [["a", 1, "0.5"], ["b 2", 3, "0.7"]]}
+    (tmp_path / "speed.json").write_text(json.dumps(found))
+    (tmp_path / "page.md").write_text(PAGE)
+    return module
+
+
+def test_pages_get_their_numbers_and_keep_them(tables, tmp_path):
+    assert tables.main(["--check"]) == 1
+    assert tables.main([]) == 0
+    text = (tmp_path / "page.md").read_text()
+    assert "| row | ours |\n| --- | --- |\n| a | 0.5 |\n<!-- /table -->" in text
+    assert "-->0.7<!-- /number -->." in text
+    assert tables.main(["--check"]) == 0
+
+
+@pytest.mark.parametrize(("old", "new"), [("| a | 0.5 |", "| a | 0.4 |"), ("-->0.7<", "-->0.8<")])
+def test_a_number_changed_by_hand_is_reported(tables, tmp_path, capsys, old, new):
+    tables.main([])
+    path = tmp_path / "page.md"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    assert tables.main(["--check"]) == 1
+    assert "page.md: a table or number differs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("page", "fault"),
+    [
+        ("<!-- table: nothing -->\n<!-- /table -->\n", "expected nothing.json"),
+        ("<!-- number: speed c ours --><!-- /number -->\n", "expected one of a, b_2. Received: c"),
+        ("word " * 30 + "\n", "page.md:1: 150 characters"),
+    ],
+)
+def test_faults_of_a_page_are_reported(tables, tmp_path, capsys, page, fault):
+    (tmp_path / "page.md").write_text(page)
+    assert tables.main(["--check"]) == 1
+    assert fault in capsys.readouterr().out
+
+
+def test_a_file_without_its_command_is_refused(tables, tmp_path, capsys):
+    found = json.loads((tmp_path / "speed.json").read_text())
+    del found["how"]["command"]
+    (tmp_path / "speed.json").write_text(json.dumps(found))
+    assert tables.main([]) == 1
+    assert "expected, in how, command" in capsys.readouterr().out
+
+
+def test_readme_is_one_that_people_finish():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 130
+    assert len(text.encode()) <= 7_000

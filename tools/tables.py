@@ -1,0 +1,135 @@
+"""Every measured number once: tables and single numbers of Markdown pages, from results/numbers/*.json.
+
+  python tools/tables.py           writes them into the pages: `make tables`
+  python tools/tables.py --check   exits 1 where a page differs: a part of `make check`
+
+A file NAME.json holds {"how": {"command", "machine", "date", "commit"}, "columns": [...], "rows": [[...], ...]}; the
+first cell of a row is its name. A page shows it by
+
+  <!-- table: NAME -->  or  <!-- table: NAME rows=hybrid,noise columns=scheme,JS -->      up to  <!-- /table -->
+
+and one cell, in running text, by <!-- number: NAME ROW COLUMN -->...<!-- /number -->; underscores stand for spaces in
+names of rows and columns.
+"""
+
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+NUMBERS = ROOT / "results" / "numbers"
+TABLE = re.compile(r"(?P<open><!-- table: (?P<spec>[^\n]+?) -->\n).*?(?P<close><!-- /table -->)", re.DOTALL)
+NUMBER = re.compile(r"(?P<open><!-- number: (?P<spec>[^\n]+?) -->).*?(?P<close><!-- /number -->)", re.DOTALL)
+HOW = {"command", "machine", "date", "commit"}
+
+
+class Fault(Exception):
+    """What is wrong with a page's request or a file, in one line."""
+
+
+def read(name):
+    """The parsed file of a name."""
+    path = NUMBERS / f"{name}.json"
+    if not path.exists():
+        raise Fault(f"expected {path.relative_to(ROOT)}")
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if missing := HOW - set(found.get("how", {})):
+        raise Fault(f"{name}.json: expected, in how, {', '.join(sorted(missing))}")
+    if wrong := [row[0] for row in found["rows"] if len(row) != len(found["columns"])]:
+        raise Fault(f"{name}.json: expected {len(found['columns'])} cells in row {wrong[0]}")
+    return found
+
+
+def table_of(spec):
+    """Markdown lines of a table, by what stands in its comment."""
+    name, *options = spec.split()
+    found, chosen = read(name), dict(option.split("=", 1) for option in options)
+    columns, rows = found["columns"], found["rows"]
+    places = [_place(columns, one, name) for one in _names(chosen.get("columns"))] or range(len(columns))
+    if "rows" in chosen:
+        rows = [rows[_place([row[0] for row in rows], one, name)] for one in _names(chosen["rows"])]
+    lines = [[columns[i] for i in places], ["---"] * len(places), *([row[i] for i in places] for row in rows)]
+    return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
+
+
+def number_of(spec):
+    """The text of one cell."""
+    name, row, column = spec.split()
+    found = read(name)
+    line = found["rows"][_place([line[0] for line in found["rows"]], row, name)]
+    return str(line[_place(found["columns"], column, name)])
+
+
+def _names(text):
+    return text.split(",") if text else []
+
+
+def _place(names, wanted, where):
+    plain = [str(name).replace(" ", "_").replace(",", "") for name in names]
+    if wanted not in plain:
+        raise Fault(f"{where}.json: expected one of {', '.join(plain)}. Received: {wanted}")
+    return plain.index(wanted)
+
+
+def filled(text):
+    """A page with every table and number as its file has it."""
+    text = TABLE.sub(lambda found: found["open"] + table_of(found["spec"]) + found["close"], text)
+    return NUMBER.sub(lambda found: found["open"] + number_of(found["spec"]) + found["close"], text)
+
+
+def pages(root=ROOT):
+    """The Markdown files under version control, as far as there is a repository, else all."""
+    try:
+        names = subprocess.run(
+            ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"],
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.splitlines()
+    except (OSError, subprocess.CalledProcessError):
+        names = [path.relative_to(root).as_posix() for path in root.rglob("*.md")]
+    return [root / name for name in names if (root / name).exists()]
+
+
+def main(arguments):
+    is_check, faults = "--check" in arguments, []
+    for path in pages():
+        text = path.read_text(encoding="utf-8")
+        name = path.relative_to(ROOT)
+        try:
+            new = filled(text)
+        except Fault as fault:
+            faults.append(f"{name}: {fault}")
+            continue
+        if new != text and is_check:
+            faults.append(f"{name}: a table or number differs from results/numbers; run `make tables`")
+        elif new != text:
+            path.write_text(new, encoding="utf-8")
+            print(f"wrote {name}")
+        faults += [f"{name}:{line}: {words}" for line, words in too_long(new)]
+    for fault in faults:
+        print(fault)
+    print(f"tables: {len(faults)} faults" if faults else "tables: as results/numbers has them")
+    return 1 if faults else 0
+
+
+MOST = 120
+FREE = re.compile(r"\s*(\||<!--|!\[|\[[^\]]+\]:)")  # tables, comments, pictures
+
+
+def too_long(text):
+    """(line, what is wrong) of every line of a page above 120 characters; tables, code and pictures apart."""
+    is_code = False
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.lstrip().startswith("```"):
+            is_code = not is_code
+        shown = re.sub(r"<!--.*?-->", "", line)  # of numbers, the text alone
+        if len(shown) > MOST and not (is_code or FREE.match(line) or line.startswith("    ")):
+            yield number, f"{len(shown)} characters; expected at most {MOST}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
