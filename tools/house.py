@@ -29,7 +29,6 @@ HELD: dict[str, dict[str, int]] = {
     "function lines": {
         "evaluation/chains/long.py:_run_long": 49,
         "evaluation/chains/mala.py:_result": 51,
-        "mcmc/ais.py:find_schedule": 50,
         "mcmc/mala.py:mala_chain": 46,
         "paper/curves.py:fig6": 44,
     },
