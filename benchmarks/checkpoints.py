@@ -118,7 +118,7 @@ def _stretches(config, updates):
             loss = float(trainer.train_function(batches)["loss"])  # waits for the device, as the guard does
             if with_checkpoint and number == 0:
                 begun = time.perf_counter()
-                files.save(checkpoint, int(trainer.update_count.numpy()), 0, {})
+                files.save(checkpoint, int(trainer.update_count.numpy()), 0)
                 times["wait"] = time.perf_counter() - begun
         times["with" if with_checkpoint else "without"] = time.perf_counter() - start
         if not abs(loss) < float("inf"):

@@ -118,7 +118,7 @@ def _step_ms(config) -> float:
     x_init = tf.random.stateless_normal([num_chains, *config.event_shape], [1, 2])
 
     def of_length(num_steps):
-        @tf.function(jit_compile=use_xla(config), autograph=False)
+        @tf.function(jit_compile=use_xla(config.jit_compile), autograph=False)
         def chain():
             return langevin_chain(energy, x_init, tf.constant(num_steps), sizes, config.temperature, seed)[0]
 

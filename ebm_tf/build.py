@@ -93,14 +93,18 @@ def make_dataset(config: TrainConfig, start_step: int = 0, data: Dataset | None 
     return with_noise(batches, config.data_noise, config.seed, start_step)
 
 
-def first_examples(config: TrainConfig, count: int, data: Dataset | None = None) -> tf.Tensor:
-    """The first examples of make_dataset, float32 [count, *event].
+def first_examples(batches: tf.data.Dataset, count: int) -> tf.Tensor:
+    """The first examples of endless batches, float32 [count, *event].
 
     Raises:
       ConfigError: see make_dataset.
     """
-    batches = make_dataset(config, data=data).take(-(-count // config.batch_size))
-    return tf.concat([tf.convert_to_tensor(x) for x in batches], axis=0)[:count]
+    found: list[tf.Tensor] = []
+    for x in batches:
+        found.append(tf.convert_to_tensor(x))
+        if sum(len(one) for one in found) >= count:
+            break
+    return tf.concat(found, axis=0)[:count]
 
 
 def fit_gaussian(energy: EnergyModel, mean: np.ndarray, factor: np.ndarray) -> None:
@@ -151,11 +155,11 @@ def build_energy(config: TrainConfig, event_shape: tuple[int, ...] | None = None
         keras.config.set_dtype_policy(previous)
 
 
-def use_xla(config: TrainConfig) -> bool:
-    """Whether chains and gradients are compiled with XLA."""
-    if config.jit_compile == "auto":
+def use_xla(jit_compile: str) -> bool:
+    """Whether chains and gradients are compiled with XLA: true, false, or auto, on a GPU."""
+    if jit_compile == "auto":
         return bool(tf.config.get_visible_devices("GPU"))
-    return config.jit_compile == "true"
+    return jit_compile == "true"
 
 
 def step_sizes(config: TrainConfig, event_shape: tuple[int, ...] | None = None) -> tf.Tensor:
@@ -174,7 +178,7 @@ def build_sampler(energy: EnergyModel, config: TrainConfig) -> Sampler:
         energy.event_shape,
         energy.noise_spectrum,
         energy.preconditioner,
-        use_xla(config),
+        use_xla(config.jit_compile),
     )
 
 

@@ -63,10 +63,12 @@ def fit_to_data(
     _fit_gaussian_of(energy, data, config.data_noise, sampler)
     kept = energy.event_shape, energy.noise_spectrum, energy.preconditioner
     if sampler is None:
-        sampler = Sampler(config.step_size, config.temperature, config.num_steps, *kept, use_xla(config))
+        sampler = Sampler(config.step_size, config.temperature, config.num_steps, *kept, use_xla(config.jit_compile))
     else:
         start = energy.noise_spectrum if energy.reference else sampler.start
-        sampler = dataclasses.replace(sampler, start=start, event_shape=kept[0], jit_compile=use_xla(config))
+        sampler = dataclasses.replace(
+            sampler, start=start, event_shape=kept[0], jit_compile=use_xla(config.jit_compile)
+        )
     energy.origin = Origin.of(data, sampler, str(config.scheme))
     return config, sampler
 

@@ -21,15 +21,14 @@ LIMITS = {  # the most there may be of each
     "function lines": 40,  # of a function without its docstring
     "fields": 10,  # of a class of settings
     "arguments": 7,  # positional ones of a function, beside self
-    "rings": 0,  # times that "rings" is spelled out where RINGS_ROOMS are not
+    "rings": 1,  # times that "rings" is spelled out where RINGS_ROOMS are not: once, in settings/data.py
     "whole configs": 5,  # functions that take a whole config and touch one member of it or none; settings apart
 }
-RINGS_ROOMS = ("data", "build.py", "paper")
+RINGS_ROOMS = ("data", "build.py", "paper", "__init__.py")  # of the last the public name
 HELD: dict[str, dict[str, int]] = {
     "function lines": {
         "evaluation/chains/long.py:_run_long": 49,
         "evaluation/chains/mala.py:_result": 51,
-        "mcmc/ais.py:find_schedule": 50,
         "mcmc/mala.py:mala_chain": 46,
         "paper/curves.py:fig6": 44,
     },
@@ -39,12 +38,6 @@ HELD: dict[str, dict[str, int]] = {
         "mcmc/mala.py:mala_chain": 11,
         "training/algorithm1.py:one_step_update": 10,
         "training/run.py:_all_updates": 8,
-    },
-    "rings": {
-        "all": 3,
-    },
-    "whole configs": {
-        "all": 9,
     },
 }
 

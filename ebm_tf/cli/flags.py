@@ -101,6 +101,9 @@ def define_flags(config_cls: type, flag_values: absl_flags.FlagValues = FLAGS) -
             absl_flags.DEFINE(parser, field.name, default, help_text, flag_values)
         else:
             absl_flags.DEFINE_string(field.name, None if default is None else str(default), help_text, flag_values)
+    for name in getattr(config_cls, "RETIRED", ()):  # flag files of earlier versions may have it
+        if name not in flag_values:
+            absl_flags.DEFINE_string(name, None, "Of earlier versions. It changes nothing.", flag_values)
 
 
 def config_from_flags(config_cls: type) -> Any:

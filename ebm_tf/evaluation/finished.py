@@ -92,7 +92,7 @@ class FinishedRun:
     @functools.cached_property
     def energy_fns(self) -> list[devices.Replica]:
         """Per device, the energy as a compiled function, float32 [B, *event] -> [B]."""
-        return devices.replicate(self.energy, lambda energy: compile_energy(energy, use_xla(self.config)))
+        return devices.replicate(self.energy, lambda energy: compile_energy(energy, use_xla(self.config.jit_compile)))
 
     @functools.cached_property
     def chain_fns(self) -> list[devices.Replica]:

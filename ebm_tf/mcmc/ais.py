@@ -4,9 +4,7 @@
     ln w = Σ_k (β_{k+1} − β_k) [−E(x_k)/T − ln p₀(x_k)],    x_k → x_{k+1} by a move that keeps π_{β_{k+1}}
 
 Forward, x₀ ~ p₀: E[w] = Z, so E[ln w] ≤ ln Z. In reverse, β from 1 to 0 and x₀ ~ exp(−E/T)/Z: E[w] = 1/Z, so
-−E[ln w] ≥ ln Z (Grosse et al. 2015). The moves are MALA's (see mala) for u = −ln π_β, with steps h in nats:
-
-    x' = x − h ∂u(x) + √(2h) z,    ln r = u(x) − u(x') + [|x' − x + h ∂u(x)|² − |x − x' + h ∂u(x')|²] / 4h
+−E[ln w] ≥ ln Z (Grosse et al. 2015). The moves are mala's for u = −ln π_β at T = 1, with steps in nats.
 
 A pilot finds where β must go slowly and which step is accepted there. The runs that count use both as fixed numbers: a
 schedule that looked at the chains it weighs would bias the weights.
@@ -18,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from ebm_tf.mcmc.langevin import EnergyFn, energy_and_grad, prepare
+from ebm_tf.mcmc.mala import mala_move
 
 __all__ = ["AisState", "Base", "Schedule", "anneal", "compile_anneal", "find_schedule", "init_state", "log_mean_exp"]
 
@@ -92,24 +91,32 @@ def _look_at(energy_fn, base, temperature, x):
     return _Point(x, energy / temperature, grad / temperature, *base.log_prob_and_grad(x))
 
 
+def _by_chain(values, x):
+    """values [B] with as many axes as x."""
+    return tf.reshape(values, [-1] + [1] * (x.shape.rank - 1))
+
+
 def _move(look, point, beta, step, seed):
     """One MALA move for π_β. Returns (point, acceptance probability [B])."""
-    noise_seed, accept_seed = tf.unstack(tf.random.split(seed, 2))
+    proposed: list[_Point] = []
+
+    @tf.custom_gradient
+    def potential_fn(x):  # TFP's tape would take the gradient of the energy a second time
+        proposed.append(look(x))
+        potential, grad = proposed[0].potential(beta)
+
+        def slope(upstream, variables=()):
+            return _by_chain(upstream, grad) * grad, [None] * len(variables)
+
+        return potential, slope
+
     potential, grad = point.potential(beta)
-    z = tf.random.stateless_normal(tf.shape(point.x), noise_seed, alg="philox")
-    new = look(tf.ensure_shape(point.x - step * grad + tf.sqrt(2.0 * step) * z, point.x.shape))
-    new_potential, new_grad = new.potential(beta)
-    axes = list(range(1, point.x.shape.rank))
-    back = tf.reduce_sum(tf.square(point.x - new.x + step * new_grad) / (4.0 * step), axis=axes)
-    forth = 0.5 * tf.reduce_sum(tf.square(z), axis=axes)
-    log_ratio = potential - new_potential + forth - back
-    log_ratio = tf.where(tf.math.is_finite(log_ratio), log_ratio, -np.inf)
-    is_accepted = tf.math.log(tf.random.stateless_uniform(tf.shape(log_ratio), accept_seed, alg="philox")) < log_ratio
+    _, info = mala_move(potential_fn, point.x, potential, grad, step, seed)
 
     def choose(one, other):
-        return tf.where(tf.reshape(is_accepted, [-1] + [1] * (one.shape.rank - 1)), one, other)
+        return tf.where(_by_chain(info.is_accepted, one), one, other)
 
-    return _Point(*map(choose, new, point)), tf.exp(tf.minimum(log_ratio, 0.0))
+    return _Point(*map(choose, proposed[0], point)), tf.exp(tf.minimum(info.log_accept_ratio, 0.0))
 
 
 def init_state(x_init: tf.Tensor) -> AisState:
@@ -188,6 +195,32 @@ def compile_anneal(
     return traced
 
 
+def _compile_pilot(energy_fn, step_shape, temperature, base, jit_compile):
+    """Some moves at one β, after each of which the step follows the acceptance, as one compiled function.
+
+    Returns:
+      fn(point, beta, log_step, num_moves, seed), which returns (point, log_step, standard deviation of ∂ ln π_β / ∂β).
+    """
+
+    @tf.function(jit_compile=jit_compile, autograph=False)
+    def stage(point, beta, log_step, num_moves, seed):
+        prepared = prepare(energy_fn)
+
+        def look(x):
+            return _look_at(prepared, base, temperature, x)
+
+        def body(move, point, log_step):
+            move_seed = tf.random.experimental.stateless_fold_in(seed, move)
+            point, accept_prob = _move(look, point, beta, tf.exp(log_step) * step_shape, move_seed)
+            return move + 1, point, log_step + GAIN * (tf.reduce_mean(accept_prob) - TARGET_RATE)
+
+        loop = (tf.constant(0), point, log_step)
+        _, point, log_step = tf.while_loop(lambda move, *_: move < num_moves, body, loop, parallel_iterations=1)
+        return point, log_step, tf.math.reduce_std(tf.cast(point.increment, tf.float64))
+
+    return stage
+
+
 def find_schedule(
     energy_fn: EnergyFn,
     x_init: tf.Tensor,
@@ -214,22 +247,7 @@ def find_schedule(
       Schedule from 0 to 1.
     """
     temperature = tf.constant(temperature, tf.float32)
-
-    @tf.function(jit_compile=jit_compile, autograph=False)
-    def stage(point, beta, log_step, num_moves, stage_seed):
-        prepared = prepare(energy_fn)
-
-        def look(x):
-            return _look_at(prepared, base, temperature, x)
-
-        def body(move, point, log_step):
-            move_seed = tf.random.experimental.stateless_fold_in(stage_seed, move)
-            point, accept_prob = _move(look, point, beta, tf.exp(log_step) * step_shape, move_seed)
-            return move + 1, point, log_step + GAIN * (tf.reduce_mean(accept_prob) - TARGET_RATE)
-
-        loop = (tf.constant(0), point, log_step)
-        _, point, log_step = tf.while_loop(lambda move, *_: move < num_moves, body, loop, parallel_iterations=1)
-        return point, log_step, tf.math.reduce_std(tf.cast(point.increment, tf.float64))
+    stage = _compile_pilot(energy_fn, step_shape, temperature, base, jit_compile)
 
     def stage_seed(number):
         return tf.random.experimental.stateless_fold_in(seed, number)

@@ -114,6 +114,32 @@ def mala_step(
     return x_next, MalaInfo(results.is_accepted, results.log_accept_ratio, results.proposed_state)
 
 
+def mala_move(
+    potential_fn: EnergyFn,
+    x: tf.Tensor,
+    potential: tf.Tensor,
+    potential_grad: tf.Tensor,
+    step: tf.Tensor,
+    seed: tf.Tensor,
+) -> tuple[tf.Tensor, MalaInfo]:
+    """mala_step for exp(−u), from where u and its gradient are known: potential_fn is called once, at the proposals.
+
+    Args:
+      potential_fn: u, [B, *event] -> [B].
+      x: float32 [B, *event].
+      potential: u(x), [B].
+      potential_grad: ∂u(x), [B, *event].
+      step: float32, broadcastable to x.
+      seed: int32 [2].
+    """
+    flat = _kernel(lambda x: 0.0 * tf.reduce_sum(x, axis=list(range(1, x.shape.rank))), step, 1.0)
+    results = flat.bootstrap_results(x)
+    known = {"target_log_prob": -potential, "grads_target_log_prob": [-potential_grad]}
+    results = results._replace(accepted_results=results.accepted_results._replace(**known))
+    x_next, results = _move(_kernel(potential_fn, step, 1.0), x, results, seed)
+    return x_next, MalaInfo(results.is_accepted, results.log_accept_ratio, results.proposed_state)
+
+
 def init_state(x_init: tf.Tensor) -> MalaState:
     """The state of chains that start at x_init [B, *event] with the given step size."""
     x_init = tf.cast(x_init, tf.float32)

@@ -101,6 +101,8 @@ class Settings:
       ConfigError: on the first setting that cannot be used.
     """
 
+    RETIRED: typing.ClassVar[tuple[str, ...]] = ()  # settings of earlier versions: they are read, and change nothing
+
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):  # type: ignore[arg-type]  # every class that inherits this is one
             object.__setattr__(self, field.name, checked(field, getattr(self, field.name)))

@@ -43,12 +43,6 @@ class RunConfig(Settings):
     )
     checkpoint_every: int = setting(1_000, "Updates between checkpoints.", role=Role.OPERATION, range=COUNT)
     keep_checkpoints: int = setting(3, "Newest checkpoints that are kept.", role=Role.OPERATION, range=COUNT)
-    best_metric: str = setting(
-        "none",
-        "Keep also the checkpoint where the size of this metric, averaged since the checkpoint before, is smallest.",
-        choices=("none", "loss", "total/std", "total/snr", "energy/data", "energy_grad_norm", "max_abs"),
-        role=Role.OPERATION,
-    )
 
     @property
     def stop_seconds(self) -> float:

@@ -63,6 +63,8 @@ class TrainConfig(  # dataclasses takes the fields of the last base first
       ConfigError: on the first setting that cannot be used.
     """
 
+    RETIRED = ("best_metric",)
+
     stage: tuple[str, ...] = setting(
         (),
         "A stage of the run, as 'NAME train_steps=N SETTING=VALUE ...'; give it once per stage, in order. A stage goes "
@@ -205,11 +207,12 @@ class TrainConfig(  # dataclasses takes the fields of the last base first
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "TrainConfig":
         """The inverse of to_dict; a setting that is missing has its default, and so has one that does not apply, which
-        earlier versions ignored. Raises ConfigError on an unknown one.
+        earlier versions ignored; retired ones are left out. Raises ConfigError on an unknown one.
         """
         if not isinstance(values, dict):
             raise ConfigError(f"expected settings by name. Received: a {type(values).__name__}")
         fields = {field.name: field for field in dataclasses.fields(cls)}
+        values = {name: value for name, value in values.items() if name not in cls.RETIRED}
         if unknown := sorted(set(values) - set(fields)):
             raise ConfigError(f"expected settings of TrainConfig. Received: unknown {shortened(', '.join(unknown))}")
         values = {name: checked(fields[name], value) for name, value in values.items()}

@@ -138,7 +138,7 @@ class MetricsLogger(UpdateCallback):
     def __init__(self, config: TrainConfig, run_dir: RunDir, writer: tf.summary.SummaryWriter):
         super().__init__()
         self.log_every, self.figure_every, self.rollbacks = config.log_every, config.figure_every, config.rollbacks
-        self.settings, self.is_compiled = config.to_dict(), use_xla(config)
+        self.settings, self.is_compiled = config.to_dict(), use_xla(config.jit_compile)
         self.run_dir = run_dir
         self.writer = writer
 
@@ -224,29 +224,24 @@ class Checkpointer(UpdateCallback):
 
     def __init__(self, config: TrainConfig, files: Checkpoints | None, stop: StopRequest):
         super().__init__()
-        self.every, self.best_metric = config.checkpoint_every, config.best_metric
-        self.rollbacks, self.train_steps, self.workdir = config.rollbacks, config.train_steps, config.workdir
+        self.every, self.rollbacks = config.checkpoint_every, config.rollbacks
+        self.train_steps, self.workdir = config.train_steps, config.workdir
         self.files, self.stop = files, stop
-        self.sum, self.count = 0.0, 0
 
     def on_begin(self, step):
         self.checkpoint = self.model.checkpoint
 
     def on_update(self, step, logs):
         # Not in on_train_end: by then Keras has put the average of the weights in their place.
-        if self.best_metric in logs:
-            self.sum, self.count = self.sum + float(logs[self.best_metric]), self.count + 1
         is_stopping = bool(self.stop.reason)  # asked once: time may run out below
         if not self.is_due(self.every) and not is_stopping:
             return
         if isinstance(self.model.bank, BankShards):
             self.model.bank.collect()
         if self.files is not None:
-            best = {self.best_metric: abs(self.sum / self.count)} if self.count else {}
             stage = self.model.stage
             finished = stage.name if step == stage.last_step else ""
-            self.files.save(self.checkpoint, step, self.rollbacks, best, finished)
-        self.sum, self.count = 0.0, 0
+            self.files.save(self.checkpoint, step, self.rollbacks, finished)
         if is_stopping and self.files is not None and step < self.train_steps:
             self.files.wait()
             how = f"the same flags, --workdir={self.workdir} and --resume"

@@ -1,10 +1,9 @@
-"""RUN/checkpoints: whole or not there, checked by sha256; the newest, the best and the ends of stages are kept.
+"""RUN/checkpoints: whole or not there, checked by sha256; the newest and the ends of stages are kept.
 
 The checkpoint of update i is update-i.data-* and update-i.index, which tf.train.Checkpoint wrote under another name,
 and update-i.json, its manifest:
 
-    {"step": i, "rollbacks": k, "best": {metric: size of its mean} or {}, "stage": name of the stage that it ends or "",
-     "sha256": {file name: digest}}
+    {"step": i, "rollbacks": k, "stage": name of the stage that it ends or "", "sha256": {file name: digest}}
 
 which manifest.py reads.
 
@@ -54,7 +53,7 @@ class Checkpoints:
 
     Args:
       run_dir: the run.
-      keep: how many of the newest to keep, beside the best and the ends of stages.
+      keep: how many of the newest to keep, beside the ends of stages.
     """
 
     def __init__(self, run_dir: RunDir, keep: int):
@@ -62,9 +61,7 @@ class Checkpoints:
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
 
-    def save(
-        self, checkpoint: tf.train.Checkpoint, step: int, rollbacks: int, best: dict[str, float], stage: str = ""
-    ) -> None:
+    def save(self, checkpoint: tf.train.Checkpoint, step: int, rollbacks: int, stage: str = "") -> None:
         """Writes the state as it is now, at the end of a stage with the stage's name. It counts once a thread has
         finished it: see wait.
 
@@ -80,7 +77,7 @@ class Checkpoints:
             checkpoint.write(str(self.folder / DRAFT))
         except (tf.errors.OpError, *FILE_ERRORS) as error:
             self._fail(step, error)
-        manifest = {"step": step, "rollbacks": rollbacks, "best": best, "stage": stage}
+        manifest = {"step": step, "rollbacks": rollbacks, "stage": stage}
         self._step = step
         self._thread = threading.Thread(target=self._finish, args=(step, manifest), name="checkpoint")
         self._thread.start()
@@ -123,12 +120,10 @@ class Checkpoints:
             self._error = error
 
     def _rotate(self) -> None:
-        """Removes all but the newest, the best and stages' ends, and names the newest in TensorFlow's own file."""
+        """Removes all but the newest and stages' ends, and names the newest in TensorFlow's own file."""
         steps = self.run_dir.checkpoint_steps()
-        rated = {step: value for step in steps if (value := _best(self.folder, step)) is not None}
         ends = [step for step in steps if _peek(self.folder, step).get("stage")]
-        kept = {*steps[-self.keep :], *sorted(rated, key=lambda step: rated[step])[:1], *ends}
-        for step in set(steps) - kept:
+        for step in {*steps[: -self.keep]} - {*ends}:
             self.remove(step)
         replace_file(self.folder / "checkpoint", f'model_checkpoint_path: "update-{steps[-1]}"\n')
 
@@ -189,13 +184,6 @@ def _damage(folder: pathlib.Path, step: int) -> str:
     if not os.path.lexists(f"{prefix}.json"):  # older than manifests
         return _unreadable(prefix)
     return manifests.damage(folder, step)
-
-
-def _best(folder: pathlib.Path, step: int) -> float | None:
-    """The metric in a manifest; None if there is none."""
-    best = _peek(folder, step).get("best")
-    value = next(iter(best.values()), None) if isinstance(best, dict) else None
-    return value if isinstance(value, float) else None
 
 
 def _peek(folder: pathlib.Path, step: int) -> dict[str, Any]:

@@ -59,20 +59,27 @@ def examine(
       given: see run.train.
     """
 
+    data = None
+
     def look_at_data():
-        nonlocal config
+        nonlocal config, data
         data = build.dataset(config)
         if kind_of(config.dataset):
             config = with_preset(config, config.given if given is None else given, preset_of(data, config.preset))
         return _data(config, data)
 
+    def look_at_disk():
+        if config.workdir:
+            RunDir(config.workdir).check(config)
+        return _disk(config.workdir, None if data is None else _run_bytes(config, data.event_shape))
+
     looks: dict[str, Callable[[], tuple[bool, str]]] = {
         "versions": _versions,
         "device": lambda: _device(config.device),
-        "xla": lambda: _xla(config.jit_compile, use_xla(config)),
+        "xla": lambda: _xla(config.jit_compile, use_xla(config.jit_compile)),
         "data": look_at_data,
-        "disk": lambda: _disk(config),
-        "training": lambda: _trial(config, trial_seconds),
+        "disk": look_at_disk,
+        "training": lambda: _trial(config, data or build.dataset(config), trial_seconds),
     }
     for name, look in looks.items():
         try:
@@ -109,32 +116,36 @@ def _data(config: TrainConfig, data: Dataset) -> tuple[bool, str]:
     return True, f"{config.dataset}, {where}: a batch {list(x.shape)} in [{x.min():.3g}, {x.max():.3g}]"
 
 
-def _disk(config: TrainConfig) -> tuple[bool, str]:
-    if config.workdir:
-        RunDir(config.workdir).check(config)
-    path = pathlib.Path(config.workdir or ".").absolute()
+def _disk(workdir: str | None, needed: int | None) -> tuple[bool, str]:
+    path = pathlib.Path(workdir or ".").absolute()
     while not path.is_dir():
         path = path.parent
-    checkpoint = FLOAT_BYTES * num_weights(config) * (4 if config.ema_momentum else 3)  # with Adam's moments
-    checkpoint += bank_bytes(config) if config.has_bank else 0
-    kept = config.keep_checkpoints + 1 + (config.best_metric != "none")  # one more while it is being written
-    needed, free = kept * checkpoint + FLOAT_BYTES * num_weights(config), shutil.disk_usage(path).free
-    is_good = free > needed and os.access(path, os.W_OK)
-    closed = "" if os.access(path, os.W_OK) else ", which may not be written"
-    return is_good, f"{needed / GIB:.3g} GiB needed, {free / GIB:.3g} GiB free in {path}{closed}"
+    free, may_write = shutil.disk_usage(path).free, os.access(path, os.W_OK)
+    where = f"{free / GIB:.3g} GiB free in {path}{'' if may_write else ', which may not be written'}"
+    if needed is None:
+        return may_write, f"{where}; how much is needed depends on the data"
+    return free > needed and may_write, f"{needed / GIB:.3g} GiB needed, {where}"
 
 
-def _trial(config: TrainConfig, seconds: float) -> tuple[bool, str]:
+def _run_bytes(config: TrainConfig, event_shape: tuple[int, ...]) -> int:
+    """Of all that a run keeps at its fullest, and of its model."""
+    model = FLOAT_BYTES * num_weights(config, event_shape)
+    checkpoint = model * (4 if config.ema_momentum else 3)  # with Adam's moments
+    checkpoint += bank_bytes(config, event_shape) if config.has_bank else 0
+    return (config.keep_checkpoints + 1) * checkpoint + model  # one more while it is being written
+
+
+def _trial(config: TrainConfig, data: Dataset, seconds: float) -> tuple[bool, str]:
     """One update with one Langevin step; then chains alone, of which an update's time is made."""
     if config.strategy == "multi_worker":
         return True, "not tried: --strategy=multi_worker needs all its processes"
-    with memory_explained(out_of_memory(config)):
+    with memory_explained(out_of_memory(config, data.event_shape)):
         strategy = replicas.make_strategy(config)
         last = config.stages[-1].config  # with the most chains, if there is a bank
-        trainer = build_trainer(dataclasses.replace(last, num_steps=1, num_steps_start=None), strategy)
-        restore(trainer, None, initial_energy(config))
+        trainer = build_trainer(dataclasses.replace(last, num_steps=1, num_steps_start=None), strategy, data=data)
+        restore(trainer, None, initial_energy(config.init_model))
         begun = time.monotonic()
-        batches = replicas.split_batches(strategy, build.make_dataset(config, data=trainer.data))
+        batches = replicas.split_batches(strategy, build.make_dataset(config, data=data))
         history = trainer.fit(batches, steps_per_epoch=1, epochs=1, verbose=0)
         compiled = time.monotonic() - begun
         step_seconds = _seconds_per_step(trainer, last, strategy.num_replicas_in_sync, seconds)

@@ -76,17 +76,18 @@ def _disk(run_dir: RunDir, error: BaseException) -> str:
     return f"{run_dir.path} cannot be read or written: {one_line(error)}. Mend that; {left}"
 
 
-def out_of_memory(config: TrainConfig) -> str:
-    """What needs the memory, and what to try."""
+def out_of_memory(config: TrainConfig, event_shape: tuple[int, ...]) -> str:
+    """What needs the memory of training on data of event_shape, and what to try."""
     chains = len(config.stages[-1].config.brackets) * config.batch_size
-    per_chain = _bytes_per_chain(config)
+    per_chain = _bytes_per_chain(config, event_shape)
     parts = [
         f"out of memory: an update holds {chains} chains (--batch_size={config.batch_size}) at about "
         f"{per_chain / 2**20:.3g} MiB each, {chains * per_chain / 2**30:.3g} GiB"
     ]
-    parts.append(f"weights and optimizer hold {WEIGHT_COPIES * 4 * num_weights(config) / 2**30:.3g} GiB")
+    parts.append(f"weights and optimizer hold {WEIGHT_COPIES * 4 * num_weights(config, event_shape) / 2**30:.3g} GiB")
     if config.has_bank:
-        parts.append(f"the bank holds {bank_bytes(config) / 2**30:.3g} GiB (--bank_size={config.bank_size})")
+        bank = bank_bytes(config, event_shape) / 2**30
+        parts.append(f"the bank holds {bank:.3g} GiB (--bank_size={config.bank_size})")
     tries = [f"--batch_size={max(config.batch_size // 2, 1)}"] if config.batch_size > 1 else []
     if config.dtype_policy == "float32":
         tries.append("--dtype_policy=mixed_bfloat16")
@@ -97,38 +98,36 @@ def out_of_memory(config: TrainConfig) -> str:
     return f"{'; '.join(parts)}. Try, in a new --workdir, {' or '.join(tries)}"
 
 
-def num_weights(config: TrainConfig) -> int:
-    """From the shapes in energies/image_net.py and rings_net.py, without biases."""
+def num_weights(config: TrainConfig, event_shape: tuple[int, ...]) -> int:
+    """From the shapes in energies/image_net.py, rings_net.py and vector_net.py, without biases."""
     width = config.num_filters
     if config.is_rings:
         return 10 * width + 2 * width**2 + 4 * width**2 + 2 * width
+    if len(event_shape) == 1:
+        return event_shape[0] * width + width**2 + width
+    height, breadth, channels = event_shape
     attention = 40 * width**2 if config.attention else 0  # 2 C² at C = 2 n_f and at C = 4 n_f
-    return 27 * width + 16 * (2 + 8 + 32) * width**2 + attention + 8 * width * (_side(config) // 8) ** 2
+    last = 8 * width * (height // 8) * (breadth // 8)
+    return 9 * channels * width + 16 * (2 + 8 + 32) * width**2 + attention + last
 
 
-def _side(config: TrainConfig) -> int:
-    """Of images; where the data alone tell it, the smallest."""
-    return config.image_size or 32
-
-
-def bank_bytes(config: TrainConfig) -> int:
+def bank_bytes(config: TrainConfig, event_shape: tuple[int, ...]) -> int:
     """Size of the bank: states, and ages in float32."""
-    event_shape = config.event_shape if config.is_rings else (_side(config), _side(config), 3)
     bytes_each = 2 if config.bank_dtype == "float16" else 4
     return config.bank_size * (bytes_each * math.prod(event_shape) + 4)
 
 
-def _bytes_per_chain(config: TrainConfig) -> float:
-    """Of the layers' outputs, from the shapes in energies/image_net.py and rings_net.py."""
+def _bytes_per_chain(config: TrainConfig, event_shape: tuple[int, ...]) -> float:
+    """Of the layers' outputs, from the shapes in energies/image_net.py, rings_net.py and vector_net.py."""
     width, bytes_each = config.num_filters, 4 if config.dtype_policy == "float32" else 2
-    if config.is_rings:
-        numbers = 2.0 * 10 + 5 * width
+    if len(event_shape) == 1:
+        numbers = 2.0 * event_shape[0] + (5 if config.is_rings else 2) * width
     else:
-        pixels = _side(config) ** 2
+        pixels = event_shape[0] * event_shape[1]
         numbers = 2 * pixels * width * (1 + 1 / 2 + 1 / 4 + 1 / 8)  # each convolution and its activation
         if config.attention:
-            for side in (_side(config) // 2, _side(config) // 4):
-                numbers += 2 * side**4 // 4  # logits and weights: positions times pooled positions
+            for positions in (pixels // 4, pixels // 16):
+                numbers += 2 * positions**2 // 4  # logits and weights: positions times pooled positions
     return ACTIVATION_COPIES * numbers * bytes_each
 
 

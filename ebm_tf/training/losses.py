@@ -9,6 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ebm_tf.data.base import Dataset
+from ebm_tf.errors import ConfigError, one_line
 from ebm_tf.mcmc.langevin import EnergyFn, energy_and_grad
 
 __all__ = ["HeldOut", "energy_difference", "held_out_loss", "scalars", "zero_share"]
@@ -71,6 +73,7 @@ class HeldOut:
       temperature: T.
     """
 
+    MOST = 1_000
     NOISE = 0.1  # of a whitened coordinate, or a tenth of the way from grey to white
 
     def __init__(self, energy_fn: EnergyFn, data_noise: float, temperature: float):
@@ -80,9 +83,26 @@ class HeldOut:
         for mean in self.means:
             mean._direction = "down"  # so that callbacks know what is better
 
-    def batches(self, x: np.ndarray, x_train: np.ndarray, seed: int) -> tf.data.Dataset:
-        """(held-out x, their noise z, training examples), as many of each, [B, *event]."""
-        count = min(len(x), len(x_train))
+    def batches(self, data: Dataset, validation: np.ndarray | bool, seed: int) -> tf.data.Dataset | None:
+        """(held-out x, their noise z, training examples), as many of each, [B, *event]. None: there are to be none.
+
+        Args:
+          data: the training's.
+          validation: held-out examples, [N, *event]. True: the data's, at most MOST. False: none.
+          seed: of the noise.
+
+        Raises:
+          ConfigError: the data hold none out.
+        """
+        if validation is False:
+            return None
+        try:
+            x = data.held_out(most=self.MOST) if validation is True else np.asarray(validation, np.float32)
+        except ConfigError as error:
+            raise ConfigError(f"{one_line(error)}. To train without: fit(validation=False)") from error
+        x_train = np.concatenate([x[:0], *data.examples(most=len(x))]) if len(x) else x
+        if not (count := min(len(x), len(x_train))):
+            return None
         z = tf.random.stateless_normal([count, *x.shape[1:]], [seed, 5], alg="philox")
         return tf.data.Dataset.from_tensor_slices((x[:count], z, x_train[:count])).batch(256)
 

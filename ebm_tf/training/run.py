@@ -86,7 +86,7 @@ def train(config: TrainConfig, given: Collection[str] | None = None) -> Trainer:
         run_dir.check(config)
     device.choose(config.device)
     try:
-        with memory_explained(out_of_memory(config)), contextlib.ExitStack() as locks:
+        with contextlib.ExitStack() as locks:
             if is_chief and config.resume:
                 locks.enter_context(lock.hold(run_dir))
             return _train(config, given, run_dir, is_chief, locks, deadline)
@@ -113,10 +113,9 @@ def _train(config: TrainConfig, given, run_dir: RunDir, is_chief: bool, locks, d
             f"Received: train_steps={config.train_steps}"
         )
     config = dataclasses.replace(config, rollbacks=saved.rollbacks if saved else 0)
-    initial = None if saved else initial_energy(config)
-    data = build.dataset(config)
-    if kind_of(config.dataset) and not config.resume:
-        config = with_preset(config, given, preset_of(data, config.preset))
+    initial = None if saved else initial_energy(config.init_model)
+    config, data = _with_data(config, given)
+    locks.enter_context(memory_explained(out_of_memory(config, data.event_shape)))
     dataset = build.make_dataset(config, first_step, data)  # says what is missing before the slow parts
     trainer = build_trainer(config, strategy, config.stage_of(first_step), data)
     restore(trainer, saved, initial)
@@ -134,7 +133,7 @@ def _train(config: TrainConfig, given, run_dir: RunDir, is_chief: bool, locks, d
         files = Checkpoints(run_dir, config.keep_checkpoints)
     with disk_explained(run_dir):
         if is_chief:
-            about = device.describe(build.use_xla(config))
+            about = device.describe(build.use_xla(config.jit_compile))
             run_dir.log_event("resume" if config.resume else "start", first_step, **about)
         trainer = _all_updates(config, trainer, dataset, saved, initial, run_dir, files, deadline)
         if is_chief:
@@ -143,6 +142,15 @@ def _train(config: TrainConfig, given, run_dir: RunDir, is_chief: bool, locks, d
                 watch.draw(run_dir)  # says that the run is finished
     replicas.meet(strategy)  # no worker is done before the chief
     return trainer
+
+
+def _with_data(config: TrainConfig, given) -> tuple[TrainConfig, Dataset]:
+    """config with what fits the data, and the data."""
+    with memory_explained(f"out of memory while {config.dataset} was read"):
+        data = build.dataset(config)
+    if kind_of(config.dataset) and not config.resume:
+        config = with_preset(config, given, preset_of(data, config.preset))
+    return config, data
 
 
 def _all_updates(config, trainer, dataset, saved, initial, run_dir, files, deadline) -> Trainer:
@@ -157,7 +165,7 @@ def _all_updates(config, trainer, dataset, saved, initial, run_dir, files, deadl
         if error is not None:
             config, saved = _rolled_back(config, run_dir, files, error, saved)
             trainer = build_trainer(config, strategy, config.stage_of(saved.step if saved else 0), trainer.data)
-            restore(trainer, saved, None if saved else initial or initial_energy(config))
+            restore(trainer, saved, None if saved else initial or initial_energy(config.init_model))
         elif trainer.stage.last_step == config.train_steps:
             return trainer
         else:
@@ -257,9 +265,9 @@ def build_trainer(
     return trainer
 
 
-def initial_energy(config: TrainConfig) -> EnergyModel | None:
-    """The energy that config.init_model names. Raises ConfigError when there is none in the file."""
-    return load_energy(config.init_model, "init_model") if config.init_model else None
+def initial_energy(init_model: str | None) -> EnergyModel | None:
+    """The energy in the file that --init_model named, if any. Raises ConfigError when there is none in the file."""
+    return load_energy(init_model, "init_model") if init_model else None
 
 
 def restore(trainer: Trainer, saved: Saved | None, initial: EnergyModel | None = None) -> None:

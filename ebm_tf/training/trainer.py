@@ -86,7 +86,7 @@ class Trainer(keras.Model):
         self.held_out = HeldOut(self._energy_fn, config.data_noise, config.temperature)
         self.bank = self._build_bank() if config.has_bank else None
         self.built = True
-        compiled = functools.partial(tf.function, jit_compile=use_xla(config), autograph=False)
+        compiled = functools.partial(tf.function, jit_compile=use_xla(config.jit_compile), autograph=False)
         self.one_step_update, self.apply_gradient = compiled(self._one_step_update), compiled(self._apply_gradient)
         self._step = self.train_step
         if self.strategy.num_replicas_in_sync == 1:  # as a whole; but collectives are outside XLA
@@ -141,7 +141,7 @@ class Trainer(keras.Model):
           Keras' History: a list per number, one entry per block.
 
         Raises:
-          ConfigError: train_steps or validation_every cannot be used.
+          ConfigError: train_steps or validation_every cannot be used, or no data are held out.
           DivergenceError: an update was not finite, or beyond its bounds.
         """
         if x is not None:
@@ -159,7 +159,7 @@ class Trainer(keras.Model):
             replicas.split_batches(self.strategy, build.make_dataset(config, first, self.data)),
             epochs=blocks,
             steps_per_epoch=every,
-            validation_data=self._held_out_batches(validation),
+            validation_data=self.held_out.batches(self.data, validation, config.seed),
             callbacks=[*watching, *callbacks],
             verbose=0,
         )
@@ -167,19 +167,13 @@ class Trainer(keras.Model):
     def evaluate(self, x: Any = None, **kwargs) -> dict[str, float]:
         """What held-out data say, see losses.HeldOut: x [N, *event], or at most 1,000 of the data's own."""
         if x is None or isinstance(x, np.ndarray):
-            x, kwargs = self._held_out_batches(True if x is None else x), {"verbose": 0, "return_dict": True, **kwargs}
+            x = self.held_out.batches(self.data, True if x is None else x, self.config.seed)
+            kwargs = {"verbose": 0, "return_dict": True, **kwargs}
         return super().evaluate(x, **kwargs)
 
     def test_step(self, batch):
         """One batch of held_out."""
         return self.held_out.update(*batch)
-
-    def _held_out_batches(self, validation) -> tf.data.Dataset | None:
-        if validation is False:
-            return None
-        x = self.data.held_out(most=1_000) if validation is True else np.asarray(validation, np.float32)
-        x_train = np.concatenate([x[:0], *self.data.examples(most=len(x))]) if len(x) else x
-        return self.held_out.batches(x, x_train, self.config.seed) if len(x_train) else None
 
     def save(self, filepath: str, overwrite: bool = True, **kwargs) -> None:
         """Writes the energy's .keras file: what ebm_tf.load and keras.callbacks.ModelCheckpoint want of a trainer."""
@@ -188,7 +182,9 @@ class Trainer(keras.Model):
     def _build_bank(self) -> SampleBank | replicas.BankShards:
         config = self.config
         seed = tf.constant([config.seed, 1], tf.int32)
-        x_init = build.first_examples(config, config.bank_size, self.data) if config.bank_start == "data" else None
+        x_init = None
+        if config.bank_start == "data":
+            x_init = build.first_examples(build.make_dataset(config, data=self.data), config.bank_size)
         args = config.bank_size, self.energy.event_shape, seed, config.bank_dtype, self.sampler.start, x_init
         one = self.strategy.num_replicas_in_sync == 1
         return SampleBank(*args) if one else replicas.BankShards(self.strategy, *args)

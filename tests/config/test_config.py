@@ -75,7 +75,6 @@ BAD_VALUES = [
     ("figure_every", 0, "--figure_every: expected a whole number, 1 or more"),
     ("checkpoint_every", 0, "--checkpoint_every: expected a whole number, 1 or more"),
     ("keep_checkpoints", 0, "--keep_checkpoints: expected a whole number, 1 or more"),
-    ("best_metric", "fid", "--best_metric: expected one of none, loss, total/std, total/snr, energy/data"),
     ("bank_weight", -1.0, "--bank_weight: expected a finite number, 0 or more"),
     ("bank_start", "grid", "--bank_start: expected one of noise, data (Sec. 3)"),
     ("bank_burn_in", -1, "--bank_burn_in: expected a whole number, 0 or more"),

@@ -95,7 +95,7 @@ def test_the_lists_are_those_that_were_kept_by_hand():
     }
     assert set(NOT_COMPARED) - {"watch", "jit_compile"} == {  # these two were forgotten
         *("seed", "workdir", "resume", "data_dir", "log_every", "figure_every", "checkpoint_every"),
-        *("keep_checkpoints", "stop_after", "best_metric", "device", "on_divergence", "max_rollbacks"),
+        *("keep_checkpoints", "stop_after", "device", "on_divergence", "max_rollbacks"),
         *("rollback_rate", "max_energy", "max_energy_difference", "max_energy_grad_norm", "max_abs_x"),
     }
     assert set(STAGE_SETTINGS) == {
@@ -183,6 +183,12 @@ def test_a_setting_without_use_is_refused_but_read_from_an_old_run(settings, mes
     rest = {key: value for key, value in settings.items() if key != name}
     old = {**TrainConfig(**rest).to_dict(), **settings}
     assert TrainConfig.from_dict(json.loads(json.dumps(old))) == TrainConfig(**rest)
+
+
+def test_a_retired_setting_is_read_and_changes_nothing():
+    config = TrainConfig(dataset="rings")
+    assert TrainConfig.from_dict({**config.to_dict(), "best_metric": "loss"}) == config
+    assert flags.read_config(TrainConfig, ["--dataset=rings", "--best_metric=loss"]) == config
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -95,6 +96,19 @@ def test_the_disk_needed_is_what_checkpoints_take(tmp_path):
     run.train(TrainConfig(**{**TINY, "jit_compile": "false", "workdir": str(tmp_path), "train_steps": 1, **settings}))
     files = (*(tmp_path / "checkpoints").iterdir(), *(tmp_path / "checkpoints").iterdir(), tmp_path / "model.keras")
     assert sum(path.stat().st_size for path in files) / 2**30 == pytest.approx(gib, rel=0.1)  # two while one is written
+
+
+def test_own_data_are_opened_once_and_weighed_as_they_are(tmp_path, monkeypatch):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(200, 3)))
+    opened, dataset = [], doctor.build.dataset
+    monkeypatch.setattr(doctor.build, "dataset", lambda config: opened.append(config) or dataset(config))
+    config = TrainConfig(dataset=f"array:{tmp_path / 'x.npy'}", num_filters=256, keep_checkpoints=1, batch_size=8)
+    given = config.given | {"ema_momentum", "bank_weight", "bank_restart_noise"}  # are at their defaults: none
+    found = {finding.name: finding for finding in doctor.examine(config, 0.1, given)}
+    assert bad(found) == [] and len(opened) == 1
+    weights = 3 * 256 + 256**2 + 256
+    gib = float(re.match(r"([\d.e-]+) GiB needed", found["disk"].text)[1])
+    assert gib * 2**30 == pytest.approx(7 * 4 * weights, rel=0.01)  # two checkpoints with Adam's moments, and the model
 
 
 @pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="has a GPU")

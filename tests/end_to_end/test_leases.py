@@ -154,7 +154,7 @@ def write_checkpoint(run_dir, step):
     for name, data in files.items():
         (run_dir.checkpoints / name).write_bytes(data)
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    text = json.dumps({"step": step, "rollbacks": 0, "best": {}, "sha256": digests})
+    text = json.dumps({"step": step, "rollbacks": 0, "sha256": digests})
     (run_dir.checkpoints / f"update-{step}.json").write_text(text)
 
 

@@ -172,15 +172,9 @@ def test_a_float16_bank_resumes_bit_for_bit_too(tmp_path):
         run.train(tiny(tmp_path / "stopped", resume=True))
 
 
-def test_the_newest_and_the_best_are_kept(tmp_path):
-    config = tiny(tmp_path, keep_checkpoints=2, best_metric="energy/data", train_steps=12)
-    run.train(config)
-    means = {}
-    rows = RunDir(tmp_path).read_metrics()
-    for step in range(2, 13, 2):
-        means[step] = abs(sum(row["energy/data"] for row in rows[step - 2 : step]) / 2)
-    best = min(means, key=means.get)
-    assert RunDir(tmp_path).checkpoint_steps() == sorted({best, 10, 12})
+def test_the_newest_are_kept(tmp_path):
+    run.train(tiny(tmp_path, keep_checkpoints=2, train_steps=12))
+    assert RunDir(tmp_path).checkpoint_steps() == [10, 12]
 
 
 # Stopped by a signal.

@@ -314,12 +314,12 @@ def test_a_run_keeps_the_gaussian_that_its_first_energy_tilts(tmp_path, monkeypa
     trainer = run.build_trainer(config)
     x = tf.random.stateless_normal([2, 32, 32, 3], [1, 2])
     assert abs(trainer.energy(x) - first(x)).numpy().min() > 1e-3
-    run.restore(trainer, None, run.initial_energy(config))
+    run.restore(trainer, None, run.initial_energy(config.init_model))
     np.testing.assert_array_equal(trainer.energy(x), first(x))
     assert bytes_of(trainer.energy.get_weights()) == bytes_of(first.get_weights())
     other = run.build_trainer(TrainConfig(**{**tilted, "data_noise": 0.1}, init_model=config.init_model))
     with pytest.raises(ConfigError, match=r"^--init_model: expected data_noise=0.1, as in this run.*data_noise=0.05"):
-        run.restore(other, None, run.initial_energy(config))
+        run.restore(other, None, run.initial_energy(config.init_model))
 
 
 @pytest.mark.parametrize(

@@ -194,7 +194,7 @@ def partial_arrays(state, array):
     assert PartialArrays(folder, "k").blocks_done == 1
 
 
-MANIFEST = b'{"step": 3, "rollbacks": 0, "best": {}, "sha256": {"update-3.index": "00"}}'
+MANIFEST = b'{"step": 3, "rollbacks": 0, "sha256": {"update-3.index": "00"}}'
 
 
 @given(st.one_of(changed(MANIFEST), documents), changed(b"data"))

@@ -115,10 +115,10 @@ def test_what_is_too_large_is_seen(copy):
         assert fault in seen
 
 
-def test_what_is_held_may_not_grow(copy):
+def test_what_is_at_its_limit_may_not_grow(copy):
     append(copy / "ebm_tf" / "stats" / "plane.py", 'KIND = "rings"\n\n\ndef one(config):\n    return config.seed')
     seen = limits(copy)
-    assert " rings, held at" in seen and " whole configs, held at" in seen
+    assert "all: 2 rings, expected at most 1" in seen and "all: 6 whole configs, expected at most 5" in seen
 
 
 @pytest.mark.parametrize(

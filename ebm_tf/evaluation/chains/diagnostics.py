@@ -72,7 +72,8 @@ def _record(run, settings, partial, num_records, moves_per_record):
     energy = partial.array("energy", (num_records, settings.num_chains), np.float32)
     projected = partial.array("projections", (*energy.shape, NUM_PROJECTIONS), np.float32)
     directions = projections(run.event_shape).numpy()
-    energy_fn = compile_energy(with_policy(run.energy, "float32"), use_xla(config))  # mala's, to be compared with it
+    as_mala = with_policy(run.energy, "float32")  # to be compared with it
+    energy_fn = compile_energy(as_mala, use_xla(config.jit_compile))
     starts = range(0, num_records, RECORDS_PER_BLOCK)
     with progress.bar("diagnostics", num_records, "record", initial=partial.blocks_done * RECORDS_PER_BLOCK) as bar:
         for block in range(partial.blocks_done, len(starts)):

@@ -63,7 +63,7 @@ def likelihood_task(run: FinishedRun, settings: EvaluateConfig, partial: Partial
     base = ais.Base(tf.constant(points.mean(axis=0)), tf.constant(points.std(axis=0) + np.float32(1e-6)))
     with full_float32():
         log_weights, rates = _anneal(run, settings, partial, energy, base, points)
-        compiled = compile_energy(energy, use_xla(run.config))
+        compiled = compile_energy(energy, use_xla(run.config.jit_compile))
         parts = [compiled(tf.constant(points[part])).numpy() for _, part in blocks(len(points), settings.batch_size)]
     unnormalised = -np.concatenate(parts).astype(np.float64) / run.config.temperature
     forward, backward = log_weights["forward"], log_weights["reverse"]
@@ -97,14 +97,14 @@ def _anneal(run, settings, partial, energy, base, points):
     if not partial.blocks_done:
         pilot = base.draw(num_chains, block_seed(settings.seed, STARTS, 0))
         seed = block_seed(settings.seed, PILOT, 0)
-        schedule = ais.find_schedule(energy, pilot, num_stages, *fixed, seed, jit_compile=use_xla(config))
+        schedule = ais.find_schedule(energy, pilot, num_stages, *fixed, seed, jit_compile=use_xla(config.jit_compile))
         betas[:], log_steps[:] = schedule
         x[0, 0], x[1, 0] = base.draw(num_chains, block_seed(settings.seed, STARTS, 1)).numpy(), points[:num_chains]
         log_weight[:, 0] = 0
         partial.mark(1)
     forward = ais.Schedule(np.asarray(betas), np.asarray(log_steps))
     schedules = (forward, forward.reverse())
-    anneal = ais.compile_anneal(energy, run.event_shape, use_xla(config))
+    anneal = ais.compile_anneal(energy, run.event_shape, use_xla(config.jit_compile))
     parts = list(blocks(num_stages, STAGES_PER_BLOCK))
     with progress.bar("likelihood", 2 * len(parts), "block", initial=partial.blocks_done - 1) as bar:
         for block in range(partial.blocks_done - 1, 2 * len(parts)):

@@ -140,9 +140,9 @@ def mala_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays
     plan = _Plan(settings)
     recorder = _Recorder(partial, run.event_shape, settings.num_chains, plan.num_blocks)
     with full_float32():
-        chain_fn = compile_mala(energy, run.event_shape, NUM_BINS, use_xla(config))
+        chain_fn = compile_mala(energy, run.event_shape, NUM_BINS, use_xla(config.jit_compile))
         state = _run(run, settings, plan, recorder, chain_fn)
-        compiled = compile_energy(energy, use_xla(config))
+        compiled = compile_energy(energy, use_xla(config.jit_compile))
         rounding = rounding_over_temperature(compiled, energy, state.x[:CHECKED].numpy(), config.temperature)
     return _result(run, settings, plan, recorder, state, rounding)
 

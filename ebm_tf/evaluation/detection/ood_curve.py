@@ -44,7 +44,7 @@ def ood_curve_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialA
     mean = partial.array("mean", (len(saved), len(names)), np.float64)
     auroc = partial.array("auroc", (len(saved), len(names) - 1), np.float64)
     energy = build_energy(run.config, run.event_shape)
-    energy_fn = compile_energy(energy, use_xla(run.config))
+    energy_fn = compile_energy(energy, use_xla(run.config.jit_compile))
     with progress.bar("ood_curve", len(saved), "checkpoint", partial.blocks_done) as bar:
         for index, checkpoint in list(enumerate(saved))[partial.blocks_done :]:
             restored = tf.train.Checkpoint(energy=energy).restore(checkpoint.prefix)

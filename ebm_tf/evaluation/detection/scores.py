@@ -37,7 +37,7 @@ def compile_scores(run: FinishedRun) -> tf.types.experimental.PolymorphicFunctio
     sizes = step_sizes(config, run.event_shape)
     signature = [tf.TensorSpec([None, *run.event_shape], tf.float32), tf.TensorSpec([2], tf.int32)]
 
-    @tf.function(input_signature=signature, jit_compile=use_xla(config), autograph=False)
+    @tf.function(input_signature=signature, jit_compile=use_xla(config.jit_compile), autograph=False)
     def scores(x, seed):
         value, grad = energy.energy_and_grad(x)
         norm = tf.sqrt(tf.reduce_sum(tf.square(grad), axis=list(range(1, grad.shape.rank))))

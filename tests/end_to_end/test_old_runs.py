@@ -1,0 +1,69 @@
+"""Runs that the code before the move into rooms has made go on as they would have there, and their energies load.
+
+tests/data/old_runs/make.py says how they were made, a run of every scheme.
+"""
+
+import json
+import pathlib
+import shutil
+
+import keras
+import numpy as np
+import pytest
+
+import ebm_tf
+from ebm_tf.data import images
+from ebm_tf.energies.files import load_energy
+from ebm_tf.runs.run_dir import RunDir
+from ebm_tf.settings.train import Scheme, TrainConfig
+from ebm_tf.training import callbacks, run
+
+OLD_RUNS = pathlib.Path(__file__).parents[1] / "data" / "old_runs"
+NAMES = [*(str(scheme) for scheme in Scheme), "images"]
+
+
+@pytest.fixture(autouse=True)
+def _forget_models():
+    yield
+    keras.utils.clear_session()
+
+
+def pixels(*_):
+    index = np.arange(40 * 32 * 32 * 3).reshape(40, 32, 32, 3)
+    return ((abs(index * 7 % 511 - 255) + abs(index * 3 // 50 % 511 - 255)) // 2).astype(np.uint8)
+
+
+def read(name):
+    return json.loads((OLD_RUNS / name / "expected.json").read_text())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_old_run_goes_on_as_it_would_have(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(images, "load", pixels)
+    monkeypatch.setattr(callbacks.FigureWriter, "write", lambda *_: None)  # takes as long as the rest
+    workdir = tmp_path / "run"
+    shutil.copytree(OLD_RUNS / name, workdir, ignore=shutil.ignore_patterns("model.keras", "expected.json"))
+    config = {**json.loads((workdir / "config.json").read_text()), "workdir": str(workdir), "resume": True}
+    before = RunDir(workdir).read_metrics()
+    trainer = run.train(TrainConfig.from_dict(config))
+    rows, expected = RunDir(workdir).read_metrics(), read(name)
+    assert rows[: len(before)] == before
+    assert [row["step"] for row in rows[len(before) :]] == [5, 6, 7, 8]
+    for row, old in zip(rows[len(before) :], expected["rows"], strict=True):
+        assert set(row) - {"updates_per_second"} == set(old)
+        size = max(abs(value) for key, value in old.items() if key.startswith("energy/"))  # losses are differences
+        for key, value in old.items():
+            assert row[key] == pytest.approx(value, rel=1e-4, abs=1e-5 * size), (old["step"], key)
+    assert energies(trainer.energy, expected) == pytest.approx(expected["energies"], rel=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_old_energy_loads(name):
+    expected = read(name)
+    for energy_fn in (ebm_tf.load(OLD_RUNS / name).energy, load_energy(OLD_RUNS / name / "model.keras")):
+        assert energies(energy_fn, expected) == pytest.approx(expected["energies"], rel=1e-5)
+
+
+def energies(energy_fn, expected):
+    x = np.float32(expected["x"]) if "x" in expected else pixels()[:3] / np.float32(127.5) - 1
+    return np.asarray(energy_fn(x)).tolist()
