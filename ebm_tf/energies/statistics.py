@@ -141,7 +141,7 @@ def _by_band(coefficients: tf.Tensor) -> Named:
     parts = {"luminance": luminance}
     if channels > 1:
         parts["chroma"] = tf.reduce_sum(tf.square(coefficients), axis=-1) - luminance
-    found = {}
+    found: Named = {}
     for name, part in parts.items():
         power = tf.matmul(tf.reshape(part, [-1, height * width]), bands)
         found |= {f"{name}_{band}": power[:, band] for band in range(NUM_BANDS)}

@@ -91,13 +91,12 @@ class Detector:
         if not len(kept):
             raise ConfigError("expected held-out inputs that differ. Received: statistics that are all alike")
         knots, scores = (np.stack(both) for both in zip(*map(_knots, first[:, kept].T)))
-        draft = cls(
-            tuple(names), kept, knots, scores, 1 / first[:, kept].std(axis=0), *_gaussian(len(kept)), np.zeros(0),
-            np.sort(second[:, 0]), tail,
-        )  # fmt: skip
+        fitted = {"kept": kept, "knots": knots, "scores": scores, "slopes": 1 / first[:, kept].std(axis=0)}
+        size, held = len(kept), {"calibration": np.zeros(0), "energy": np.sort(second[:, 0])}
+        draft = cls(tuple(names), **fitted, mean=np.zeros(size), whitening=np.eye(size), **held, tail=tail)
         z = draft.normal_scores(first)
-        covariance, _ = ledoit_wolf(z)
-        draft = dataclasses.replace(draft, mean=z.mean(axis=0), whitening=_root_of_inverse(covariance))
+        whitening = np.linalg.inv(np.linalg.cholesky(ledoit_wolf(z)[0])).T
+        draft = dataclasses.replace(draft, mean=z.mean(axis=0), whitening=whitening)
         return dataclasses.replace(draft, calibration=np.sort(draft._distance(second)))
 
     @property
@@ -171,15 +170,6 @@ class Detector:
 
     def _distance(self, statistics):
         return np.sum(np.square((self.normal_scores(statistics) - self.mean) @ self.whitening), axis=1)
-
-
-def _gaussian(size):
-    return np.zeros(size), np.eye(size)
-
-
-def _root_of_inverse(covariance):
-    """W with W Wᵀ = C⁻¹."""
-    return np.linalg.inv(np.linalg.cholesky(covariance)).T
 
 
 def _knots(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
