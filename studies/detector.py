@@ -41,9 +41,24 @@ def main() -> None:
     folder = pathlib.Path(options.output) / pathlib.Path(options.model).stem
     compute = Compute(options.model, folder)
     found = {name: compute(name, x) for name, x in image_sets(options)}
-    tables = {kind: table(found, compute.names, kind, options.seed) for kind in ("detector", "pixels")}
-    (folder / "detector.json").write_text(json.dumps({**vars(options), **tables}, indent=2) + "\n")
+    names, tables = np.array(compute.names), {}
+    for view, begins in VIEWS.items():
+        places = np.flatnonzero([name.startswith(begins) for name in names])
+        if len(places):
+            chosen = {name: statistics[:, places] for name, statistics in found.items()}
+            tables[view] = table(chosen, names[places], options.seed, "upper" if view == "E alone" else "both")
+    numbers = {**vars(options), "rates": compute.rates, "tables": tables}
+    (folder / "detector.json").write_text(json.dumps(numbers, indent=2) + "\n")
     show(tables)
+
+
+VIEWS = {  # of the statistics, how their names begin
+    "detector": ("energy", "network", "rest", "cosine", "layer"),
+    "Gaussian": ("rest",),  # the reference that the network tilts, alone
+    "any energy": ("energy", "pixels"),  # what a network has whose layers are not known, and that tilts nothing
+    "no model": ("pixels",),
+    "E alone": ("energy",),
+}
 
 
 def image_sets(options):
@@ -114,7 +129,8 @@ class Compute:
     """Statistics of images, kept in files.
 
     Attributes:
-      names: of the statistics, "detector", and of those of the pixels alone, "pixels".
+      names: of the statistics of the model, then of those of the pixels alone.
+      rates: images a second, of each set.
     """
 
     def __init__(self, model, folder):
@@ -124,62 +140,65 @@ class Compute:
         from ebm_tf.energies.files import load_energy
         from ebm_tf.energies.statistics import pixel_statistics, statistics_of
 
-        own, self.folder = statistics_of(load_energy(model)), folder
-        without = list(pixel_statistics(tf.zeros([1, 32, 32, 3])))
-        self.names = {"detector": own.names, "pixels": without}
+        own, self.folder, self.rates = statistics_of(load_energy(model)), folder, {}
+        known = [place for place, name in enumerate(own.names) if not name.startswith("pixels")]
+        self.names = [own.names[place] for place in known]
+        self.names += [f"pixels.{name}" for name in pixel_statistics(tf.zeros([1, 32, 32, 3]))]
 
         @tf.function(input_signature=[tf.TensorSpec([None, 32, 32, 3], tf.uint8)], autograph=False)
-        def both(image):
+        def statistics(image):
             x = images.to_unit_range(image)
-            return own(x)[1], tf.stack(list(pixel_statistics(x).values()), axis=1)
+            without = tf.stack(list(pixel_statistics(x).values()), axis=1)
+            return tf.concat([tf.gather(own(x)[1], known, axis=1), without], axis=1)
 
-        self._fn = both
+        self._fn = statistics
 
     def __call__(self, name, x):
-        """{"detector": [N, K], "pixels": [N, 16]} of images [N, 32, 32, 3]."""
+        """[N, K] of images [N, 32, 32, 3]."""
         from ebm_tf.runs.partial import PartialArrays, blocks
 
         partial = PartialArrays(self.folder / name.replace("/", "_"), f"{len(x)} {int(x.sum(dtype=np.int64))}")
-        arrays = [partial.array(kind, (len(x), len(names)), np.float32) for kind, names in self.names.items()]
+        array = partial.array("statistics", (len(x), len(self.names)), np.float32)
         start, before = time.monotonic(), partial.blocks_done
         for block, part in list(blocks(len(x), BLOCK))[before:]:
-            for array, values in zip(arrays, self._fn(x[part])):
-                array[part] = values.numpy()
+            array[part] = self._fn(x[part]).numpy()
             partial.mark(block + 1)
-        num_new = len(x) - before * BLOCK
-        if num_new > 0:
-            print(f"{name}: {num_new} images, {num_new / (time.monotonic() - start):.1f} a second", flush=True)
-        return dict(zip(self.names, arrays))
+        if (num_new := len(x) - before * BLOCK) > 0:
+            self.rates[name] = num_new / (time.monotonic() - start)
+            print(f"{name}: {num_new} images, {self.rates[name]:.1f} a second", flush=True)
+        return array
 
 
-def table(found, names, kind, seed):
-    """A row per set: AUROC, FPR at 95 % TPR, average precisions, share flagged."""
+def table(found, names, seed, tail):
+    """A row per set: what stats.detection says of the score, and the share flagged."""
     from ebm_tf.stats.detection import detection
     from ebm_tf.stats.typicality import Detector
 
-    detector = Detector.fit(found["fit"][kind], names[kind], seed)
-    scores = {name: detector.ood_score(arrays[kind]) for name, arrays in found.items() if name != "fit"}
-    own = scores["CIFAR-10 test"]
-    for name, short in (("SVHN", "svhn"), ("Flowers 102", "flowers")):
-        scores[f"{name}, not looked at"] = scores[name][DEVELOPMENT[short] :]
-    rows = {name: detection(-own, -score) for name, score in scores.items()}
+    detector = Detector.fit(found["fit"], names, seed, tail)
+    scores = {name: detector.ood_score(statistics) for name, statistics in found.items()}
+    own, calibration = scores["CIFAR-10 test"], scores.pop("fit")
+    for name, looked_at in (("SVHN", DEVELOPMENT["svhn"]), ("Flowers 102", DEVELOPMENT["flowers"])):
+        scores[f"{name}, not looked at"] = scores[name][looked_at:]
     p_values = {name: detector.p_value(score) for name, score in scores.items()}
+    rows = {name: detection(-own, -score) for name, score in scores.items()}
+    if tail == "both":
+        calibration = detector.calibration
+    rows["CIFAR-10 test"] = {**detection(-calibration, -own), "uniform": float(_uniform(p_values["CIFAR-10 test"]))}
     for name, row in rows.items():
         row["flagged"] = float(np.mean(p_values[name] <= FALSE_POSITIVE_RATE))
-    against = detection(-detector.calibration, -own)
-    rows["CIFAR-10 test"] |= {
-        "auroc": against["auroc"],  # against the calibration half
-        "uniform": float(stats.kstest(p_values["CIFAR-10 test"], "uniform").pvalue),
-    }
     return rows
 
 
+def _uniform(p_values):
+    return stats.kstest(p_values, "uniform").pvalue
+
+
 def show(tables):
-    print(f"{'':28s} {'images':>7s} {'AUROC':>7s} {'flagged':>8s} {'without a model':>16s} {'flagged':>8s}")
+    """AUROC and share flagged at 5 %, of each view."""
+    print(f"{'':27s} {'images':>6s} " + " ".join(f"{view:>13s}" for view in tables))
     for name, row in tables["detector"].items():
-        other = tables["pixels"][name]
-        numbers = f"{row['auroc']:7.3f} {row['flagged']:8.3f} {other['auroc']:16.3f} {other['flagged']:8.3f}"
-        print(f"{name:28s} {row['num_out']:7d} {numbers}")
+        numbers = [f"{table[name]['auroc']:6.3f} {table[name]['flagged']:6.3f}" for table in tables.values()]
+        print(f"{name:27s} {row['num_out']:6d} " + " ".join(numbers))
     own = tables["detector"]["CIFAR-10 test"]
     print(f"p-values of CIFAR-10's test images: Kolmogorov-Smirnov against uniform {own['uniform']:.3f}")
 

@@ -5,7 +5,7 @@
     a(x) = mean over P of (ln(1 + a_P(x)) − its mean) / its standard deviation         on the same half
     p(x) = (1 + #{i: a(x_i) ≥ a(x)}) / (n + 1)      the share of the other half, n inputs, that is as atypical or more
 
-The parts are all statistics and those of the terms beside the network, where there are any: among all, what these few
+The parts are all statistics and those that need no network, "rest" and "pixels", where there are any: what these few
 see is lost in the spread of the many. Both sides of every statistic count. Flagged at p ≤ α are at most α of new inputs
 of the same law as the n, whatever that law, the energy and the detector are (conformal p-values; Vovk et al. 2005). The
 one-sided tails are the energy alone: a = E ("upper") and a = -E ("lower").
@@ -29,7 +29,8 @@ TAILS = ("both", "upper", "lower")
 NUM_KNOTS = 129  # of each statistic, between which its normal scores are straight lines
 LEAST = 4  # inputs: two to fit, two to compare with
 LEAST_SPREAD = 1e-3  # of ln(1 + a), where all inputs of a tiny fit set are as atypical
-NOT_FINITE, REST = "not finite", "rest"
+NOT_FINITE = "not finite"
+NO_NETWORK = ("rest", "pixels")  # how names of statistics begin that are known without it
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -185,8 +186,8 @@ def _normal_scores(statistics, knots, scores, slopes):
 
 
 def _parts(names: Sequence[str]) -> list[np.ndarray]:
-    """Places of all statistics, and those of the terms beside the network."""
-    rest = np.flatnonzero([name.startswith(REST) for name in names])
+    """Places of all statistics, and of those that need no network."""
+    rest = np.flatnonzero([name.startswith(NO_NETWORK) for name in names])
     return [np.arange(len(names)), *([rest] if 0 < len(rest) < len(names) else [])]
 
 
