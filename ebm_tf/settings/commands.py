@@ -51,7 +51,7 @@ class EvaluateChains(Settings):
     step_size: float | None = setting(
         None,
         "epsilon of short_run, long_run, data_init and bank. None: as in training, but 2 for the hybrid on images; "
-        "1 with --model, where ood's MALA moves have it too.",
+        "1 with --model.",
         "Eq. 9, Sec. 3",
         unit="x^2/energy",
         range=POSITIVE,
