@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ebm_tf.data import arrays
 from ebm_tf.data.base import Dataset, RingsDataset, with_noise
+from ebm_tf.data.sources import Asked, open_dataset
 from ebm_tf.energies.base import EnergyModel
 from ebm_tf.energies.image_net import ImageNet
 from ebm_tf.energies.rings_net import RingsNet
@@ -44,17 +44,8 @@ def dataset(config: TrainConfig) -> Dataset:
     if not source:
         side = config.image_size or 0  # TrainConfig has filled it in
         return Dataset.known(config.dataset, config.train_split, config.test_split, config.data_dir, side)
-    share: dict[str, Any] = {"held_out": config.held_out}
-    sizes: dict[str, Any] = {"image_size": config.image_size, "fit": config.fit}
-    if kind == "table":
-        columns = [name.strip() for name in config.columns.split(",")] if config.columns is not None else None
-        data = Dataset.from_table(source, columns, **share)
-    elif kind == "array":
-        data = Dataset.from_array(arrays.read(source), **share, **sizes, name=config.dataset)
-    elif kind == "folder":
-        data = Dataset.from_folder(source, **share, **sizes)
-    else:
-        data = Dataset.from_tfds(source, config.train_split, config.data_dir, **share, **sizes)
+    sizes = config.held_out, config.image_size, config.fit
+    data = open_dataset(kind, source, Asked(*sizes, config.columns, config.train_split, config.data_dir))
     _check_vectors(config, data)
     print(f"{config.dataset}: {data.note}", flush=True)
     return data

@@ -1,7 +1,7 @@
 """A data set to learn: batches for training, blocks for statistics, held-out examples, and how examples look.
 
-    x_model = x / 127.5 - 1          images, uint8
-    x_model = (x - mean) / scale     vectors: mean and scale of every column over the examples that train
+x_model = x / 127.5 - 1          images, uint8
+x_model = (x - mean) / scale     vectors: mean and scale of every column over the examples that train
 """
 
 import functools

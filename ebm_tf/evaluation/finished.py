@@ -119,6 +119,11 @@ class FinishedRun:
         origin = self.energy.origin
         return x * np.float32(origin.scale) + np.float32(origin.mean) if origin and origin.mean else x
 
+    def from_data(self, x: np.ndarray) -> np.ndarray:
+        """The inverse of to_data."""
+        origin = self.energy.origin
+        return (x - np.float32(origin.mean)) / np.float32(origin.scale) if origin and origin.mean else x
+
     @property
     def has_density(self) -> bool:
         """Whether the data have an exact density: the rings of App. A.1."""
@@ -328,8 +333,8 @@ def energies(run: FinishedRun, x: np.ndarray, batch_size: int) -> np.ndarray:
 
 
 def to_stored(run: FinishedRun, x: np.ndarray) -> np.ndarray:
-    """States as the .npz files keep them: images uint8, vectors float32. NaN becomes 0, and is known by its energy."""
-    return images.to_uint8(x) if run.is_image else x
+    """States as the .npz files keep them: images uint8, whose NaN becomes 0; vectors float32 in the data's units."""
+    return images.to_uint8(x) if run.is_image else run.to_data(x)
 
 
 def usable_numbers(run: FinishedRun, x: np.ndarray) -> dict[str, Any]:

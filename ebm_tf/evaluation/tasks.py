@@ -1,4 +1,4 @@
-"""The tasks of bin/evaluate.py: which there are, what each needs, and running those whose results are not there yet.
+"""Running the tasks of bin/evaluate.py whose results are not there yet. task.py says what a task is, its module which.
 
 RUN/results.json has a key per task:
 
@@ -9,127 +9,46 @@ A task for which these four are those of its entry is not run again.
 """
 
 import errno
+import importlib
 import json
 import math
 import os
 import pathlib
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import pkgutil
+from typing import Any
 
 import numpy as np
 
 from ebm_tf.data import rings
 from ebm_tf.errors import ConfigError, UnusableError
-from ebm_tf.evaluation.chains import bank, density, diagnostics, likelihood, long, mala, short
-from ebm_tf.evaluation.detection import ood, ood_curve
-from ebm_tf.evaluation.features import fid, neighbours
-from ebm_tf.evaluation.finished import FinishedRun, TaskResult, bare_run, load_run, resolve
+from ebm_tf.evaluation import chains, detection, features
+from ebm_tf.evaluation.finished import FinishedRun, bare_run, load_run, resolve
+from ebm_tf.evaluation.task import STORED, Task
 from ebm_tf.plots import figures
 from ebm_tf.runs import signals
 from ebm_tf.runs.partial import PartialArrays
 from ebm_tf.runs.run_dir import draft_of, make_folder, replace_file
 from ebm_tf.runs.saved import digest, file_digest
 from ebm_tf.runs.signals import StopRequest
+from ebm_tf.settings.commands import TASKS as NAMES
 from ebm_tf.settings.commands import EvaluateConfig
 from ebm_tf.settings.data import SOURCES, kind_of
 from ebm_tf.stats import plane, usable
 
-__all__ = ["TASKS", "Task", "evaluate"]
-
-# Those for which a bare model will do: they read no other file of a run, and of its settings T alone.
-BARE_TASKS = ("short_run", "long_run", "data_init", "energies", "ood", "neighbours", "fid")
+__all__ = ["TASKS", "evaluate"]
 
 
-def _nothing(run: FinishedRun, settings: EvaluateConfig) -> list[str]:
-    return []
+def _found() -> dict[str, Task]:
+    """The tasks in the modules of the folders here, in the order in which they run."""
+    found: dict[str, Task] = {}
+    for folder in (chains, detection, features):
+        for module in pkgutil.iter_modules(folder.__path__, f"{folder.__name__}."):
+            found |= getattr(importlib.import_module(module.name), "TASKS", {})
+    return {name: found[name] for name in NAMES}
 
 
-class Task(NamedTuple):
-    """One task.
-
-    Attributes:
-      fn: does it.
-      settings: fields of EvaluateConfig that its results depend on. Not data_dir: where data lie does not matter.
-      data: "rings", "images" or STORED if it is for these alone.
-      inputs: tasks whose arrays it reads, of this run under these settings.
-      check: raises ConfigError for what can be known to be missing before any task runs. Other returns are ignored.
-      has_arrays: whether it leaves a .npz.
-      unprinted: keys of its numbers for which results.json is the place.
-    """
-
-    fn: Callable[[FinishedRun, EvaluateConfig, PartialArrays], TaskResult]
-    settings: tuple[str, ...]
-    data: str = ""
-    inputs: Callable[[FinishedRun, EvaluateConfig], list[str]] = _nothing
-    check: Callable[[FinishedRun, EvaluateConfig], Any] = _nothing
-    has_arrays: bool = True
-    unprinted: tuple[str, ...] = ()
-
-
-STORED = "images or own data"
-_CHAIN = ("seed", "step_size", "batch_size")
-_FEATURES = ("fid_features", "inception_graph", "fid_samples", "reference_split")
+TASKS = _found()
 _PATHS = ("fid_features", "inception_graph", "ood_data")  # settings that may name files: what these hold matters too
-
-TASKS: dict[str, Task] = {
-    "density": Task(density.density_task, (), rings.NAME),
-    "short_run": Task(short.short_run_task, (*_CHAIN, "num_samples", "num_steps")),
-    "long_run": Task(long.long_run_task, (*_CHAIN, "num_chains", "long_run_steps")),
-    "data_init": Task(long.data_init_task, (*_CHAIN, "num_chains", "data_init_steps"), check=long.check_data_init),
-    "bank": Task(bank.bank_task, (*_CHAIN, "num_samples", "num_steps"), check=bank.check_bank),
-    "mala": Task(
-        mala.mala_task,
-        ("seed", "num_chains", "mala_steps", "mala_warmup_steps", "mala_target", "mala_step_sizes", "mala_count"),
-        check=mala.check_mala,
-    ),
-    "diagnostics": Task(
-        diagnostics.diagnostics_task,
-        ("seed", "num_chains", "long_run_steps"),
-        inputs=diagnostics.diagnostics_inputs,
-        check=diagnostics.check_diagnostics,
-    ),
-    "likelihood": Task(
-        likelihood.likelihood_task,
-        ("seed", "num_chains", "num_samples", "ais_steps"),
-        check=likelihood.check_likelihood,
-    ),
-    "energies": Task(
-        ood.energies_task,
-        ("num_samples", "ood_data"),
-        STORED,
-        inputs=ood.energies_inputs,
-        check=ood.check_energies,
-    ),
-    "ood": Task(
-        ood.ood_task,
-        ("seed", "num_samples", "ood_data"),
-        STORED,
-        check=ood.check_ood,
-        unprinted=("detector",),
-    ),
-    "ood_curve": Task(
-        ood_curve.ood_curve_task,
-        ("num_samples", "ood_data"),
-        "images",
-        check=ood_curve.check_ood_curve,
-        has_arrays=False,
-    ),
-    "neighbours": Task(
-        neighbours.neighbours_task,
-        (*_FEATURES, "neighbour_samples", "num_neighbours"),
-        "images",
-        inputs=neighbours.neighbours_inputs,
-        check=neighbours.check_neighbours,
-    ),
-    "fid": Task(
-        fid.fid_task,
-        (*_FEATURES, "num_samples", "seed"),
-        "images",
-        inputs=fid.fid_inputs,
-        check=fid.check_fid,
-        has_arrays=False,
-    ),
-}
 
 
 def evaluate(settings: EvaluateConfig) -> FinishedRun:
@@ -180,9 +99,7 @@ def _make_figures(run: FinishedRun) -> None:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(run.run_dir.path))
     except (OSError, ValueError) as error:
         other = "" if run.is_bare else "; --output takes results elsewhere"
-        raise ConfigError(
-            f"--{run.flag}: expected a folder that can be written{other}. Received: {error}"
-        ) from error
+        raise ConfigError(f"--{run.flag}: expected a folder that can be written{other}. Received: {error}") from error
 
 
 def _open(settings: EvaluateConfig) -> FinishedRun:
@@ -193,8 +110,9 @@ def _open(settings: EvaluateConfig) -> FinishedRun:
     if settings.workdir:
         return load_run(settings.workdir, settings.output)
     assert settings.model and settings.output  # EvaluateConfig sees to it
-    if others := sorted(set(settings.task_names) - set(BARE_TASKS)):
-        expected = f"some of {', '.join(BARE_TASKS)} with --model"
+    bare = [name for name, task in TASKS.items() if task.takes_bare]
+    if others := sorted(set(settings.task_names) - set(bare)):
+        expected = f"some of {', '.join(bare)} with --model"
         raise ConfigError(f"--tasks: expected {expected}. Received: {', '.join(others)}")
     run = bare_run(settings.model, settings.output, settings.data_dir, settings.step_size)
     if not run.is_image:
@@ -212,7 +130,7 @@ def _plan(run: FinishedRun, settings: EvaluateConfig) -> list[str]:
             raise ConfigError(f"--tasks: expected {name} for {task.data} only. Received: a run of {run.config.dataset}")
         inputs = task.inputs(run, settings)
         for needed in set(inputs) - set(settings.task_names):
-            if settings.model and needed not in BARE_TASKS:
+            if settings.model and not TASKS[needed].takes_bare:
                 expected = "some of short_run, long_run, data_init with --model"
                 raise ConfigError(f"--fid_samples: expected {expected}. Received: {needed}")
             if not _has_results(run, results, needed):

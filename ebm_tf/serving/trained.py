@@ -138,7 +138,6 @@ class TrainedEnergy:
             result[part] = function(**{argument: tf.constant(x[part])})[name].numpy()
         return result
 
-
     def _as_batch(self, x: np.ndarray) -> np.ndarray:
         """x as [N, *event], uint8 or floats. Warns of what was taken for granted, and of floats in another range."""
         is_uint8 = x.dtype == np.uint8 and self.info.is_image

@@ -33,8 +33,21 @@ __all__ = [
     "WatchConfig",
 ]
 
-_CHAIN_TASKS = ("short_run", "long_run", "data_init", "bank", "mala", "diagnostics", "likelihood")
-TASKS = ("density", *_CHAIN_TASKS, "energies", "ood", "ood_curve", "neighbours", "fid")
+TASKS = (  # in the order in which they run: what one reads comes before it
+    "density",
+    "short_run",
+    "long_run",
+    "data_init",
+    "bank",
+    "mala",
+    "diagnostics",
+    "likelihood",
+    "energies",
+    "ood",
+    "ood_curve",
+    "neighbours",
+    "fid",
+)
 
 
 @dataclasses.dataclass(frozen=True)

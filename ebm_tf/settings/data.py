@@ -11,8 +11,13 @@ __all__ = ["IMAGE_SPLITS", "RINGS", "SOURCES", "DataConfig", "kind_of"]
 RINGS = "rings"
 # The image data sets that train by their names, with their splits.
 IMAGE_SPLITS = {"cifar10": ("train", "test"), "oxford_flowers102": ("train", "validation", "test")}
-# Other data: KIND:SOURCE.
-SOURCES = {"tfds": "tfds:NAME", "folder": "folder:PATH", "array": "array:FILE", "table": "table:FILE"}
+# Other data, KIND:SOURCE, which ebm_tf/data/sources/KIND.py opens.
+SOURCES = {
+    "tfds": "tfds:NAME",
+    "folder": "folder:PATH",
+    "array": "array:FILE",
+    "table": "table:FILE",
+}
 IMAGE_SIZE = 32  # of those
 FITS = ("crop", "pad", "stretch")
 
@@ -50,9 +55,7 @@ class DataConfig(Settings):
         choices=FITS,
         role=Role.MODEL,
     )
-    columns: str | None = setting(
-        None, "Columns of a table to learn, separated by commas. None: all.", role=Role.MODEL
-    )
+    columns: str | None = setting(None, "Columns of a table to learn, separated by commas. None: all.", role=Role.MODEL)
     held_out: float = setting(
         0.1,
         "Share of the examples that does not train, by a seed of its own; of data without a split for it.",

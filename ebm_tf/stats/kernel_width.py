@@ -1,6 +1,6 @@
 """How far apart examples let one see: the width of the Gaussian kernel that foretells held-out examples best.
 
-    log p_h(x) = log 1/(N − 1) Σ_{m ≠ n} N(x_n; x_m, h² I),  summed over the examples x_n themselves (leave one out)
+log p_h(x) = log 1/(N − 1) Σ_{m ≠ n} N(x_n; x_m, h² I),  summed over the examples x_n themselves (leave one out)
 """
 
 import numpy as np

@@ -203,4 +203,3 @@ def _unreadable(prefix: pathlib.Path) -> str:
     except Exception as error:  # the reader raises its own kinds, RuntimeError and ValueError
         return one_line(error)
     return ""
-

@@ -191,6 +191,8 @@ def test_a_stage_that_cannot_be_used_says_why(stage, message):
 def test_a_run_has_as_many_updates_as_its_stages():
     with pytest.raises(ConfigError, match=r"^--train_steps: expected 42, the sum of the stages', or none"):
         TrainConfig(stage=STAGES, train_steps=43)
+
+
 def test_a_time_has_a_unit():
     seconds = {"90s": 90, "25m": 1500, "1.5h": 5400, "0s": 0, None: math.inf}
     assert {text: TrainConfig(stop_after=text).stop_seconds for text in seconds} == seconds

@@ -17,6 +17,7 @@ from PIL import Image
 from ebm_tf.data import images
 from ebm_tf.errors import ConfigError, UnusableError
 from ebm_tf.evaluation import finished, tasks
+from ebm_tf.evaluation.detection import ood
 from ebm_tf.evaluation.finished import load_run
 from ebm_tf.evaluation.sampling import sample
 from ebm_tf.mcmc import streams
@@ -406,7 +407,7 @@ def test_cifar_what_a_task_reads_must_have_been_made(cifar, tmp_path):
 
 @needs_data
 def test_cifar_a_killed_ood_goes_on(cifar, tmp_path, monkeypatch):
-    folder, energies, calls = copy(cifar, tmp_path), tasks.ood.energies, []
+    folder, energies, calls = copy(cifar, tmp_path), ood.energies, []
     (folder / "ood.npz").unlink()
 
     def deadly(run, x, batch_size):
@@ -415,7 +416,7 @@ def test_cifar_a_killed_ood_goes_on(cifar, tmp_path, monkeypatch):
             raise Killed
         return energies(run, x, batch_size)
 
-    monkeypatch.setattr(tasks.ood, "energies", deadly)
+    monkeypatch.setattr(ood, "energies", deadly)
     with pytest.raises(Killed):
         evaluate(folder, "ood", num_samples=50, batch_size=40)
     evaluate(folder, "ood", num_samples=50, batch_size=40)

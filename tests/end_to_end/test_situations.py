@@ -316,7 +316,9 @@ def test_inputs_are_found_by_their_content(source, ids, sources, image_export):
 def test_other_files_are_refused_before_anything_is_written(source, sources, image_run, image_export):
     shutil.copy(image_run / "model.keras", "net.keras")
     before = sorted(sources.rglob("*"))
-    with pytest.raises(ConfigError, match=r"--input: expected .* Received: input=\S+, which is none of these") as caught:
+    with pytest.raises(
+        ConfigError, match=r"--input: expected .* Received: input=\S+, which is none of these"
+    ) as caught:
         score.score(ScoreConfig(model=str(image_export), input=source, output="out.csv", skip_bad=True))
     assert "\n" not in str(caught.value) and sorted(sources.rglob("*")) == before
     assert kind_of("one.jpg") == "image"

@@ -157,9 +157,7 @@ def test_grey_stays_one_channel_and_alpha_a_fourth():
         assert decode.decode(file, None).shape == (SIZE, SIZE, 1)
         assert decode.header(file) == (SIZE, SIZE, 1)
     np.testing.assert_array_equal(decode.decode(FORMATS["grey, 16 bits"][0], 1)[..., 0], GREY)
-    np.testing.assert_array_equal(
-        decode.decode(FORMATS["alpha"][0], 4), np.concatenate([COLOUR, ALPHA], -1)
-    )
+    np.testing.assert_array_equal(decode.decode(FORMATS["alpha"][0], 4), np.concatenate([COLOUR, ALPHA], -1))
     assert decode.decode(FORMATS["PNG"][0], None).shape == (SIZE, SIZE, 3)
 
 

@@ -6,6 +6,7 @@ import tensorflow as tf
 from ebm_tf.errors import ConfigError
 from ebm_tf.evaluation.chains.short import how_it_ran, save_grid
 from ebm_tf.evaluation.finished import FinishedRun, TaskResult, energies, range_bound, run_chains, to_stored
+from ebm_tf.evaluation.task import CHAIN_SETTINGS, Task
 from ebm_tf.mcmc.streams import CHAINS, block_seed
 from ebm_tf.runs import progress
 from ebm_tf.runs.partial import PartialArrays, blocks
@@ -14,7 +15,7 @@ from ebm_tf.stats import usable
 from ebm_tf.stats.drift import mean_of
 from ebm_tf.training.checkpoints import newest_intact
 
-__all__ = ["bank_task", "check_bank", "read_bank"]
+__all__ = ["TASKS", "bank_task", "check_bank", "read_bank"]
 
 BANK_KEY = "bank/samples/.ATTRIBUTES/VARIABLE_VALUE"
 
@@ -68,3 +69,6 @@ def bank_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays
         save_grid(run, "bank", stored["final"], energy["final"])
     arrays = {f"x_{end}": stored[end] for end in ends} | {f"energy_{end}": energy[end] for end in ends}
     return TaskResult(numbers, arrays)
+
+
+TASKS = {"bank": Task(bank_task, (*CHAIN_SETTINGS, "num_samples", "num_steps"), check=check_bank)}

@@ -2,12 +2,14 @@
 
 import numpy as np
 
+from ebm_tf.data import rings
 from ebm_tf.evaluation.finished import FinishedRun, TaskResult, energies
+from ebm_tf.evaluation.task import Task
 from ebm_tf.runs.partial import PartialArrays
 from ebm_tf.settings.commands import EvaluateConfig
 from ebm_tf.stats.plane import data_density, density_on_grid, grid_points, jensen_shannon
 
-__all__ = ["density_task"]
+__all__ = ["TASKS", "density_task"]
 
 
 def density_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays) -> TaskResult:
@@ -20,3 +22,6 @@ def density_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArr
         "temperature": run.config.temperature,
     }
     return TaskResult(numbers, {"model_density": model})
+
+
+TASKS = {"density": Task(density_task, (), rings.NAME)}

@@ -15,12 +15,13 @@ from ebm_tf.energies.precision import compile_energy, full_float32, with_policy
 from ebm_tf.errors import ConfigError
 from ebm_tf.evaluation.chains.mala import NUM_PROJECTIONS, projections, summary
 from ebm_tf.evaluation.finished import FinishedRun, TaskResult, noise_starts, run_chains
+from ebm_tf.evaluation.task import Task
 from ebm_tf.mcmc.streams import block_seed
 from ebm_tf.runs import progress
 from ebm_tf.runs.partial import PartialArrays
 from ebm_tf.settings.commands import EvaluateConfig
 
-__all__ = ["check_diagnostics", "diagnostics_inputs", "diagnostics_task", "energy_bias"]
+__all__ = ["TASKS", "check_diagnostics", "diagnostics_inputs", "diagnostics_task", "energy_bias"]
 
 NUM_RECORDS = 1_000
 RECORDS_PER_BLOCK = 50
@@ -112,3 +113,13 @@ def energy_bias(ula: dict[str, float], mala: dict[str, float], temperature: floa
         "std_error": error,
         "difference_over_temperature": difference / temperature if temperature else None,
     }
+
+
+TASKS = {
+    "diagnostics": Task(
+        diagnostics_task,
+        ("seed", "num_chains", "long_run_steps"),
+        inputs=diagnostics_inputs,
+        check=check_diagnostics,
+    )
+}

@@ -17,13 +17,14 @@ from ebm_tf.build import step_sizes, use_xla
 from ebm_tf.energies.precision import compile_energy, full_float32, with_policy
 from ebm_tf.errors import ConfigError
 from ebm_tf.evaluation.finished import FinishedRun, TaskResult
+from ebm_tf.evaluation.task import Task
 from ebm_tf.mcmc import ais
 from ebm_tf.mcmc.streams import block_seed
 from ebm_tf.runs import progress
 from ebm_tf.runs.partial import PartialArrays, blocks
 from ebm_tf.settings.commands import EvaluateConfig
 
-__all__ = ["check_likelihood", "likelihood_task"]
+__all__ = ["TASKS", "check_likelihood", "likelihood_task"]
 
 STAGES_PER_BLOCK = 200
 MOST_POINTS = 10_000  # test points
@@ -191,3 +192,8 @@ def _verdict(log_z, dimensions):
     if apart > USEFUL_GAP:
         return f"{words}: narrow, but the estimates from the two sides lie {apart:.3f} apart; {_NO_DRAWS}"
     return f"{words}: narrow enough to use (at most {USEFUL_GAP})"
+
+
+TASKS = {
+    "likelihood": Task(likelihood_task, ("seed", "num_chains", "num_samples", "ais_steps"), check=check_likelihood)
+}

@@ -20,6 +20,7 @@ from ebm_tf.evaluation.finished import (
     to_stored,
     usable_numbers,
 )
+from ebm_tf.evaluation.task import CHAIN_SETTINGS, Task
 from ebm_tf.mcmc.streams import CHAINS, DATA_STARTS, block_seed
 from ebm_tf.runs import progress
 from ebm_tf.runs.partial import PartialArrays, blocks
@@ -27,6 +28,7 @@ from ebm_tf.settings.commands import EvaluateConfig
 from ebm_tf.stats.drift import verdict
 
 __all__ = [
+    "TASKS",
     "check_data_init",
     "data_init_task",
     "data_starts",
@@ -138,7 +140,7 @@ def _run_long(
             bar.update(stop - start)
 
     numbers = {"num_samples": total, **how_it_ran(run, settings, num_steps), **verdict(records, np.array(energy))}
-    arrays = {"steps": records, "energy": energy, "x_final": x_final}
+    arrays = {"steps": records, "energy": energy, "x_final": run.to_data(x_final)}
     if grids is not None:
         arrays |= {"grid_steps": grid, "grids": grids}
         save_grid(run, name, grids[-1], energy[-1, :shown])
@@ -148,3 +150,11 @@ def _run_long(
 def _before(stops: list[int], stop: int) -> int:
     """The stop before this one, or 0."""
     return stops[max(stops.index(stop) - 1, 0)]
+
+
+TASKS = {
+    "long_run": Task(long_run_task, (*CHAIN_SETTINGS, "num_chains", "long_run_steps"), takes_bare=True),
+    "data_init": Task(
+        data_init_task, (*CHAIN_SETTINGS, "num_chains", "data_init_steps"), check=check_data_init, takes_bare=True
+    ),
+}

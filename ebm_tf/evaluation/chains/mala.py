@@ -14,6 +14,7 @@ from ebm_tf.data.images import to_uint8
 from ebm_tf.energies.precision import compile_energy, full_float32, rounding_over_temperature, with_policy
 from ebm_tf.errors import ConfigError
 from ebm_tf.evaluation.finished import FinishedRun, TaskResult, noise_starts, usable_numbers
+from ebm_tf.evaluation.task import Task
 from ebm_tf.mcmc import diagnostics
 from ebm_tf.mcmc.mala import MalaState, MalaTrace, compile_mala, freeze, init_state
 from ebm_tf.mcmc.streams import block_seed
@@ -23,7 +24,7 @@ from ebm_tf.runs.partial import PartialArrays
 from ebm_tf.settings.commands import EvaluateConfig
 from ebm_tf.stats import plane, usable
 
-__all__ = ["NUM_PROJECTIONS", "check_mala", "mala_task", "projections", "summary"]
+__all__ = ["NUM_PROJECTIONS", "TASKS", "check_mala", "mala_task", "projections", "summary"]
 
 NUM_BINS = 20  # of one block; the moves of one block are computed and recorded at once
 MOST_MOVES = 10  # for each accepted one: an end for chains that accept next to nothing
@@ -236,7 +237,7 @@ def _result(run, settings, plan, recorder, state, rounding):
     if run.is_image:
         arrays["samples"] = np.asarray(to_uint8(x_final))
     _draw(run, settings, arrays)
-    return TaskResult(numbers, arrays)
+    return TaskResult(numbers, {**arrays, "x_final": run.to_data(x_final)})
 
 
 def _verdict(numbers, words):
@@ -261,3 +262,7 @@ def _draw(run, settings, arrays):
     finite |= not finite.any()  # a picture of nothing cannot be drawn
     samples = arrays["samples"][finite][:36] if "samples" in arrays else arrays["x_final"][finite]
     figures.acceptance_figure(warmup, sampling, settings.mala_target, samples, path)
+
+
+_SETTINGS = ("mala_steps", "mala_warmup_steps", "mala_target", "mala_step_sizes", "mala_count")
+TASKS = {"mala": Task(mala_task, ("seed", "num_chains", *_SETTINGS), check=check_mala)}

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ebm_tf.evaluation.finished import FinishedRun, TaskResult, noise_starts, range_bound, run_chains, to_stored
+from ebm_tf.evaluation.task import CHAIN_SETTINGS, Task
 from ebm_tf.mcmc.streams import CHAINS, DATA_STARTS, block_seed
 from ebm_tf.plots import figures
 from ebm_tf.runs import progress
@@ -18,7 +19,7 @@ from ebm_tf.settings.commands import EvaluateConfig
 from ebm_tf.stats import plane, usable
 from ebm_tf.stats.drift import mean_of, std_of
 
-__all__ = ["how_it_ran", "save_grid", "short_run_task"]
+__all__ = ["TASKS", "how_it_ran", "save_grid", "short_run_task"]
 
 GRID_IMAGES = 64
 
@@ -81,3 +82,6 @@ def how_it_ran(run: FinishedRun, settings: EvaluateConfig, num_steps: int) -> di
     if run.config.step_size_rule == "adaptive":
         how["step_size_rule"] = "constant here, at this step size; adaptive up to step_size in training"
     return how
+
+
+TASKS = {"short_run": Task(short_run_task, (*CHAIN_SETTINGS, "num_samples", "num_steps"), takes_bare=True)}

@@ -176,7 +176,7 @@ def energies_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialAr
         **{name: _load(run, settings, source) for name, source in other_sets(settings).items()},
     }
     if energies_inputs(run, settings):
-        x_final = run.arrays("long_run")["x_final"]
+        x_final = run.from_data(run.arrays("long_run")["x_final"])
         sets["long_run"] = x_final[finite_rows(x_final)]
     energy = _energies_of(run, settings, partial, sets, "energies")
     numbers = {

@@ -18,6 +18,7 @@ from ebm_tf.errors import ConfigError, UnusableError
 from ebm_tf.evaluation.features.extractors import FeatureExtractor, load_extractor
 from ebm_tf.evaluation.features.inception import cache_dir
 from ebm_tf.evaluation.finished import FinishedRun, TaskResult
+from ebm_tf.evaluation.task import Task
 from ebm_tf.runs import progress
 from ebm_tf.runs.partial import PartialArrays, blocks
 from ebm_tf.runs.run_dir import draft_of
@@ -27,6 +28,7 @@ from ebm_tf.stats.saturation import is_saturated, saturation_bounds
 from ebm_tf.stats.usable import finite_rows
 
 __all__ = [
+    "TASKS",
     "KernelDistance",
     "Moments",
     "check_fid",
@@ -257,3 +259,17 @@ def _write_cached(path: pathlib.Path, rows: np.ndarray) -> None:
             np.save(draft, rows)
     except OSError as error:  # the distance is right without the cache
         print(f"fid: warning: cannot keep the reference's features: {error}", flush=True)
+
+
+FEATURES = ("fid_features", "inception_graph", "fid_samples", "reference_split")
+TASKS = {
+    "fid": Task(
+        fid_task,
+        (*FEATURES, "num_samples", "seed"),
+        "images",
+        inputs=fid_inputs,
+        check=check_fid,
+        has_arrays=False,
+        takes_bare=True,
+    )
+}

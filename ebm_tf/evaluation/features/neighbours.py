@@ -6,12 +6,13 @@ import numpy as np
 
 from ebm_tf.evaluation.features import fid, inception
 from ebm_tf.evaluation.finished import FinishedRun, TaskResult
+from ebm_tf.evaluation.task import Task
 from ebm_tf.plots import figures
 from ebm_tf.runs.partial import PartialArrays
 from ebm_tf.settings.commands import EvaluateConfig
 from ebm_tf.stats.nearest import nearest
 
-__all__ = ["check_neighbours", "neighbours_inputs", "neighbours_task"]
+__all__ = ["TASKS", "check_neighbours", "neighbours_inputs", "neighbours_task"]
 
 
 def _has_features(settings: EvaluateConfig) -> bool:
@@ -80,3 +81,15 @@ def _save_figure(run: FinishedRun, arrays: dict[str, np.ndarray], count: int) ->
     figures.save_image_grid(
         rows.reshape(-1, *rows.shape[2:]), run.run_dir.figures / "neighbours.png", columns=rows.shape[1]
     )
+
+
+TASKS = {
+    "neighbours": Task(
+        neighbours_task,
+        (*fid.FEATURES, "neighbour_samples", "num_neighbours"),
+        "images",
+        inputs=neighbours_inputs,
+        check=check_neighbours,
+        takes_bare=True,
+    )
+}
