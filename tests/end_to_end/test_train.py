@@ -16,9 +16,11 @@ from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.settings.train import Scheme, TrainConfig
 from ebm_tf.training import callbacks, run
 from ebm_tf.training.checkpoints import Saved, newest_intact
+from tests import processes
 
 ROOT = pathlib.Path(__file__).parents[2]
 TFDS = ROOT.parent / "shared" / "tfds"
+pytestmark = pytest.mark.usefixtures("plain_figures")
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +50,7 @@ def smoke_config(workdir, **changes):
 
 
 def run_command(*args):
-    return subprocess.run([sys.executable, ROOT / "bin/train.py", *args], capture_output=True, text=True, timeout=300)
+    return processes.run(["bin/train.py", *args])
 
 
 def rows_without_rate(workdir):
@@ -62,6 +64,7 @@ def bytes_of(variables):
     return [np.asarray(variable).tobytes() for variable in variables]
 
 
+@pytest.mark.usefixtures("real_figures")
 @pytest.mark.parametrize("scheme", list(Scheme))
 def test_every_promised_file_is_there(tmp_path, scheme):
     config = smoke_config(tmp_path / "run", scheme=scheme)
@@ -414,7 +417,7 @@ def test_the_command_trains_refuses_and_its_model_loads_elsewhere(tmp_path):
     assert again.returncode == 2
     assert "--workdir: expected a new or empty folder" in again.stderr.strip().splitlines()[-1]
     assert "Traceback" not in again.stderr
-    # Trained there, read here: two processes, one energy.
+    # Trained there, read in a fresh interpreter and here: three processes, one energy.
     x = tf.random.stateless_normal((5, 10), [0, 1])
     np.save(tmp_path / "x.npy", x)
     code = (
@@ -436,6 +439,7 @@ def test_flags_are_checked_before_anything_is_written(tmp_path):
 
 
 @pytest.mark.skipif(not (TFDS / "cifar10").is_dir(), reason="needs CIFAR-10 in ../shared/tfds")
+@pytest.mark.usefixtures("real_figures")
 def test_images(tmp_path):
     config = smoke_config(
         tmp_path,
