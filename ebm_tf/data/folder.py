@@ -132,25 +132,6 @@ def _read(file: pathlib.Path, size: tuple[int, int], channels: int | None, how: 
         return fit(pixels, size, how).numpy()
 
 
-def _each(read, names: Sequence[str], path: pathlib.Path, flag: str, map_fn: Callable = map) -> list:
-    """read(name) of each. Raises ConfigError where it raised ValueError: how many did, and the first ones' names."""
-
-    def try_to(name):
-        try:
-            return read(name), None
-        except ValueError as error:
-            return None, f"{path / name}: {error}"
-
-    found, errors = zip(*map_fn(try_to, names), strict=True)
-    if bad := [error for error in errors if error]:
-        count = f"{len(bad):,} of {len(names):,} that it cannot: " if len(bad) > 1 else ""
-        raise ConfigError(
-            f"--{flag}: expected images that Pillow can read. Received: {count}{'; '.join(bad[:NAMED])}"
-            f"{'; ...' if len(bad) > NAMED else ''}"
-        )
-    return list(found)
-
-
 @dataclasses.dataclass(frozen=True)
 class Files:
     """Image files, decoded by several threads when they are read.
@@ -209,3 +190,22 @@ def open_folder(
 
     note = f"{shares(parts, held_out, seed)}; {words}; {'in memory' if is_small else 'read as they are needed'}"
     return Opened((*size, channels), load, note)
+
+
+def _each(read, names: Sequence[str], path: pathlib.Path, flag: str, map_fn: Callable = map) -> list:
+    """read(name) of each. Raises ConfigError where it raised ValueError: how many did, and the first ones' names."""
+
+    def try_to(name):
+        try:
+            return read(name), None
+        except ValueError as error:
+            return None, f"{path / name}: {error}"
+
+    found, errors = zip(*map_fn(try_to, names), strict=True)
+    if bad := [error for error in errors if error]:
+        count = f"{len(bad):,} of {len(names):,} that it cannot: " if len(bad) > 1 else ""
+        raise ConfigError(
+            f"--{flag}: expected images that Pillow can read. Received: {count}{'; '.join(bad[:NAMED])}"
+            f"{'; ...' if len(bad) > NAMED else ''}"
+        )
+    return list(found)

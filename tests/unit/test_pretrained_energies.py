@@ -3,6 +3,8 @@
 import hashlib
 import os
 import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,7 +12,6 @@ import pytest
 from ebm_tf.data import images
 from ebm_tf.energies.files import load_energy
 from ebm_tf.energies.precision import with_policy
-from tests import processes
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DATA = pathlib.Path(os.environ.get("EBM_TF_DATA", ROOT.parent / "shared" / "tfds"))
@@ -59,7 +60,14 @@ def test_energies_of_ten_images(file):
 
 def test_bin_sample_takes_it(file, tmp_path):
     settings = "--num_samples=4", "--num_steps=2", "--step_size=2.5"
-    done = processes.run(["bin/sample.py", f"--model={file}", *settings, f"--output={tmp_path}"])
+    done = subprocess.run(
+        [sys.executable, "bin/sample.py", f"--model={file}", *settings, f"--output={tmp_path}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stderr
     with np.load(tmp_path / "samples.npz") as arrays:
         assert arrays["x_final"].shape == (4, 32, 32, 3)
