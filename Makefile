@@ -29,7 +29,7 @@ demo: $(VENV)/.installed  ## train the hybrid on the rings (no download), evalua
 	@ls $(DEMO)/model.keras
 
 test: $(VENV)/.installed  ## the tests, without those marked slow
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist=worksteal
 
 # --no-compile: of TensorFlow's thousands of files most are never imported. promise, which TFDS needs, has no wheel.
 $(OLDEST)/.installed: requirements-oldest.txt

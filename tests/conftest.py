@@ -1,5 +1,6 @@
 """Settings that all tests share. They must stand before TensorFlow is imported."""
 
+import gc
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -11,6 +12,12 @@ import tensorflow as tf
 NUM_THREADS = int(os.environ.get("EBM_TF_TEST_THREADS", "2"))
 tf.config.threading.set_intra_op_parallelism_threads(NUM_THREADS)
 tf.config.threading.set_inter_op_parallelism_threads(NUM_THREADS)
+
+
+def pytest_collection_finish():
+    """What is imported stays: keras.utils.clear_session, after many tests, need not look through it for garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -13,12 +13,13 @@ from PIL import Image
 
 from ebm_tf.data.crop import fit
 from ebm_tf.data.decode import decode, header
-from ebm_tf.data.stores import MOST_BYTES, Memory, Opened, own_part, row_blocks, shares, split_indices, target_size
+from ebm_tf.data.stores import MOST_BYTES, Memory, Opened, own_part, shares, split_indices, target_size
 from ebm_tf.errors import ConfigError
 
-__all__ = ["Files", "Skipped", "find", "load", "open_folder", "read", "walk"]
+__all__ = ["Files", "Skipped", "find", "load", "open_folder", "walk"]
 
 READERS = max(2, os.cpu_count() or 1)
+NAMED = 3  # of the files that cannot be read, in an error
 
 
 class Skipped:
@@ -53,10 +54,10 @@ def load(
       uint8 [N, *size, C].
 
     Raises:
-      ConfigError: there is no image, or one cannot be read.
+      ConfigError: there is no image, or some cannot be read.
     """
-    files = [path / name for name in find(path, flag)]
-    return np.stack([read(file, size, flag, channels, how) for file in files])
+    names = find(path, flag)
+    return np.stack(_each(lambda name: _read(path / name, size, channels, how), names, path, flag))
 
 
 def find(path: pathlib.Path, flag: str) -> list[str]:
@@ -122,14 +123,9 @@ def _kind(entry: os.DirEntry) -> tuple[str, tuple[int, int] | None]:
     return ("dead links" if is_link else "neither files nor folders"), None
 
 
-def read(
-    file: pathlib.Path, size: tuple[int, int], flag: str, channels: int | None = 3, how: str = "crop"
-) -> np.ndarray:
-    """One image, uint8 [*size, C]. Raises ConfigError where it cannot be read."""
-    try:
-        pixels = decode(file, channels, size)
-    except ValueError as error:
-        raise ConfigError(f"--{flag}: expected images that Pillow can read. Received: {file}: {error}") from error
+def _read(file: pathlib.Path, size: tuple[int, int], channels: int | None, how: str) -> np.ndarray:
+    """One image, uint8 [*size, C]. Raises ValueError where it cannot be read."""
+    pixels = decode(file, channels, size)
     if pixels.shape[:2] == size:
         return pixels
     with tf.device("CPU"):
@@ -143,7 +139,7 @@ class Files:
     Attributes:
       path: a folder.
       names: of the files, relative to it.
-      size, channels, how: see read.
+      size, channels, how: see load.
     """
 
     path: pathlib.Path
@@ -158,10 +154,10 @@ class Files:
 
     def read(self, indices):
         names = [self.names[i] for i in indices]
-        return np.stack(list(_pool().map(self._read, names)))
+        return np.stack(_each(self._read, names, self.path, "dataset", _pool().map))
 
     def _read(self, name):
-        return read(self.path / name, self.size, "dataset", self.channels, self.how)
+        return _read(self.path / name, self.size, self.channels, self.how)
 
 
 @functools.cache
@@ -180,7 +176,7 @@ def open_folder(
     """See Dataset.from_folder."""
     name, root = f"folder:{path}", pathlib.Path(path).expanduser()
     names = find(root, "dataset")
-    shapes = {_header(root / one) for one in names}
+    shapes = set(_each(lambda one: header(root / one), names, root, "dataset"))
     channels = channels or max(shape[2] for shape in shapes)
     size, how, words = target_size({shape[:2] for shape in shapes}, image_size, how, name)
     parts = split_indices(len(names), held_out, seed)
@@ -189,15 +185,27 @@ def open_folder(
     def load(part):
         files = Files(root, [names[i] for i in parts[own_part(part, name)]], size, channels, how)
         if is_small and len(files):
-            return Memory(np.concatenate([files.read(rows) for rows in row_blocks(len(files))]))
+            return Memory(files.read(range(len(files))))
         return files
 
     note = f"{shares(parts, held_out, seed)}; {words}; {'in memory' if is_small else 'read as they are needed'}"
     return Opened((*size, channels), load, note)
 
 
-def _header(file):
-    try:
-        return header(file)
-    except ValueError as error:
-        raise ConfigError(f"--dataset: expected images that Pillow can read. Received: {file}: {error}") from error
+def _each(read, names: Sequence[str], path: pathlib.Path, flag: str, map_fn: Callable = map) -> list:
+    """read(name) of each. Raises ConfigError where it raised ValueError: how many did, and the first ones' names."""
+
+    def try_to(name):
+        try:
+            return read(name), None
+        except ValueError as error:
+            return None, f"{path / name}: {error}"
+
+    found, errors = zip(*map_fn(try_to, names), strict=True)
+    if bad := [error for error in errors if error]:
+        count = f"{len(bad):,} of {len(names):,} that it cannot: " if len(bad) > 1 else ""
+        raise ConfigError(
+            f"--{flag}: expected images that Pillow can read. Received: {count}{'; '.join(bad[:NAMED])}"
+            f"{'; ...' if len(bad) > NAMED else ''}"
+        )
+    return list(found)

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from tests import processes
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SMOKE = f"--flagfile={ROOT / 'configs' / 'smoke.flags'}"
 
@@ -88,8 +90,7 @@ flags.run_main(main, TrainConfig)
 )
 def test_exit_status(body, status, stderr, monkeypatch):
     monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
-    code = RUN_MAIN.format(body=body, level="2")
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = processes.run(["-c", RUN_MAIN.format(body=body, level="2")])
     assert done.returncode == status
     assert done.stderr.endswith(stderr)
     assert ("Traceback" in done.stderr) == ("OSError" in body)
@@ -114,6 +115,5 @@ def test_a_mistyped_flag_does_not_wait_for_tensorflow():
 
 def test_log_level_of_the_user_stays(monkeypatch):
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
-    code = RUN_MAIN.format(body="return None", level="0")
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = processes.run(["-c", RUN_MAIN.format(body="return None", level="0")])
     assert done.returncode == 0, done.stderr

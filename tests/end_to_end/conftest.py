@@ -1,4 +1,4 @@
-"""What tests share: runs and exports for serving, whose weights are random, and a disk that is full."""
+"""What tests share: runs and exports for serving, whose weights are random, pictures without chains, a full disk."""
 
 import contextlib
 import json
@@ -12,6 +12,7 @@ import tensorflow as tf
 from ebm_tf.build import build_energy
 from ebm_tf.settings.commands import ExportConfig
 from ebm_tf.settings.train import TrainConfig
+from ebm_tf.training import callbacks
 
 
 def _make_run(folder, config):
@@ -78,6 +79,26 @@ def some_images():
     """uint8 [20, 32, 32, 3], smooth enough to differ in more than noise."""
     coarse = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 3), np.uint8)
     return coarse.repeat(8, axis=1).repeat(8, axis=2)
+
+
+def _write_plain(self, step):
+    (self.run_dir.figures / f"chains_{step:07d}.png").write_bytes(b"chains")
+
+
+@pytest.fixture(scope="module")
+def plain_figures():
+    """No chains in training's pictures, which take a third of a run of eight updates. They are files all the same."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(callbacks.FigureWriter, "write", _write_plain)
+        yield patch
+
+
+@pytest.fixture
+def real_figures(plain_figures):
+    """Training's pictures as they are, for one test of a module that has plain ones."""
+    plain_figures.undo()
+    yield
+    plain_figures.setattr(callbacks.FigureWriter, "write", _write_plain)
 
 
 @pytest.fixture(scope="session")

@@ -2,21 +2,18 @@
 
 import json
 import pathlib
-import subprocess
-import sys
 
 import pytest
 
 from ebm_tf.energies import ImageNet
+from tests import processes
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TFDS = ROOT.parent / "shared" / "tfds"
 
 
 def run(*arguments, status=0):
-    done = subprocess.run(
-        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=600, stdin=subprocess.DEVNULL
-    )
+    done = processes.run(arguments, timeout=600)
     assert done.returncode == status, done.stderr[-2000:]
     return done.stdout
 

@@ -23,8 +23,8 @@ from ebm_tf.runs.partial import PartialArrays
 from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.settings.commands import EvaluateConfig
 from ebm_tf.settings.train import TrainConfig
+from tests.oracles import FALSE_ALARM_RATE
 
-FALSE_ALARM_RATE = 1e-6
 STIFFNESS, TEMPERATURE, STEP_SIZE = 2.0, 0.3, 0.25
 QUADRATIC = TrainConfig(dataset="rings", num_steps=60, step_size=STEP_SIZE, temperature=TEMPERATURE)
 NUMBERS = {

@@ -2,10 +2,7 @@
 
 import itertools
 import json
-import pathlib
 import re
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -14,8 +11,8 @@ import tensorflow as tf
 
 from ebm_tf.settings.train import TrainConfig
 from ebm_tf.training import doctor, run
+from tests import processes
 
-ROOT = pathlib.Path(__file__).parents[2]
 NAMES = ["versions", "device", "xla", "data", "disk", "training"]
 TINY = dict(dataset="rings", num_filters=8, batch_size=4, num_steps=8, step_size=0.005, temperature=0.005)
 
@@ -137,8 +134,7 @@ for finding in list(doctor.examine(TrainConfig(**json.loads(sys.argv[1])), 0.1))
 @pytest.mark.parametrize(("batch_size", "is_good"), [(4, True), (5, False)])
 def test_a_mirrored_run_is_tried_on_all_devices(batch_size, is_good, tmp_path):
     settings = {**TINY, "jit_compile": "false", "strategy": "mirrored", "batch_size": batch_size}
-    command = [sys.executable, "-c", ON_TWO_DEVICES, json.dumps({**settings, "workdir": str(tmp_path / "run")})]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    done = processes.run(["-c", ON_TWO_DEVICES, json.dumps({**settings, "workdir": str(tmp_path / "run")})])
     assert done.returncode == 0, done.stderr
     name, found, text = json.loads(done.stdout.splitlines()[-1])
     assert (name, found) == ("training", is_good)
@@ -146,8 +142,7 @@ def test_a_mirrored_run_is_tried_on_all_devices(batch_size, is_good, tmp_path):
 
 
 def test_the_command(tmp_path):
-    command = [sys.executable, ROOT / "bin/doctor.py", f"--flagfile={ROOT / 'configs/smoke.flags'}"]
-    done = subprocess.run([*command, f"--workdir={tmp_path / 'run'}"], capture_output=True, text=True, timeout=200)
+    done = processes.run(["bin/doctor.py", "--flagfile=configs/smoke.flags", f"--workdir={tmp_path / 'run'}"])
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
     assert [line[:4] for line in lines] == ["ok  "] * len(NAMES)

@@ -6,8 +6,6 @@ import json
 import os
 import pathlib
 import shutil
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -27,6 +25,7 @@ from ebm_tf.settings.commands import EvaluateConfig, SampleConfig
 from ebm_tf.settings.train import TrainConfig
 from ebm_tf.training.checkpoints import newest_intact
 from ebm_tf.training.run import train
+from tests import processes
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DATA = pathlib.Path(os.environ.get("EBM_TF_DATA", ROOT.parent / "shared" / "tfds"))
@@ -489,14 +488,7 @@ def test_cifar_missing_data_are_told_before_anything_runs(settings, message, cif
 
 
 def command(name, *flags, cwd):
-    return subprocess.run(
-        [sys.executable, ROOT / "bin" / f"{name}.py", *flags],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        timeout=300,
-    )
+    return processes.run([ROOT / "bin" / f"{name}.py", *flags], cwd)
 
 
 @pytest.mark.parametrize(

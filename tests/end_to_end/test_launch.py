@@ -3,8 +3,6 @@
 import dataclasses
 import pathlib
 import shlex
-import subprocess
-import sys
 
 import pytest
 
@@ -12,6 +10,7 @@ from ebm_tf.cli import flags
 from ebm_tf.errors import ConfigError
 from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.settings.train import TrainConfig
+from tests import processes
 
 ROOT = pathlib.Path(__file__).parents[2]
 TFDS = ROOT.parent / "shared" / "tfds"
@@ -30,8 +29,7 @@ def clone(tmp_path):
 def launch(line, *more, folder):
     python, *command = shlex.split(line)
     assert python == "python"
-    command = [sys.executable, *command, *more]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=300)
+    return processes.run([*command, *more], folder)
 
 
 def first_line_of(path):

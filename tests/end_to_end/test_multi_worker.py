@@ -6,8 +6,6 @@ import os
 import pathlib
 import signal
 import socket
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -18,8 +16,8 @@ from ebm_tf.errors import ConfigError
 from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.settings.train import TrainConfig
 from ebm_tf.training import cluster, replicas, run
+from tests import processes
 
-ROOT = pathlib.Path(__file__).parents[2]
 SETTINGS = dict(
     dataset="rings",
     scheme="persistent",
@@ -54,18 +52,14 @@ def start(workdir, **changes):
     """Both workers, the chief first."""
     addresses = free_addresses()
     flags = [f"--{name}={value}" for name, value in {**SETTINGS, **changes, "workdir": workdir}.items()]
-    command = [sys.executable, str(ROOT / "bin/train.py"), *flags]
-    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    return [
-        subprocess.Popen(command, env={**os.environ, "TF_CONFIG": tf_config(addresses, index)}, **pipes)
-        for index in range(2)
-    ]
+    environments = [{**os.environ, "TF_CONFIG": tf_config(addresses, index)} for index in range(2)]
+    return [processes.Started(["bin/train.py", *flags], env=environment) for environment in environments]
 
 
 def finish(workers, timeout=200):
     """(exit status, stderr) of each."""
     try:
-        return [(worker.returncode, err) for worker in workers for _, err in [worker.communicate(timeout=timeout)]]
+        return [(done.returncode, done.stderr) for done in [worker.finish(timeout) for worker in workers]]
     finally:
         for worker in workers:
             worker.kill()
@@ -115,8 +109,7 @@ def test_two_workers_are_two_replicas(straight, tmp_path):
         "run.train(TrainConfig.from_dict(json.loads(sys.argv[1])))"
     )
     config = TrainConfig(**{**SETTINGS, "strategy": "mirrored", "train_steps": 4, "workdir": str(tmp_path / "run")})
-    command = [sys.executable, "-c", code, json.dumps(config.to_dict())]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    done = processes.run(["-c", code, json.dumps(config.to_dict())])
     assert done.returncode == 0, done.stderr[-2000:]
     mirrored, workers = state(config.workdir, 4), state(straight[0], 4)
     for one, other in zip(mirrored, workers, strict=True):
@@ -133,7 +126,7 @@ def test_a_worker_that_dies_ends_the_run_and_resuming_goes_on(straight, tmp_path
     try:
         wait_for(lambda: list(RunDir(workdir).checkpoints.glob("update-*.index")), workers)
         workers[1].send_signal(signal.SIGKILL)
-        assert workers[0].wait(timeout=60) == 1
+        assert workers[0].finish(timeout=60).returncode == 1
     finally:
         (_, error), _ = finish(workers)
     line = error.strip().splitlines()[-1]

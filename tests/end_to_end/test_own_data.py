@@ -4,12 +4,12 @@ import csv
 import json
 import os
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from tests import processes
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 RNG = np.random.default_rng(3)
@@ -73,7 +73,7 @@ np.savez("there.npz", energy=model.energy(x), grad=model.energy_grad(x), samples
 def python(folder, *arguments, code=0):
     """Runs Python in a folder outside the repository, as if the package were installed."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True)
+    done = processes.run(arguments, folder, environment)
     assert done.returncode == code, done.stdout[-2000:] + done.stderr[-2000:]
     return done.stdout + done.stderr
 

@@ -6,7 +6,6 @@ import pathlib
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -16,6 +15,7 @@ import numpy as np
 from ebm_tf.cli import sweep
 from ebm_tf.evaluation import tasks
 from ebm_tf.settings.commands import EvaluateConfig
+from tests import processes
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -30,16 +30,15 @@ def wait_for(condition, process=None, seconds=120):
 
 def stop(arguments, signum, is_at_work):
     """Sends a signal to a command once it is at work. Returns its status and its stderr."""
-    pipe = subprocess.PIPE
-    with subprocess.Popen([sys.executable, *arguments], cwd=ROOT, stdout=pipe, stderr=pipe, text=True) as process:
-        try:
-            wait_for(is_at_work, process)
-            process.send_signal(signum)
-            _, err = process.communicate(timeout=60)
-        finally:
-            process.kill()
-    assert "Traceback" not in err
-    return process.returncode, err
+    process = processes.Started(arguments)
+    try:
+        wait_for(is_at_work, process)
+        process.send_signal(signum)
+        done = process.finish(timeout=60)
+    finally:
+        process.kill()
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stderr
 
 
 def test_evaluate_finishes_its_block_and_goes_on_from_there(rings_run, tmp_path):

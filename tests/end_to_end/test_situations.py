@@ -1,6 +1,6 @@
 """Situations of real users, from public reports: what was tried, and what is right. The table comes first.
 
-Each row names the test that shows it: one below, or FILE::TEST of another file. "fine" rows were right when tried.
+Each row names the test that shows it: one below, or FILE::TEST of another file, seen from here. "fine" rows were right when tried.
 """
 # ruff: noqa: E501  a table has a row a line
 
@@ -63,14 +63,18 @@ TABLE = [
     Situation("1a", "one sample of five is NaN, kept as uint8", "evaluate --tasks=fid", "FD of the other four; num_not_finite 1, also in the line", "test_samples_not_finite_are_left_out"),
     Situation("1b", "the same, float samples of mala", "evaluate --tasks=fid --fid_samples=mala", "as 1a", "test_samples_not_finite_are_left_out"),
     Situation("1c", "the same, neighbours", "evaluate --tasks=neighbours", "four samples; num_not_finite 1, and a line", "test_neighbours_leave_out_what_is_not_finite"),
-    Situation("2", "installation", "see the tests of packaging", "by others", ""),
-    Situation("3", "walk over folders", "score --input=FOLDER with links", "by others", ""),
+    Situation("2", "TF_CONFIG with one worker", "train --strategy=multi_worker", "trains, as with mirrored", "test_multi_worker.py::test_a_cluster_of_one_trains_as_one_host_does"),
+    Situation("2a", "one of two workers does not come", "train --strategy=multi_worker", "a line says who is awaited, and for how long", "test_multi_worker.py::test_a_worker_that_does_not_come_is_named"),
+    Situation("3", "a linked folder, a dead link, a link in a circle, a file without an ending", "score --input=FOLDER", "links are followed; what is left out is counted, with a name", "../unit/test_decode.py::test_a_walk_follows_links_and_says_what_it_leaves_out"),
+    Situation("3a", "four files of six that are no pictures", "evaluate --ood_data=FOLDER", "how many, and the first three", "../unit/test_data_sources.py::test_unreadable_images_are_named_at_once"),
+    Situation("3b", "two of three", "train --dataset=folder:PATH", "how many, and their names, before training", "../unit/test_dataset.py::test_an_unreadable_file_is_named_before_training"),
     Situation("4", "one JPEG as input", "score --input=one.jpg", "one row", "test_inputs_are_found_by_their_content"),
     Situation("4a", "a pattern of images", "score --input='photos/*.png'", "a row per image", "test_inputs_are_found_by_their_content"),
     Situation("4b", "an image without an ending", "score --input=picture", "one row", "test_inputs_are_found_by_their_content"),
     Situation("4c", "an array called x.dat; TFRecords called part-0", "score --input=x.dat", "read as what they are", "test_inputs_are_found_by_their_content"),
     Situation("4d", "a zip of photos, a text, a .keras file, a pattern with a text in it", "score --input=p.zip [--skip_bad]", "exit 2, nothing written", "test_other_files_are_refused_before_anything_is_written"),
-    Situation("5", "one decoder for all sources", "score of 16-bit, CMYK, alpha", "by others", ""),
+    Situation("5", "EXIF orientation, grey of 16 bits, CMYK, alpha: as files, TFRecords, TFDS", "score, train", "the same pixels from every source", "../unit/test_decode.py::test_all_sources_give_the_same_pixels"),
+    Situation("5a", "the same, against what the file stands for", "decode", "its pixels", "../unit/test_decode.py::test_pixels_are_what_the_file_stands_for"),
     Situation("6", "chains far too long a step, all of them lost", "sample --step_size=1e30", "exit 1, what share is not finite", "test_sample_of_lost_chains_fails"),
     Situation("6a", "short_run whose pixels are in the thousands", "evaluate --tasks=short_run --step_size=1000", "out_of_range_share, num_usable 0, exit 1", "test_pixels_in_the_thousands_are_told"),
     Situation("6b", "load(M).sample with ends out of range or NaN", "load(M).sample(4)", "a warning with counts", "test_the_api_warns_of_samples"),
@@ -83,9 +87,12 @@ TABLE = [
     Situation("8a", "both resized, from 48 and from 128 pixels", "evaluate --tasks=ood", "a warning", "test_unequal_resizing_is_told"),
     Situation("8b", "both 32x32, or both from 64", "evaluate --tasks=ood", "no warning", "test_unequal_resizing_is_told"),
     Situation("8c", "calibrated on 32x32, scored on 64x64", "calibrate, score", "a warning", "test_scores_against_a_calibration_of_other_sizes_are_told"),
-    Situation("9", "decompression bombs", "score --input=FOLDER", "by others", ""),
-    Situation("10", "packaging", "see the tests of packaging", "by others", ""),
-    Situation("11", "packaging", "see the tests of packaging", "by others", ""),
+    Situation("9", "one 12,000 x 9,000 JPEG; one beyond the limit", "score --input=FOLDER", "read; an error that says it is too large", "../unit/test_decode.py::test_a_photograph_of_108_million_pixels_is_read_and_a_bomb_is_not"),
+    Situation("9a", "a large JPEG for small images", "decode", "decoded at a smaller scale", "../unit/test_decode.py::test_a_large_jpeg_is_decoded_at_a_smaller_scale"),
+    Situation("10", "tensorboard cannot be imported", "train", "one warning, and the run goes on", "test_tensorboard.py::test_without_tensorboard_a_run_says_so_once_and_goes_on"),
+    Situation("10a", "a start that fails", "train", "leaves no folder behind", "test_survival.py::test_a_start_that_fails_leaves_the_place_as_it_was"),
+    Situation("11", "no fcntl, as on Windows", "train", "the run trains", "../install/test_windows.py::test_a_run_trains"),
+    Situation("11a", "two processes in one folder there", "train", "the second is refused", "../install/test_windows.py::test_the_lock_of_windows_holds_and_goes_with_its_process"),
     Situation("12", "a run that stopped at update 88", "sample, evaluate, export, load", "the line has the command that finishes it", "test_an_unfinished_run_says_what_finishes_it"),
     Situation("12a", "with stages, a flag that is off by default, and a folder with a blank", "load_run", "the command parses to the run's settings", "test_an_unfinished_run_says_what_finishes_it"),
     Situation("13", "uint8 [6, 32, 32], [6, 32, 32, 1], channels first, [32, 32, 3] alone", "energy, score", "read, and said in one line", "test_layouts_that_are_unambiguous_are_read"),
@@ -133,10 +140,7 @@ def test_every_row_has_its_test():
     here = {name for name in functions_of(pathlib.Path(__file__)) if name.startswith("test_")}
     for row in TABLE:
         file, _, name = row.shown_by.rpartition("::")
-        if row.shown_by:
-            assert name in functions_of(pathlib.Path(__file__).with_name(file or pathlib.Path(__file__).name)), row
-        else:
-            assert row.expected == "by others", row
+        assert name in functions_of(pathlib.Path(__file__).parent / (file or pathlib.Path(__file__).name)), row
     assert here - {row.shown_by for row in TABLE} == {"test_every_row_has_its_test"}
     assert {int(match[0]) for row in TABLE if (match := re.match(r"\d+", row.row))} == set(range(1, 21))
 

@@ -5,7 +5,6 @@ import dataclasses
 import io
 import json
 import os
-import pathlib
 import shutil
 import signal
 import subprocess
@@ -25,20 +24,9 @@ from ebm_tf.settings.train import TrainConfig
 from ebm_tf.training import callbacks, run
 from ebm_tf.training.checkpoints import newest_intact
 from ebm_tf.training.guard import Guard
+from tests import processes
 
-ROOT = pathlib.Path(__file__).parents[2]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _plain_figures():
-    """Pictures without chains, which take a third of a run of eight updates. They are files all the same."""
-
-    def write(self, step):
-        (self.run_dir.figures / f"chains_{step:07d}.png").write_bytes(b"chains")
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(callbacks.FigureWriter, "write", write)
-        yield
+pytestmark = pytest.mark.usefixtures("plain_figures")
 
 
 @pytest.fixture(autouse=True)
@@ -120,8 +108,7 @@ def events(workdir):
 
 
 def kill_and_resume(*flags):
-    command = [sys.executable, str(ROOT / "tests/end_to_end/kill_and_resume.py"), *flags]
-    return subprocess.run(command, capture_output=True, text=True, timeout=3000)
+    return processes.run(["tests/end_to_end/kill_and_resume.py", *flags], timeout=3000)
 
 
 def test_killed_at_random_moments_and_resumed_is_bit_for_bit_a_straight_run():
@@ -214,17 +201,17 @@ def test_a_second_ctrl_c_does_not_wait(tmp_path, monkeypatch):
 def test_the_command_exits_as_shells_expect(tmp_path):
     config = tiny(tmp_path / "run", train_steps=1_000_000, checkpoint_every=500_000, scheme="data")
     flags = [f"--{name}={value}" for name, value in config.to_dict().items() if value not in (None, ())]
-    command = subprocess.Popen([sys.executable, ROOT / "bin/train.py", *flags], stderr=subprocess.PIPE, text=True)
+    command = processes.Started(["bin/train.py", *flags])
     metrics = RunDir(config.workdir).metrics
     deadline = time.monotonic() + 120
     while not (metrics.exists() and metrics.stat().st_size) and time.monotonic() < deadline:
         time.sleep(0.05)
-    command.terminate()
-    _, err = command.communicate(timeout=60)
-    assert command.returncode == 143, err
+    command.send_signal(signal.SIGTERM)
+    done = command.finish(timeout=60)
+    assert done.returncode == 143, done.stderr
     (step,) = RunDir(config.workdir).checkpoint_steps()
-    assert f"stopped by SIGTERM after update {step}; to continue: " in err.splitlines()[-1]
-    assert "Traceback" not in err
+    assert f"stopped by SIGTERM after update {step}; to continue: " in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
     assert RunDir(config.workdir).read_metrics()[-1]["step"] == step
 
 

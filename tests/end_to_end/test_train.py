@@ -16,9 +16,11 @@ from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.settings.train import Scheme, TrainConfig
 from ebm_tf.training import callbacks, run
 from ebm_tf.training.checkpoints import Saved, newest_intact
+from tests import processes
 
 ROOT = pathlib.Path(__file__).parents[2]
 TFDS = ROOT.parent / "shared" / "tfds"
+pytestmark = pytest.mark.usefixtures("plain_figures")
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +50,7 @@ def smoke_config(workdir, **changes):
 
 
 def run_command(*args):
-    return subprocess.run([sys.executable, ROOT / "bin/train.py", *args], capture_output=True, text=True, timeout=300)
+    return processes.run(["bin/train.py", *args])
 
 
 def rows_without_rate(workdir):
@@ -62,6 +64,7 @@ def bytes_of(variables):
     return [np.asarray(variable).tobytes() for variable in variables]
 
 
+@pytest.mark.usefixtures("real_figures")
 @pytest.mark.parametrize("scheme", list(Scheme))
 def test_every_promised_file_is_there(tmp_path, scheme):
     config = smoke_config(tmp_path / "run", scheme=scheme)
@@ -142,6 +145,21 @@ def test_a_checkpoint_from_before_chains_had_ages_goes_on(tmp_path):
     run.restore(other, Saved(4, prefix, 0))
     assert bytes_of([other.bank.samples]) == bytes_of([trainer.bank.samples])
     np.testing.assert_array_equal(other.bank.ages, np.zeros(16))
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    """A run of two updates. Do not change it."""
+    folder = tmp_path_factory.mktemp("begun") / "run"
+    run.train(smoke_config(folder, train_steps=2))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def averaged(tmp_path_factory):
+    """A run whose model is an average of weights, and its trainer. Do not change them."""
+    folder = tmp_path_factory.mktemp("averaged") / "run"
+    return folder, run.train(smoke_config(folder, ema_momentum=0.9))
 
 
 STAGES = (
@@ -250,14 +268,14 @@ def test_a_crash_after_the_checkpoint_leaves_no_trace(tmp_path, monkeypatch):
     assert rows_without_rate(run_dir.path) == rows_without_rate(tmp_path / "straight")
 
 
-def test_the_saved_average_is_not_the_checkpoint(tmp_path):
-    config = smoke_config(tmp_path, ema_momentum=0.9)
-    trainer = run.train(config)
-    average = trainer.energy.get_weights()
-    assert bytes_of(keras.models.load_model(tmp_path / "model.keras").get_weights()) == bytes_of(average)
-    checkpoint = trainer.checkpoint
-    checkpoint.restore(tf.train.latest_checkpoint(str(tmp_path / "checkpoints"))).assert_existing_objects_matched()
-    assert bytes_of(trainer.energy.get_weights()) != bytes_of(average)
+def test_the_saved_average_is_not_the_checkpoint(averaged):
+    folder, trainer = averaged
+    average = bytes_of(trainer.energy.get_weights())
+    assert bytes_of(keras.models.load_model(folder / "model.keras").get_weights()) == average
+    other = run.build_trainer(trainer.config)
+    checkpoint = tf.train.latest_checkpoint(str(folder / "checkpoints"))
+    other.checkpoint.restore(checkpoint).assert_existing_objects_matched()
+    assert bytes_of(other.energy.get_weights()) != average
 
 
 def test_chains_grow_and_the_rate_ends_where_asked(tmp_path):
@@ -282,9 +300,9 @@ def test_the_first_update_of_growing_chains_is_that_of_its_length(tmp_path):
     assert bytes_of(long) != bytes_of(short)
 
 
-def test_a_run_starts_from_the_weights_of_another(tmp_path):
-    first = run.train(smoke_config(tmp_path / "first", ema_momentum=0.9)).energy.get_weights()
-    model = tmp_path / "first" / "model.keras"
+def test_a_run_starts_from_the_weights_of_another(averaged, tmp_path):
+    first = averaged[1].energy.get_weights()
+    model = pathlib.Path(shutil.copy(averaged[0] / "model.keras", tmp_path))
     second = dict(workdir=tmp_path / "second", init_model=str(model), seed=1, ema_momentum=0.5, train_steps=2)
     # A rate too small to change a weight: what the run saves is what it started from.
     trainer = run.train(smoke_config(**second, learning_rate=1e-30))
@@ -340,17 +358,19 @@ def test_starting_from_another_network_is_refused(tmp_path, changes, text):
     assert list(tmp_path.iterdir()) == [model]
 
 
-def test_resuming_takes_a_new_learning_rate(tmp_path):
-    run.train(smoke_config(tmp_path, train_steps=4))
-    trainer = run.train(smoke_config(tmp_path, resume=True, learning_rate=3e-5))
+def test_resuming_takes_a_new_learning_rate(begun, tmp_path):
+    shutil.copytree(begun, tmp_path / "run")
+    trainer = run.train(smoke_config(tmp_path / "run", resume=True, learning_rate=3e-5))
+    assert int(trainer.update_count) == 6
     assert float(trainer.optimizer.learning_rate) == pytest.approx(3e-5)
 
 
-def test_resuming_a_finished_run_changes_no_weight(tmp_path):
-    before = bytes_of(run.train(smoke_config(tmp_path, ema_momentum=0.9)).energy.weights)
-    rows = rows_without_rate(tmp_path)
-    assert bytes_of(run.train(smoke_config(tmp_path, ema_momentum=0.9, resume=True)).energy.weights) == before
-    assert rows_without_rate(tmp_path) == rows
+def test_resuming_a_finished_run_changes_no_weight(averaged, tmp_path):
+    folder, trainer = averaged
+    copy = shutil.copytree(folder, tmp_path / "run")
+    resumed = run.train(smoke_config(copy, ema_momentum=0.9, resume=True))
+    assert bytes_of(resumed.energy.weights) == bytes_of(trainer.energy.weights)
+    assert rows_without_rate(copy) == rows_without_rate(folder)
 
 
 @pytest.mark.parametrize(
@@ -378,12 +398,11 @@ def test_bad_input_writes_nothing(tmp_path, changes, text):
     ],
     ids=["width", "seed", "steps"],
 )
-def test_resuming_another_run_is_refused(tmp_path, changes, text):
-    run.train(smoke_config(tmp_path, train_steps=2))
-    before = (tmp_path / "config.json").read_bytes()
+def test_resuming_another_run_is_refused(begun, changes, text):
+    before = (begun / "config.json").read_bytes()
     with pytest.raises(ConfigError, match=text):
-        run.train(smoke_config(tmp_path, resume=True, **changes))
-    assert (tmp_path / "config.json").read_bytes() == before
+        run.train(smoke_config(begun, resume=True, **changes))
+    assert (begun / "config.json").read_bytes() == before
 
 
 def test_divergence_stops_the_run_and_keeps_the_checkpoint(tmp_path, monkeypatch):
@@ -414,7 +433,7 @@ def test_the_command_trains_refuses_and_its_model_loads_elsewhere(tmp_path):
     assert again.returncode == 2
     assert "--workdir: expected a new or empty folder" in again.stderr.strip().splitlines()[-1]
     assert "Traceback" not in again.stderr
-    # Trained there, read here: two processes, one energy.
+    # Trained there, read in a fresh interpreter and here: three processes, one energy.
     x = tf.random.stateless_normal((5, 10), [0, 1])
     np.save(tmp_path / "x.npy", x)
     code = (
@@ -436,6 +455,7 @@ def test_flags_are_checked_before_anything_is_written(tmp_path):
 
 
 @pytest.mark.skipif(not (TFDS / "cifar10").is_dir(), reason="needs CIFAR-10 in ../shared/tfds")
+@pytest.mark.usefixtures("real_figures")
 def test_images(tmp_path):
     config = smoke_config(
         tmp_path,

@@ -8,10 +8,7 @@ with the same seeds, and the mean of the gradients. Nothing here is statistical.
 import dataclasses
 import functools
 import json
-import pathlib
 import shutil
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -25,8 +22,8 @@ from ebm_tf.mcmc import chain_init
 from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.settings.train import TrainConfig
 from ebm_tf.training import replicas, run
+from tests import processes
 
-ROOT = pathlib.Path(__file__).parents[2]
 KINDS = {
     "hybrid": dict(scheme="hybrid"),
     "persistent": dict(scheme="persistent", ema_momentum=0.9),
@@ -105,8 +102,7 @@ def make_config(workdir, **changes):
 def train_on(num_devices, begun, *configs):
     """In a process with so many devices; those that resume go on with a copy of the run in the folder `begun`."""
     tasks = [(config.to_dict(), str(begun) if config.resume else None) for config in configs]
-    command = [sys.executable, "-c", TRAIN, str(num_devices), json.dumps(tasks), IMAGES]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400)
+    done = processes.run(["-c", TRAIN, str(num_devices), json.dumps(tasks), IMAGES], timeout=400)
     assert done.returncode == 0, done.stderr[-3000:]
 
 

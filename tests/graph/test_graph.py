@@ -15,15 +15,13 @@ from ebm_tf.energies import ImageNet, RingsNet
 from ebm_tf.mcmc.langevin import BLOCK, compile_chain, langevin_chain
 from ebm_tf.settings.train import TrainConfig
 from ebm_tf.training.algorithm1 import one_step_update
+from tests import oracles
+from tests.oracles import FALSE_ALARM_RATE
 
-FALSE_ALARM_RATE = 1e-6
 SEED = tf.constant([81, 82])
+quadratic = oracles.quadratic()
 # Float32 rounding (6e-8) of sums in another order, grown over 10 steps by at most (1 + step_size |E''|)^10.
 ERROR = {"rtol": 1e-4, "atol": 1e-5}
-
-
-def quadratic(x):
-    return 0.5 * tf.reduce_sum(tf.square(x), axis=-1)
 
 
 def energy_fn(model):
@@ -76,9 +74,15 @@ def test_graph_equals_eager_for_the_same_seed(rings_net, step_size):
     assert np.all(np.abs(eager - x_init) > 0)
 
 
+@pytest.fixture(scope="module")
+def chains():
+    """Compiled once each, for any number of steps."""
+    return {jit_compile: compile_chain(quadratic, (3,), jit_compile) for jit_compile in (False, True)}
+
+
 @pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize("num_steps", [BLOCK - 1, BLOCK, 2 * BLOCK + 3])
-def test_a_chain_of_blocks_has_all_its_steps_in_order(num_steps, jit_compile):
+def test_a_chain_of_blocks_has_all_its_steps_in_order(num_steps, jit_compile, chains):
     """A chain that is given its length goes in blocks; one that is built for it does not. Same seed, same noise."""
     x_init, step_size, temperature = draw(4, 3), tf.constant(0.1), tf.constant(0.3)
 
@@ -87,8 +91,7 @@ def test_a_chain_of_blocks_has_all_its_steps_in_order(num_steps, jit_compile):
         return langevin_chain(quadratic, x_init, num_steps, step_size, temperature, SEED)
 
     x_expected, expected = built_for_it()
-    chain = compile_chain(quadratic, (3,), jit_compile)
-    x_final, info = chain(x_init, num_steps, step_size, temperature, SEED)
+    x_final, info = chains[jit_compile](x_init, num_steps, step_size, temperature, SEED)
     np.testing.assert_allclose(x_final, x_expected, **ERROR)
     np.testing.assert_allclose(info.energy_grad_norm, expected.energy_grad_norm, **ERROR)
 
@@ -125,11 +128,11 @@ def test_compiled_chain_has_the_law(jit_compile):
         assert min(noise_p_values(wrong, num_steps, step_size, temperature)) < FALSE_ALARM_RATE / 2
 
 
-def test_xla_draws_other_numbers_than_eager():
+def test_xla_draws_other_numbers_than_eager(chains):
     """The fact this file's comparisons rest on. If a later TensorFlow fails here, compare XLA at T > 0 as well."""
     arguments = (tf.zeros([4, 3]), 1, 0.1, 1.0, SEED)
     eager = langevin_chain(quadratic, *arguments)[0]
-    xla = compile_chain(quadratic, (3,), jit_compile=True)(*arguments)[0]
+    xla = chains[True](*arguments)[0]
     assert not np.allclose(xla, eager, **ERROR)
 
 

@@ -16,8 +16,8 @@ from scipy import stats
 
 from ebm_tf.mcmc.langevin import langevin_step
 from ebm_tf.mcmc.mala import _move, init_state, mala_chain, mala_step
+from tests.oracles import FALSE_ALARM_RATE, quadratic, skewed, skewed_p_value
 
-FALSE_ALARM_RATE = 1e-6
 NUM_CHAINS, NUM_COORDINATES, NUM_SEEDS = 10_000, 2, 6
 STIFFNESS, TEMPERATURE = 2.0, 0.1
 SKEWED_TEMPERATURE = 0.5
@@ -25,10 +25,7 @@ SKEWED_TEMPERATURE = 0.5
 
 class Gaussian:
     temperature = TEMPERATURE
-
-    @staticmethod
-    def energy_fn(x):
-        return 0.5 * STIFFNESS * tf.reduce_sum(tf.square(x), axis=-1)
+    energy_fn = staticmethod(quadratic(STIFFNESS))
 
     @staticmethod
     def grad(x):
@@ -45,10 +42,7 @@ class Gaussian:
 
 class Skewed:
     temperature = SKEWED_TEMPERATURE
-
-    @staticmethod
-    def energy_fn(x):
-        return tf.reduce_sum(tf.exp(x) - x, axis=-1)
+    energy_fn = staticmethod(skewed)
 
     @staticmethod
     def grad(x):
@@ -60,8 +54,7 @@ class Skewed:
 
     @staticmethod
     def p_value(x):
-        law = stats.gamma(1 / SKEWED_TEMPERATURE, scale=SKEWED_TEMPERATURE)
-        return stats.kstest(np.exp(np.ravel(x)), law.cdf).pvalue
+        return skewed_p_value(x, SKEWED_TEMPERATURE)
 
 
 TARGETS = {"gaussian": Gaussian, "skewed": Skewed}

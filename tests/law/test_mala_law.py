@@ -11,20 +11,14 @@ from scipy import stats
 
 from ebm_tf.mcmc.langevin import langevin_chain
 from ebm_tf.mcmc.mala import compile_mala, freeze, init_state, mala_chain, mala_step
+from tests import oracles
+from tests.oracles import FALSE_ALARM_RATE, skewed, skewed_p_value
 
-FALSE_ALARM_RATE = 1e-6
 NUM_COORDINATES, TEMPERATURE, STIFFNESS = 10, 0.3, 4.0
 NUM_CHAINS = 100
 NEVER = float("inf")
 NO_DIRECTIONS = tf.zeros([NUM_COORDINATES, 1])
-
-
-def quadratic(x):
-    return 0.5 * STIFFNESS * tf.reduce_sum(tf.square(x), axis=-1)
-
-
-def skewed(x):
-    return tf.reduce_sum(tf.exp(x) - x, axis=-1)
+quadratic = oracles.quadratic(STIFFNESS)
 
 
 def exact_draws(num_chains, seed=0):
@@ -82,11 +76,6 @@ def test_freeze_installs_the_average_and_counts_anew(chain):
     assert not np.any(unadapted.log_step_scale)
 
 
-def skewed_p_value(x):
-    """KS of all coordinates: under exp(-E/T) the exponentials are Gamma(1/T, scale T)."""
-    return stats.kstest(np.exp(np.ravel(x)), stats.gamma(1 / TEMPERATURE, scale=TEMPERATURE).cdf).pvalue
-
-
 @pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "xla"])
 def test_law_from_a_wrong_start(jit_compile):
     """False-alarm rate 1e-6. 4,000 chains of two coordinates forget their start, at a step whose bias ULA shows."""
@@ -94,11 +83,11 @@ def test_law_from_a_wrong_start(jit_compile):
     chain = compile_mala(skewed, (2,), jit_compile=jit_compile)
     settings = (step_size, TEMPERATURE, 0.67, False, tf.zeros([2, 1]))
     state, _ = chain(init_state(x_init), 150, NEVER, False, *settings, tf.constant([47, 48]))
-    assert skewed_p_value(state.x) > FALSE_ALARM_RATE
+    assert skewed_p_value(state.x, TEMPERATURE) > FALSE_ALARM_RATE
     x_ula, _ = langevin_chain(skewed, x_init, 150, step_size, TEMPERATURE, tf.constant([47, 48]))
-    assert skewed_p_value(x_ula) < FALSE_ALARM_RATE
+    assert skewed_p_value(x_ula, TEMPERATURE) < FALSE_ALARM_RATE
     early, _ = chain(init_state(x_init), 5, NEVER, False, *settings, tf.constant([47, 48]))
-    assert skewed_p_value(early.x) < FALSE_ALARM_RATE
+    assert skewed_p_value(early.x, TEMPERATURE) < FALSE_ALARM_RATE
 
 
 def test_rejected_moves_do_not_count(chain):
@@ -127,10 +116,10 @@ def test_stopping_together_keeps_the_law():
     settings = (step_size, TEMPERATURE, 0.67, False, tf.zeros([2, 1]))
     state, _ = mala_chain(skewed, init_state(start), 50, 1.0, False, *settings, tf.constant([51, 52]))
     assert np.mean(state.num_accepted) >= 1
-    assert skewed_p_value(state.x) > FALSE_ALARM_RATE
+    assert skewed_p_value(state.x, TEMPERATURE) > FALSE_ALARM_RATE
     _, info = mala_step(skewed, start, step_size, TEMPERATURE, tf.constant([51, 52]))
     just_accepted = np.asarray(info.x_proposed)[np.asarray(info.is_accepted)]
-    assert skewed_p_value(just_accepted) < FALSE_ALARM_RATE
+    assert skewed_p_value(just_accepted, TEMPERATURE) < FALSE_ALARM_RATE
 
 
 def test_one_gradient_a_move_and_one_trace():

@@ -11,8 +11,8 @@ from scipy import stats
 
 from ebm_tf.mcmc.langevin import langevin_chain
 from ebm_tf.mcmc.sampler import Sampler
+from tests.oracles import FALSE_ALARM_RATE
 
-FALSE_ALARM_RATE = 1e-6
 NUM_CHAINS, NUM_STEPS, STEP_SIZE = 20_000, 25, 0.2
 MEAN = np.array([3.0, -1.0, 0.5], np.float32)
 ROTATION, _ = np.linalg.qr(np.random.default_rng(1).standard_normal((3, 3)))

@@ -6,8 +6,8 @@ import tensorflow as tf
 from scipy import stats
 
 from ebm_tf.mcmc import chain_init
+from tests.oracles import FALSE_ALARM_RATE
 
-FALSE_ALARM_RATE = 1e-6
 SEED = tf.constant([41, 42])
 
 

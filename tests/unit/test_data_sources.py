@@ -368,6 +368,21 @@ def test_an_unreadable_image_is_named(tmp_path, content, reason):
     assert "\n" not in str(error.value)
 
 
+def test_unreadable_images_are_named_at_once(tmp_path):
+    """How many, and the first three."""
+    for name in "abcdef":
+        Image.fromarray(noise_image(32, 32)).save(tmp_path / f"{name}.png")
+    for name in "bdef":
+        (tmp_path / f"{name}.png").write_bytes(b"no picture")
+        found = [f"{tmp_path}/{bad}.png: " for bad in "bdef" if bad <= name]
+        with pytest.raises(ConfigError) as error:
+            images.load_any(str(tmp_path), None, 32)
+        received = str(error.value).partition("Received: ")[2]
+        assert [part in received for part in found] == [True, True, True, False][: len(found)]
+        assert received.startswith(f"{len(found)} of 6 that it cannot: " if len(found) > 1 else found[0])
+        assert received.endswith("; ...") == (len(found) > 3) and "\n" not in received
+
+
 def test_an_empty_folder_says_so(tmp_path):
     (tmp_path / "notes.txt").write_text("no image")
     message = rf"^--ood_data: expected a folder of images\. Received: {tmp_path}, which holds none$"

@@ -1,8 +1,5 @@
 """EnergyModel.from_network: what it takes, what it refuses, and what its file keeps."""
 
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -12,6 +9,7 @@ from ebm_tf.energies import EnergyModel, GaussianReference, Wall
 from ebm_tf.energies.files import load_energy
 from ebm_tf.energies.precision import with_policy
 from ebm_tf.errors import ConfigError
+from tests import processes
 
 layers = keras.layers
 X = np.random.default_rng(0).standard_normal((5, 2)).astype(np.float32)
@@ -207,8 +205,7 @@ def test_its_file_is_read_in_a_fresh_process(tmp_path):
     np.save(f"{paths[0]}.x.npy", X)
     for energy, path in zip((own, custom), paths):
         energy.save(path)
-    command = [sys.executable, "-c", FRESH, *paths, __file__.rpartition("/")[0]]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = processes.run(["-c", FRESH, *paths, __file__.rpartition("/")[0]])
     assert done.returncode == 0, done.stderr[-2000:]
     assert "import the module that registers them first" in done.stdout
     for energy, path in zip((own, custom), paths):

@@ -15,8 +15,8 @@ from ebm_tf.mcmc import chain_init
 from ebm_tf.mcmc.sample_bank import SampleBank
 from ebm_tf.settings.train import TrainConfig
 from ebm_tf.training.run import build_trainer
+from tests.oracles import FALSE_ALARM_RATE
 
-FALSE_ALARM_RATE = 1e-6
 SEED = tf.constant([51, 52])
 SIZE = 32
 

@@ -6,8 +6,8 @@ import tensorflow as tf
 from scipy import stats
 
 from ebm_tf.mcmc.sample_bank import Drawn, SampleBank
+from tests.oracles import FALSE_ALARM_RATE
 
-FALSE_ALARM_RATE = 1e-6
 SEED = tf.constant([31, 32])
 
 

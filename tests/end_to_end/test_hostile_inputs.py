@@ -32,8 +32,8 @@ from ebm_tf.settings.commands import EvaluateConfig
 from ebm_tf.settings.train import TrainConfig
 from ebm_tf.training import run
 from ebm_tf.training.checkpoints import newest_intact
-from tests.unit import hostile
-from tests.unit.hostile import ANY_FILE, call, flip, tree, truncate, write
+from tests.end_to_end import hostile
+from tests.end_to_end.hostile import ANY_FILE, call, flip, tree, truncate, write
 
 SHARES = [0.0, 0.02, 0.1, 0.25, 0.4, 0.55, 0.7, 0.85, 0.95, 0.999]  # of a file: where it is cut, or a bit turned
 

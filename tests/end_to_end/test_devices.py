@@ -1,9 +1,5 @@
 """Evaluation's blocks over several devices: in a process of its own with three logical CPU devices, and here on one."""
 
-import pathlib
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -11,8 +7,8 @@ import tensorflow as tf
 from ebm_tf.energies import ImageNet, RingsNet
 from ebm_tf.evaluation import devices
 from ebm_tf.mcmc.langevin import compile_chain
+from tests import processes
 
-ROOT = pathlib.Path(__file__).parents[2]
 CODE = """
 import sys
 import numpy as np
@@ -59,7 +55,7 @@ print("done")
 
 def test_three_devices_share_a_block():
     """At T = 0 the parts are those of the whole; each was computed on its device, from weights there."""
-    done = subprocess.run([sys.executable, "-c", CODE], cwd=ROOT, capture_output=True, text=True, timeout=200)
+    done = processes.run(["-c", CODE])
     assert done.stdout.endswith("done\n"), done.stderr[-2000:]
 
 
