@@ -67,7 +67,7 @@ def fit_to_data(
     else:
         start = energy.noise_spectrum if energy.reference else sampler.start
         sampler = dataclasses.replace(sampler, start=start, event_shape=kept[0], jit_compile=use_xla(config))
-    energy.origin = Origin.of(data, sampler, str(config.scheme))
+    energy.origin = Origin.of(data, sampler, str(config.scheme), config.data_noise)
     return config, sampler
 
 

@@ -23,7 +23,8 @@ from ebm_tf.errors import ConfigError, UnusableError
 from ebm_tf.evaluation.chains import bank, density, diagnostics, likelihood, long, mala, short
 from ebm_tf.evaluation.detection import ood, ood_curve
 from ebm_tf.evaluation.features import fid, neighbours
-from ebm_tf.evaluation.finished import FinishedRun, TaskResult, bare_run, load_run, resolve
+from ebm_tf.evaluation.finished import FinishedRun, TaskResult, resolve
+from ebm_tf.evaluation.opening import bare_run, open_run
 from ebm_tf.plots import figures
 from ebm_tf.runs import signals
 from ebm_tf.runs.partial import PartialArrays
@@ -183,7 +184,7 @@ def _open(settings: EvaluateConfig) -> FinishedRun:
     if is_elsewhere and (pathlib.Path(settings.output or "") / "config.json").exists():
         raise ConfigError(f"--output: expected a folder that is not a run's. Received: {settings.output}")
     if settings.workdir:
-        return load_run(settings.workdir, settings.output)
+        return open_run(settings.workdir, settings.checkpoint, settings.output, settings.data_dir)
     assert settings.model and settings.output  # EvaluateConfig sees to it
     if others := sorted(set(settings.task_names) - set(BARE_TASKS)):
         expected = f"some of {', '.join(BARE_TASKS)} with --model"

@@ -30,7 +30,7 @@ from ebm_tf.runs import manifest as manifests
 from ebm_tf.runs.run_dir import RunDir, replace_file
 from ebm_tf.training.failures import FILE_ERRORS, TrainingError, fsync
 
-__all__ = ["Checkpoints", "Saved", "intact", "newest_intact"]
+__all__ = ["Checkpoints", "Saved", "best_intact", "intact", "newest_intact"]
 
 DRAFT = "draft"
 
@@ -125,9 +125,8 @@ class Checkpoints:
     def _rotate(self) -> None:
         """Removes all but the newest, the best and stages' ends, and names the newest in TensorFlow's own file."""
         steps = self.run_dir.checkpoint_steps()
-        rated = {step: value for step in steps if (value := _best(self.folder, step)) is not None}
         ends = [step for step in steps if _peek(self.folder, step).get("stage")]
-        kept = {*steps[-self.keep :], *sorted(rated, key=lambda step: rated[step])[:1], *ends}
+        kept = {*steps[-self.keep :], *_by_metric(self.run_dir)[:1], *ends}
         for step in set(steps) - kept:
             self.remove(step)
         replace_file(self.folder / "checkpoint", f'model_checkpoint_path: "update-{steps[-1]}"\n')
@@ -166,9 +165,21 @@ def newest_intact(run_dir: RunDir) -> Saved | None:
     return None
 
 
-def intact(run_dir: RunDir) -> list[Saved]:
-    """All checkpoints that are whole, the oldest first."""
-    return [_saved(run_dir, step) for step in run_dir.checkpoint_steps() if not _damage(run_dir.checkpoints, step)]
+def intact(run_dir: RunDir, only: int | None = None) -> list[Saved]:
+    """All checkpoints that are whole, the oldest first; `only`: none but that of this update."""
+    steps = [step for step in run_dir.checkpoint_steps() if only in (None, step)]
+    return [_saved(run_dir, step) for step in steps if not _damage(run_dir.checkpoints, step)]
+
+
+def best_intact(run_dir: RunDir) -> Saved | None:
+    """The one that is whole whose metric is the smallest; None where none has one."""
+    return next((saved for step in _by_metric(run_dir) for saved in intact(run_dir, step)), None)
+
+
+def _by_metric(run_dir: RunDir) -> list[int]:
+    """The checkpoints that have the metric, the best first."""
+    rated = {step: _best(run_dir.checkpoints, step) for step in run_dir.checkpoint_steps()}
+    return sorted((step for step, value in rated.items() if value is not None), key=lambda step: rated[step] or 0.0)
 
 
 def _saved(run_dir: RunDir, step: int) -> Saved:
