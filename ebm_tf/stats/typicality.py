@@ -1,0 +1,185 @@
+"""Does an input belong to the data? A detector fitted on statistics of held-out inputs, without labels or outliers.
+
+    z_k(x) = Φ⁻¹(rank of the statistic s_k(x) among the fit set's)      every statistic to normal scores
+    a(x) = (z − m)ᵀ C⁻¹ (z − m)      how atypical x is: m, C of z on one half, C shrunk as Ledoit and Wolf do
+    p(x) = (1 + #{i: a(x_i) ≥ a(x)}) / (n + 1)      the share of the other half, n inputs, that is as atypical or more
+
+Both sides of every statistic count. Flagged at p ≤ α are at most α of new inputs of the same law as the n, whatever
+that law, the energy and the detector are (conformal p-values; Vovk et al. 2005). The one-sided tails are the energy
+alone: a = E ("upper") and a = -E ("lower").
+
+Source: the joint density of several statistics, Morningstar et al. (2021); Ledoit and Wolf (2004).
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from scipy import special
+from sklearn.covariance import ledoit_wolf
+
+from ebm_tf.errors import ConfigError
+
+__all__ = ["TAILS", "Detector"]
+
+TAILS = ("both", "upper", "lower")
+NUM_KNOTS = 129  # of each statistic, between which its normal scores are straight lines
+LEAST = 4  # inputs: two to fit, two to compare with
+NOT_FINITE = "not finite"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Detector:
+    """Tells inputs that do not belong by their statistics; see `fit`.
+
+    Attributes:
+      names: of the K statistics. The first is the energy, E(x).
+      kept: int [M], places of those that vary; the others are `dropped`.
+      knots: [M, NUM_KNOTS], values of each from its lowest to its highest on the fit set.
+      scores: [M, NUM_KNOTS], their normal scores.
+      slopes: [M], of the straight lines by which scores go on beyond the ends, one over the standard deviation.
+      mean: [M], m.
+      whitening: [M, M], W with W Wᵀ = C⁻¹.
+      calibration: [n], a of the n calibration inputs, sorted.
+      energy: [n], E of them, sorted.
+      tail: "both", "upper" or "lower". dataclasses.replace(detector, tail="upper") has the other tail of the same fit.
+    """
+
+    names: tuple[str, ...]
+    kept: np.ndarray
+    knots: np.ndarray
+    scores: np.ndarray
+    slopes: np.ndarray
+    mean: np.ndarray
+    whitening: np.ndarray
+    calibration: np.ndarray
+    energy: np.ndarray
+    tail: str = "both"
+
+    def __post_init__(self) -> None:
+        if self.tail not in TAILS:
+            raise ConfigError(f"--tail: expected one of {', '.join(TAILS)}. Received: tail={self.tail}")
+
+    @classmethod
+    def fit(cls, statistics: np.ndarray, names: Sequence[str], seed: int = 0, tail: str = "both") -> "Detector":
+        """The detector of held-out in-distribution inputs.
+
+        Law: P(p_value of a new input ≤ α) ≤ α for every α, where it and these inputs are exchangeable; for statistics
+          without ties the p-value is uniform on {1, ..., n + 1} / (n + 1).
+        Limits: an increasing function of a statistic changes nothing within the fit set's range.
+
+        Args:
+          statistics: [N, K], of inputs that did not train. One half fits the Gaussian, the other gives p-values.
+          names: K of them.
+          seed: of the halves.
+          tail: see above.
+
+        Raises:
+          ConfigError: fewer than LEAST inputs, statistics that are not finite, or none that varies.
+        """
+        statistics = np.asarray(statistics, np.float64)
+        if statistics.ndim != 2 or statistics.shape[1] != len(names) or len(statistics) < LEAST:
+            expected = f"expected statistics [N, {len(names)}] of {LEAST} held-out inputs or more"
+            raise ConfigError(f"{expected}. Received: {list(statistics.shape)}")
+        if bad := int((~np.isfinite(statistics).all(axis=1)).sum()):
+            expected = "expected held-out inputs whose statistics are finite"
+            raise ConfigError(f"{expected}. Received: {bad} of {len(statistics)} with others")
+        order = np.random.default_rng(seed).permutation(len(statistics))
+        first, second = np.array_split(statistics[order], 2)
+        kept = np.flatnonzero(np.ptp(first, axis=0) > 0)
+        if not len(kept):
+            raise ConfigError("expected held-out inputs that differ. Received: statistics that are all alike")
+        knots, scores = (np.stack(both) for both in zip(*map(_knots, first[:, kept].T)))
+        fitted = {"kept": kept, "knots": knots, "scores": scores, "slopes": 1 / first[:, kept].std(axis=0)}
+        size, held = len(kept), {"calibration": np.zeros(0), "energy": np.sort(second[:, 0])}
+        draft = cls(tuple(names), **fitted, mean=np.zeros(size), whitening=np.eye(size), **held, tail=tail)
+        z = draft.normal_scores(first)
+        whitening = np.linalg.inv(np.linalg.cholesky(ledoit_wolf(z)[0])).T
+        draft = dataclasses.replace(draft, mean=z.mean(axis=0), whitening=whitening)
+        return dataclasses.replace(draft, calibration=np.sort(draft._distance(second)))
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """Names of the statistics that are the same for all inputs of the fit set."""
+        return tuple(name for place, name in enumerate(self.names) if place not in set(self.kept.tolist()))
+
+    @property
+    def num_calibration(self) -> int:
+        """n: the smallest p-value is 1 / (n + 1)."""
+        return len(self.energy)
+
+    def check_rate(self, false_positive_rate: float, flag: str = "false_positive_rate") -> None:
+        """Raises ConfigError where no input could be flagged at so small a rate."""
+        if 1 / (self.num_calibration + 1) > false_positive_rate * (1 + 1e-9):
+            least = 2 * (math.ceil(1 / false_positive_rate - 1e-9) - 1)
+            expected = f"expected, for {false_positive_rate:g}, at least {least} held-out inputs"
+            raise ConfigError(f"--{flag}: {expected}, half of them to fit. Received: {2 * self.num_calibration}")
+
+    def normal_scores(self, statistics: np.ndarray) -> np.ndarray:
+        """z [N, M] of statistics [N, K]."""
+        s = np.asarray(statistics, np.float64)[:, self.kept]
+        z = np.stack([np.interp(*one) for one in zip(s.T, self.knots, self.scores)], axis=1)
+        beyond = np.minimum(s - self.knots[:, 0], 0) + np.maximum(s - self.knots[:, -1], 0)
+        return z + self.slopes * beyond
+
+    def ood_score(self, statistics: np.ndarray) -> np.ndarray:
+        """[N] of statistics [N, K]: large where an input does not belong; inf where a statistic is not finite."""
+        statistics = np.asarray(statistics, np.float64)
+        finite = np.isfinite(statistics).all(axis=1)
+        found = np.full(len(statistics), np.inf)
+        one = {"both": self._distance, "upper": lambda s: s[:, 0], "lower": lambda s: -s[:, 0]}[self.tail]
+        found[finite] = one(statistics[finite])
+        return found
+
+    def p_value(self, ood_score: np.ndarray) -> np.ndarray:
+        """[N] of scores [N]: the share of calibration inputs that are as atypical or more, at least 1 / (n + 1)."""
+        known = {"both": self.calibration, "upper": self.energy, "lower": -self.energy[::-1]}[self.tail]
+        below = np.searchsorted(known, ood_score, side="left")
+        return (1 + len(known) - np.where(np.isnan(ood_score), len(known), below)) / (len(known) + 1)
+
+    def most_unusual(self, statistics: np.ndarray) -> list[tuple[str, str]]:
+        """Per input of statistics [N, K], which statistic lies farthest out, and on which side: "low" or "high"."""
+        statistics = np.asarray(statistics, np.float64)
+        finite = np.isfinite(statistics)
+        z = self.normal_scores(np.where(finite, statistics, 0.0))
+        places = np.abs(z).argmax(axis=1)
+        sides = np.where(z[np.arange(len(z)), places] > 0, "high", "low")
+        found = [(self.names[self.kept[place]], str(side)) for place, side in zip(places, sides)]
+        for row in np.flatnonzero(~finite.all(axis=1)):
+            found[row] = self.names[np.argmin(finite[row])], NOT_FINITE
+        return found
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """All of it, for an .npz file."""
+        return {field.name: np.asarray(getattr(self, field.name)) for field in dataclasses.fields(self)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Detector":
+        """The inverse.
+
+        Raises:
+          ConfigError: an array is missing.
+        """
+        names = [field.name for field in dataclasses.fields(cls)]
+        if missing := [name for name in names if name not in arrays]:
+            raise ConfigError(f"expected the arrays of a detector. Received: none named {', '.join(missing)}")
+        values = {name: np.asarray(arrays[name]) for name in names}
+        texts = {"names": tuple(map(str, values["names"])), "tail": str(values["tail"])}
+        return cls(**{**values, **texts})
+
+    def _distance(self, statistics):
+        return np.sum(np.square((self.normal_scores(statistics) - self.mean) @ self.whitening), axis=1)
+
+
+def _knots(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(values, normal scores) [NUM_KNOTS] of a statistic [N] at equal steps of its normal score. Values that many
+    inputs share have their scores' mean, and what is left of the knots repeats the last.
+    """
+    end = special.ndtri((len(values) - 0.5) / len(values))
+    steps = np.linspace(-end, end, NUM_KNOTS)
+    quantiles = np.quantile(values, special.ndtr(steps), method="hazen")
+    knots, place, counts = np.unique(quantiles, return_inverse=True, return_counts=True)
+    scores = np.bincount(place, steps) / counts
+    left = NUM_KNOTS - len(knots)
+    return np.pad(knots, (0, left), "edge"), np.pad(scores, (0, left), "edge")

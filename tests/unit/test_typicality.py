@@ -1,0 +1,131 @@
+"""The detector's numbers by hand, in TensorFlow, on disk, and what it refuses."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy import stats
+from sklearn.covariance import LedoitWolf
+
+from ebm_tf.energies.typical import detect_fn
+from ebm_tf.errors import ConfigError
+from ebm_tf.stats.typicality import TAILS, Detector
+
+NAMES = ("energy", "tied", "skewed", "constant", "half zero")
+
+
+def draw(num, seed):
+    """Statistics that depend on each other: with ties, skewed, constant, of two kinds."""
+    mix = np.random.default_rng(0).standard_normal((5, 5))
+    x = np.random.default_rng(seed).standard_normal((num, 5)) @ mix
+    x[:, 1], x[:, 2], x[:, 3], x[:, 4] = np.round(x[:, 1]), np.exp(x[:, 2]), 7.0, np.maximum(x[:, 4], 0)
+    return x.astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return Detector.fit(draw(400, 1), NAMES)
+
+
+def test_scores_are_squared_distances_of_normal_scores():
+    """Of few inputs without ties every one is a knot, so that its normal score is that of its rank."""
+    x = np.random.default_rng(2).standard_normal((60, 3))
+    found = Detector.fit(x, ("energy", "a", "b"), seed=5)
+    first, second = np.split(x[np.random.default_rng(5).permutation(60)], 2)
+    expected = stats.norm.ppf((stats.rankdata(first, axis=0) - 0.5) / 30)
+    np.testing.assert_allclose(found.normal_scores(first), expected, atol=0.05)
+    fitted = LedoitWolf().fit(found.normal_scores(first))
+    np.testing.assert_allclose(found.ood_score(second), fitted.mahalanobis(found.normal_scores(second)), rtol=1e-9)
+    np.testing.assert_array_equal(found.calibration, np.sort(found.ood_score(second)))
+
+
+def test_p_values_by_hand(detector):
+    ones = dataclasses.replace(detector, calibration=np.array([1.0, 2.0, 2.0, 3.0]))
+    assert ones.p_value(np.array([0.0, 1.0, 2.0, 2.5, 3.0, 4.0, np.inf, np.nan])).tolist() == [
+        *(1.0, 1.0, 0.8, 0.4, 0.4, 0.2, 0.2, 0.2)
+    ]
+
+
+def test_tails_are_of_the_energy_alone(detector):
+    x = draw(50, 3)
+    upper, lower = (dataclasses.replace(detector, tail=tail) for tail in ("upper", "lower"))
+    np.testing.assert_array_equal(upper.ood_score(x), x[:, 0])
+    np.testing.assert_array_equal(lower.ood_score(x), -x[:, 0])
+    n = detector.num_calibration
+    np.testing.assert_allclose(
+        upper.p_value(x[:, 0]) + lower.p_value(-x[:, 0]), (n + 2) / (n + 1)
+    )  # no ties: each of the n is above or below
+
+
+def test_every_side_counts(detector):
+    """One statistic far out on either side is enough, and farther out is more atypical."""
+    x = np.repeat(draw(400, 1).mean(axis=0, keepdims=True), 4, axis=0)
+    x[:, 2] += np.array([-50.0, 0.0, 50.0, 500.0])
+    low, inside, high, higher = detector.ood_score(x)
+    assert inside < low and inside < high < higher
+    assert detector.most_unusual(x)[0] == ("skewed", "low") and detector.most_unusual(x)[3] == ("skewed", "high")
+
+
+@pytest.mark.parametrize("tail", TAILS)
+def test_tensorflow_gives_the_same_numbers(detector, tail):
+    """Inside, at the knots, far outside and where nothing is finite, traced."""
+    one = dataclasses.replace(detector, tail=tail)
+    x = np.concatenate([draw(200, 4), draw(3, 5), 1e4 * draw(20, 6)])
+    x[200, 2], x[201, 0], x[202, 3] = np.nan, -np.inf, np.inf
+    x[:100, detector.kept] = detector.knots[:, :100].T
+    fn = tf.function(detect_fn(one.to_arrays()), input_signature=[tf.TensorSpec([None, 5])], autograph=False)
+    ood_score, p_value = (values.numpy() for values in fn(tf.constant(x)))
+    expected = one.ood_score(x)
+    np.testing.assert_allclose(ood_score, expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(p_value, one.p_value(expected), atol=1.5 / (one.num_calibration + 1))
+    assert np.all(np.isinf(expected[200:203])) and np.allclose(p_value[200:203], 1 / 201)
+
+
+def test_what_is_not_finite_is_named(detector):
+    x = draw(3, 7)
+    x[1, 3] = np.nan
+    assert detector.most_unusual(x)[1] == ("constant", "not finite")
+    assert all(side in ("low", "high") for _, side in detector.most_unusual(x)[::2])
+
+
+def test_constant_statistics_are_left_out(detector):
+    assert detector.dropped == ("constant",)
+    x = draw(5, 8)
+    before = detector.ood_score(x)
+    x[:, 3] = 8.0
+    np.testing.assert_array_equal(detector.ood_score(x), before)
+
+
+def test_a_file_keeps_it(detector, tmp_path):
+    np.savez(tmp_path / "detector.npz", **detector.to_arrays())
+    with np.load(tmp_path / "detector.npz") as arrays:
+        again = Detector.from_arrays(arrays)
+    x = draw(20, 9)
+    np.testing.assert_array_equal(again.ood_score(x), detector.ood_score(x))
+    assert (again.names, again.tail, again.dropped) == (detector.names, "both", ("constant",))
+    with pytest.raises(ConfigError, match=r"expected the arrays of a detector\. Received: none named knots$"):
+        Detector.from_arrays({name: value for name, value in detector.to_arrays().items() if name != "knots"})
+
+
+def test_bad_input_is_refused(detector):
+    x = draw(10, 0)
+    with pytest.raises(ConfigError, match=r"expected statistics \[N, 5\] of 4 held-out inputs or more\. Received: \[3"):
+        Detector.fit(x[:3], NAMES)
+    with pytest.raises(ConfigError, match=r"Received: \[10, 4\]"):
+        Detector.fit(x[:, :4], NAMES)
+    x[2, 1] = np.nan
+    with pytest.raises(ConfigError, match=r"whose statistics are finite\. Received: 1 of 10 with others"):
+        Detector.fit(x, NAMES)
+    with pytest.raises(ConfigError, match="statistics that are all alike"):
+        Detector.fit(np.ones((10, 5)), NAMES)
+    with pytest.raises(ConfigError, match=r"--tail: expected one of both, upper, lower\. Received: tail=left"):
+        dataclasses.replace(detector, tail="left")
+
+
+def test_a_rate_needs_inputs():
+    one = Detector.fit(draw(38, 0), NAMES)
+    one.check_rate(0.05)
+    with pytest.raises(ConfigError, match=r"--rate: expected, for 0.01, at least 198 held-out inputs.* Received: 38$"):
+        one.check_rate(0.01, "rate")
+    assert one.p_value(np.array([np.inf]))[0] == pytest.approx(0.05)
