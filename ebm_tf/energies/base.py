@@ -50,10 +50,10 @@ class Origin:
         """That of an energy trained on a Dataset."""
         sizes = np.asarray(sampler.step_size, np.float32)
         step_size = float(sizes.flat[0]) if np.all(sizes == sizes.flat[0]) else tuple(sizes.tolist())
-        columns = [tuple(value.astype(float).tolist()) for value in (data.mean, data.scale) if value is not None]
-        numbers = data.name, step_size, float(sampler.temperature), int(sampler.num_steps)
+        mean, scale = (() if one is None else tuple(one.astype(float).tolist()) for one in (data.mean, data.scale))
         data_range = (-1.0, 1.0) if data.is_image else ()
-        return cls(*numbers, scheme, *columns, data_noise=data_noise, data_range=data_range, fit=data.fit)
+        chains = step_size, float(sampler.temperature), int(sampler.num_steps), scheme
+        return cls(data.name, *chains, mean, scale, data_noise, data_range, data.fit)
 
 
 @keras.saving.register_keras_serializable(package="ebm_tf")

@@ -10,14 +10,16 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from ebm_tf.energies import EnergyModel
-from ebm_tf.energies.precision import with_policy
+from ebm_tf.energies.statistics import Statistics
 from ebm_tf.errors import ConfigError
 from ebm_tf.evaluation.finished import FinishedRun, load_run, resolve
 from ebm_tf.evaluation.opening import bare_run, open_run
 from ebm_tf.runs.run_dir import DISK_ERRORS
+from ebm_tf.serving.detect import detect_endpoints, keep
+from ebm_tf.serving.detector import place_of
 from ebm_tf.serving.endpoints import Endpoint, endpoints
 from ebm_tf.serving.info import FILE_NAME, ModelInfo
-from ebm_tf.serving.trained import TrainedEnergy, load_exported
+from ebm_tf.serving.trained import TrainedEnergy, calibration_at, load_exported
 from ebm_tf.settings.commands import ExportConfig, SampleConfig
 from ebm_tf.settings.data import IMAGE_SPLITS
 from ebm_tf.settings.train import TrainConfig
@@ -50,8 +52,12 @@ def export(settings: ExportConfig) -> pathlib.Path:
 
         onnx.check_installed()
     run = _run_of(settings)
-    info, energy = _info(run, settings.data_dir), with_policy(run.energy, "float32")
-    made = endpoints(energy, info)
+    statistics = Statistics(run.energy)
+    info = _info(run, settings.data_dir, statistics.names)
+    made = endpoints(statistics, info)
+    calibration = None if settings.checkpoint else calibration_at(_own_path(run), info)
+    if calibration:
+        made |= detect_endpoints(made["statistics"].function, calibration, info)
     draft = output.with_name(f"{output.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
     try:
@@ -59,8 +65,10 @@ def export(settings: ExportConfig) -> pathlib.Path:
     except OSError as error:
         raise ConfigError(f"--output: expected a folder that can be written. Received: {error}") from error
     try:
-        _write(energy, made, draft)
+        _write(statistics.energy, made, draft)
         (draft / FILE_NAME).write_text(info.to_json() + "\n")
+        if calibration:
+            keep(place_of(draft), calibration)
         if settings.onnx:
             onnx.write(made["energy"], draft / "model.onnx")
         draft.replace(output)
@@ -112,9 +120,16 @@ def load(path: str | os.PathLike) -> TrainedEnergy:
     if (path / FILE_NAME).exists():
         return load_exported(path)
     run = _run_at(path, "model")
-    info = _info(run, None)
-    made = endpoints(with_policy(run.energy, "float32"), info)
-    return TrainedEnergy(info, {name: endpoint.compile() for name, endpoint in made.items()})
+    statistics = Statistics(run.energy)
+    info = _info(run, None, statistics.names)
+    made = endpoints(statistics, info)
+    functions = {name: endpoint.compile() for name, endpoint in made.items()}
+    return TrainedEnergy(info, functions, lambda: calibration_at(path, info))
+
+
+def _own_path(run: FinishedRun) -> pathlib.Path:
+    """What --model would name: the .keras file, or the run's folder."""
+    return run.model if run.is_bare else run.own_dir.path
 
 
 def _run_at(path: pathlib.Path, flag: str) -> FinishedRun:
@@ -131,11 +146,11 @@ def _run_at(path: pathlib.Path, flag: str) -> FinishedRun:
     return run
 
 
-def _info(run: FinishedRun, data_dir: str | None) -> ModelInfo:
+def _info(run: FinishedRun, data_dir: str | None, statistics: tuple[str, ...]) -> ModelInfo:
     config, origin = run.config, run.energy.origin if run.is_bare else None
     sampling = resolve(SampleConfig(workdir=".", output="."), config)
     assert sampling.step_size and sampling.num_steps is not None  # by resolve
-    sizes = (sampling.step_size / config.step_size) * run.sampler.step_size
+    sizes = (sampling.step_size / config.step_size) * np.asarray(run.sampler.step_size)
     is_uniform = bool(np.all(sizes == sizes.flat[0]))
     return ModelInfo(
         dataset=origin.dataset if origin else config.dataset,
@@ -149,6 +164,7 @@ def _info(run: FinishedRun, data_dir: str | None) -> ModelInfo:
         scheme=origin.scheme if origin else config.scheme.value,
         version=__version__,
         fit=origin.fit if origin else config.image_fit,
+        statistics=statistics,
     )
 
 

@@ -243,6 +243,7 @@ class ExportConfig(SourceConfig):
     onnx: bool = setting(False, "Also write the energy as model.onnx; needs the extra onnx.")
 
 
+_MODEL_HELP = "Folder that bin/export.py wrote, or of a finished run, or a .keras file."
 _INPUT_HELP = "Folder of images, FILE.npy, FILE.npz, FILE.tfrecord (or a pattern of such), or tfds:NAME/SPLIT."
 
 
@@ -250,7 +251,7 @@ _INPUT_HELP = "Folder of images, FILE.npy, FILE.npz, FILE.tfrecord (or a pattern
 class ScoreConfig(Settings):
     """Settings of bin/score.py and bin/score_beam.py."""
 
-    model: str = setting("", "Folder that bin/export.py wrote.", given="a folder of bin/export.py")
+    model: str = setting("", _MODEL_HELP, given=_MODEL_HELP.lower())
     input: str = setting("", _INPUT_HELP, given=_INPUT_HELP.lower())
     output: str = setting(
         "",
@@ -259,16 +260,17 @@ class ScoreConfig(Settings):
     )
     reference: str | None = setting(
         None,
-        "Energies of in-distribution data for percentile and flag: a table of bin/score.py, or the calibration.npz of "
-        "bin/calibrate.py. None: the model's own calibration, if there is one.",
+        "The calibration.npz of another bin/calibrate.py of this model. None: the model's own, if there is one; else "
+        "there is the energy alone.",
     )
     false_positive_rate: float | None = setting(
         None,
-        "Share of in-distribution inputs that may be flagged out. None: the calibration's, else 0.05.",
+        "Share of in-distribution inputs that may be flagged out. None: the calibration's.",
         range=FRACTION,
     )
     batch_size: int = setting(256, "Inputs at once.", range=COUNT)
     data_dir: str | None = setting(None, "Folder of prepared TFDS data sets. None: TFDS's own, and download.")
+    report: str | None = setting(None, "New FILE.html of bin/score.py: one page that shows the table, for a browser.")
     skip_bad: bool = setting(False, "Exit 0 also where inputs could not be read; their rows tell why.")
     resume: bool = setting(False, "Continue a table that was broken off.")
 
@@ -277,10 +279,16 @@ class ScoreConfig(Settings):
 class CalibrateConfig(Settings):
     """Settings of bin/calibrate.py."""
 
-    model: str = setting("", "Folder that bin/export.py wrote.", given="a folder of bin/export.py")
+    model: str = setting("", _MODEL_HELP, given=_MODEL_HELP.lower())
     input: str = setting("", f"In-distribution data that did not train. {_INPUT_HELP}", given=_INPUT_HELP.lower())
     false_positive_rate: float = setting(
         0.05, "Share of in-distribution inputs that may be flagged out.", range=FRACTION
+    )
+    tail: str = setting(
+        "both",
+        "Which inputs do not belong: those that are unusual, on either side, by the joint law of many statistics, or "
+        "those of high (upper) or of low energy (lower) alone.",
+        choices=("both", "upper", "lower"),
     )
     confidence: float = setting(0.95, "Coverage of the interval for the false-positive rate.", range=FRACTION)
     batch_size: int = setting(256, "Inputs at once.", range=COUNT)
