@@ -7,9 +7,10 @@ E = s f + rest, rest = reference + wall, h the state after a layer of f and d = 
     energy, network, rest                    E(x), s f(x) and rest(x); cosine of the gradients of the last two
     energy_grad, network_grad, rest_grad     of g, each one's gradient: |g|², the largest |g|, x·g; of images also the
                                              power of g by bands of frequency, see `_bands`, and variance, extremes and
-                                             kurtosis of the power of g over patches of 4x4 pixels
-    layer_1, ...                             power, variance and share positive of h, |d|²; of images variance, extremes
-                                             and kurtosis of h·d over places: the energy that each place has
+                                             kurtosis of the logarithm of its power over patches of 4x4 pixels
+    layer_1, ...                             power, variance and share positive of h, and |d|²; of images variance,
+                                             extremes and kurtosis of the logarithm of the power of h over places
+    pixels                                   of images, where no reference knows their spectrum: the power of x by bands
 
 An energy without a rest has no network, rest or cosine; one whose network is no Sequential has no layers.
 """
@@ -68,6 +69,8 @@ class Statistics:
             found |= {"network": network, "rest": rest, "cosine": _cosine(network_grad, rest_grad)}
             found |= _of_grad("network_grad", x, network_grad) | _of_grad("rest_grad", x, rest_grad)
         found |= _of_grad("energy_grad", x, energy_grad)
+        if x.shape.rank == 4 and not self.energy.reference:
+            found |= {f"pixels.{name}": value for name, value in pixel_statistics(x).items()}
         for number, (state, signal) in enumerate(zip(states, signals), 1):
             found |= _of_layer(f"layer_{number}", state, signal)
         return found
@@ -114,7 +117,7 @@ def _of_grad(name: str, x: tf.Tensor, grad: tf.Tensor) -> Named:
     found = {"power": _dot(grad, grad), "largest": _largest(grad), "along_x": _dot(x, grad)}
     if x.shape.rank == 4:
         found |= _by_band(cosine_transform(grad))
-        power = tf.reduce_sum(tf.square(grad), axis=-1, keepdims=True)
+        power = tf.reduce_mean(tf.square(grad), axis=-1, keepdims=True)
         found |= _over_places("patches", tf.nn.avg_pool2d(power, PATCH, PATCH, "VALID"))
     return {f"{name}.{key}": value for key, value in found.items()}
 
@@ -129,7 +132,7 @@ def _of_layer(name: str, state: tf.Tensor, signal: tf.Tensor) -> Named:
         "signal": _dot(signal, signal),
     }
     if state.shape.rank == 4:
-        found |= _over_places("places", tf.reduce_sum(state * signal, axis=-1))
+        found |= _over_places("places", tf.reduce_mean(tf.square(state), axis=-1))
     return {f"{name}.{key}": value for key, value in found.items()}
 
 
@@ -149,18 +152,18 @@ def _by_band(coefficients: tf.Tensor) -> Named:
 
 
 def _bands(height: int, width: int) -> np.ndarray:
-    """float32 [H W, NUM_BANDS] of 0 and 1, the coefficients of the cosine transform in each: their frequencies, in half
-    waves a long side, grow from band to band by the same factor.
+    """float32 [H W, NUM_BANDS] of 0 and 1, the coefficients of the cosine transform in each. In the square root of
+    frequency all bands are as wide.
     """
     size = max(height, width)
     frequency = np.hypot(np.arange(height)[:, None] * size / height, np.arange(width) * size / width)
-    place = NUM_BANDS * np.log(np.maximum(frequency, 1)) / np.log(np.sqrt(2) * size)
+    place = NUM_BANDS * np.sqrt(frequency / (np.sqrt(2) * size))
     return np.eye(NUM_BANDS, dtype=np.float32)[place.astype(int).ravel()]
 
 
-def _over_places(name: str, values: tf.Tensor) -> Named:
-    """Of one number a place, [B, ...]."""
-    values = tf.reshape(values, [-1, int(np.prod(values.shape[1:]))])
+def _over_places(name: str, power: tf.Tensor) -> Named:
+    """Of a power at each place, [B, ...], on a logarithmic scale."""
+    values = tf.math.log(tf.reshape(power, [-1, int(np.prod(power.shape[1:]))]) + TINY)
     mean, variance = tf.nn.moments(values, 1, keepdims=True)
     fourth = tf.reduce_mean(tf.square(tf.square(values - mean)), axis=1)
     return {

@@ -26,7 +26,9 @@ def detect_fn(arrays: Mapping[str, np.ndarray]) -> Detect:
         if tail != "both":
             return statistics[:, 0] if tail == "upper" else -statistics[:, 0]
         z = _normal_scores(tf.gather(statistics, kept, axis=1), floats["knots"], floats["scores"], floats["slopes"])
-        return tf.reduce_sum(tf.square(tf.matmul(z - floats["mean"], floats["whitening"])), axis=1)
+        white = tf.einsum("nm,pmk->npk", z - floats["mean"], floats["whitening"])
+        logs = tf.math.log1p(tf.reduce_sum(tf.square(white), axis=2))
+        return tf.reduce_mean((logs - floats["level"]) / floats["spread"], axis=1)
 
     def detect(statistics: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         finite = tf.math.is_finite(statistics)

@@ -55,6 +55,7 @@ class Task(NamedTuple):
       inputs: tasks whose arrays it reads, of this run under these settings.
       check: raises ConfigError for what can be known to be missing before any task runs. Other returns are ignored.
       has_arrays: whether it leaves a .npz.
+      unprinted: keys of its numbers for which results.json is the place.
     """
 
     fn: Callable[[FinishedRun, EvaluateConfig, PartialArrays], TaskResult]
@@ -63,6 +64,7 @@ class Task(NamedTuple):
     inputs: Callable[[FinishedRun, EvaluateConfig], list[str]] = _nothing
     check: Callable[[FinishedRun, EvaluateConfig], Any] = _nothing
     has_arrays: bool = True
+    unprinted: tuple[str, ...] = ()
 
 
 STORED = "images or own data"
@@ -99,7 +101,13 @@ TASKS: dict[str, Task] = {
         inputs=ood.energies_inputs,
         check=ood.check_energies,
     ),
-    "ood": Task(ood.ood_task, ("num_samples", "ood_data"), STORED, check=ood.check_ood),
+    "ood": Task(
+        ood.ood_task,
+        ("seed", "num_samples", "ood_data"),
+        STORED,
+        check=ood.check_ood,
+        unprinted=("detector",),
+    ),
     "ood_curve": Task(
         ood_curve.ood_curve_task,
         ("num_samples", "ood_data"),
@@ -282,7 +290,8 @@ def _do(run: FinishedRun, settings: EvaluateConfig, name: str, stop: StopRequest
     results = run.run_dir.read_results(run.flag)  # as it is now: another process may have done another task
     _write_results(run, {**results, name: {**identity, **numbers}})
     partial.remove()
-    print(f"{name}: {json.dumps(numbers)}", flush=True)
+    shown = {key: value for key, value in numbers.items() if key not in TASKS[name].unprinted}
+    print(f"{name}: {json.dumps(shown)}", flush=True)
 
 
 def _write_results(run: FinishedRun, results: dict[str, Any]) -> None:

@@ -177,10 +177,11 @@ def read_calibration(path: pathlib.Path, info: ModelInfo, flag: str, model: str 
         expected = f"--{flag}: expected a calibration.npz that bin/calibrate.py wrote"
         raise ConfigError(f"{expected}. Received: {path}: {one_line(error)}") from None
     renew = f"renew it: {_command(path, model)}"
-    if "numbers" not in arrays:
-        expected = f"--{flag}: expected a calibration with a detector"
-        raise ConfigError(f"{expected}. Received: {path}, written before there was one; {renew}")
-    detector, numbers = Detector.from_arrays(arrays), json.loads(str(arrays["numbers"]))
+    try:
+        detector, numbers = Detector.from_arrays(arrays), json.loads(str(arrays["numbers"]))
+    except (ConfigError, KeyError, ValueError):
+        expected = f"--{flag}: expected a calibration with a detector of today"
+        raise ConfigError(f"{expected}. Received: {path}, written before there was one; {renew}") from None
     if numbers["model"] != info.model or detector.names != info.statistics:
         expected = f"--{flag}: expected a calibration of model {info.model}"
         raise ConfigError(f"{expected}. Received: {path}, of {numbers['model']}; {renew}")

@@ -76,7 +76,7 @@ class EvaluateChains(Settings):
     step_size: float | None = setting(
         None,
         "epsilon of short_run, long_run, data_init and bank. None: as in training, but 2 for the hybrid on images; "
-        "with --model as its file says, else 1, and ood's MALA moves have it too.",
+        "with --model as its file says, else 1.",
         "Eq. 9, Sec. 3",
         unit="x^2/energy",
         range=POSITIVE,

@@ -1,12 +1,14 @@
 """Does an input belong to the data? A detector fitted on statistics of held-out inputs, without labels or outliers.
 
     z_k(x) = Φ⁻¹(rank of the statistic s_k(x) among the fit set's)      every statistic to normal scores
-    a(x) = (z − m)ᵀ C⁻¹ (z − m)      how atypical x is: m, C of z on one half, C shrunk as Ledoit and Wolf do
+    a_P(x) = (z − m)ᵀ C⁻¹ (z − m) over the statistics of part P         m, C of z on one half, C as Ledoit and Wolf do
+    a(x) = mean over P of (ln(1 + a_P(x)) − its mean) / its standard deviation         on the same half
     p(x) = (1 + #{i: a(x_i) ≥ a(x)}) / (n + 1)      the share of the other half, n inputs, that is as atypical or more
 
-Both sides of every statistic count. Flagged at p ≤ α are at most α of new inputs of the same law as the n, whatever
-that law, the energy and the detector are (conformal p-values; Vovk et al. 2005). The one-sided tails are the energy
-alone: a = E ("upper") and a = -E ("lower").
+The parts are all statistics and those that need no network, "rest" and "pixels", where there are any: what these few
+see is lost in the spread of the many. Both sides of every statistic count. Flagged at p ≤ α are at most α of new inputs
+of the same law as the n, whatever that law, the energy and the detector are (conformal p-values; Vovk et al. 2005). The
+one-sided tails are the energy alone: a = E ("upper") and a = -E ("lower").
 
 Source: the joint density of several statistics, Morningstar et al. (2021); Ledoit and Wolf (2004).
 """
@@ -26,7 +28,9 @@ __all__ = ["TAILS", "Detector"]
 TAILS = ("both", "upper", "lower")
 NUM_KNOTS = 129  # of each statistic, between which its normal scores are straight lines
 LEAST = 4  # inputs: two to fit, two to compare with
+LEAST_SPREAD = 1e-3  # of ln(1 + a), where all inputs of a tiny fit set are as atypical
 NOT_FINITE = "not finite"
+NO_NETWORK = ("rest", "pixels")  # how names of statistics begin that are known without it
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -40,7 +44,8 @@ class Detector:
       scores: [M, NUM_KNOTS], their normal scores.
       slopes: [M], of the straight lines by which scores go on beyond the ends, one over the standard deviation.
       mean: [M], m.
-      whitening: [M, M], W with W Wᵀ = C⁻¹.
+      whitening: [P, M, M], W with W Wᵀ = C⁻¹ of each part, 0 for statistics that are not in it.
+      level, spread: [P], mean and standard deviation of ln(1 + a_P) on the fit set.
       calibration: [n], a of the n calibration inputs, sorted.
       energy: [n], E of them, sorted.
       tail: "both", "upper" or "lower". dataclasses.replace(detector, tail="upper") has the other tail of the same fit.
@@ -53,6 +58,8 @@ class Detector:
     slopes: np.ndarray
     mean: np.ndarray
     whitening: np.ndarray
+    level: np.ndarray
+    spread: np.ndarray
     calibration: np.ndarray
     energy: np.ndarray
     tail: str = "both"
@@ -91,13 +98,14 @@ class Detector:
         if not len(kept):
             raise ConfigError("expected held-out inputs that differ. Received: statistics that are all alike")
         knots, scores = (np.stack(both) for both in zip(*map(_knots, first[:, kept].T)))
-        fitted = {"kept": kept, "knots": knots, "scores": scores, "slopes": 1 / first[:, kept].std(axis=0)}
-        size, held = len(kept), {"calibration": np.zeros(0), "energy": np.sort(second[:, 0])}
-        draft = cls(tuple(names), **fitted, mean=np.zeros(size), whitening=np.eye(size), **held, tail=tail)
-        z = draft.normal_scores(first)
-        whitening = np.linalg.inv(np.linalg.cholesky(ledoit_wolf(z)[0])).T
-        draft = dataclasses.replace(draft, mean=z.mean(axis=0), whitening=whitening)
-        return dataclasses.replace(draft, calibration=np.sort(draft._distance(second)))
+        slopes = 1 / first[:, kept].std(axis=0)
+        z = _normal_scores(first[:, kept], knots, scores, slopes)
+        mean = z.mean(axis=0)
+        whitening = np.stack([_whitening(z, part) for part in _parts([names[place] for place in kept])])
+        logs = _log_distances(z - mean, whitening)
+        gaussian = mean, whitening, logs.mean(axis=0), np.maximum(logs.std(axis=0), LEAST_SPREAD)
+        found = cls(tuple(names), kept, knots, scores, slopes, *gaussian, np.zeros(0), np.sort(second[:, 0]), tail)
+        return dataclasses.replace(found, calibration=np.sort(found._atypical(second)))
 
     @property
     def dropped(self) -> tuple[str, ...]:
@@ -118,17 +126,15 @@ class Detector:
 
     def normal_scores(self, statistics: np.ndarray) -> np.ndarray:
         """z [N, M] of statistics [N, K]."""
-        s = np.asarray(statistics, np.float64)[:, self.kept]
-        z = np.stack([np.interp(*one) for one in zip(s.T, self.knots, self.scores)], axis=1)
-        beyond = np.minimum(s - self.knots[:, 0], 0) + np.maximum(s - self.knots[:, -1], 0)
-        return z + self.slopes * beyond
+        chosen = np.asarray(statistics, np.float64)[:, self.kept]
+        return _normal_scores(chosen, self.knots, self.scores, self.slopes)
 
     def ood_score(self, statistics: np.ndarray) -> np.ndarray:
         """[N] of statistics [N, K]: large where an input does not belong; inf where a statistic is not finite."""
         statistics = np.asarray(statistics, np.float64)
         finite = np.isfinite(statistics).all(axis=1)
         found = np.full(len(statistics), np.inf)
-        one = {"both": self._distance, "upper": lambda s: s[:, 0], "lower": lambda s: -s[:, 0]}[self.tail]
+        one = {"both": self._atypical, "upper": lambda s: s[:, 0], "lower": lambda s: -s[:, 0]}[self.tail]
         found[finite] = one(statistics[finite])
         return found
 
@@ -168,8 +174,35 @@ class Detector:
         texts = {"names": tuple(map(str, values["names"])), "tail": str(values["tail"])}
         return cls(**{**values, **texts})
 
-    def _distance(self, statistics):
-        return np.sum(np.square((self.normal_scores(statistics) - self.mean) @ self.whitening), axis=1)
+    def _atypical(self, statistics):
+        logs = _log_distances(self.normal_scores(statistics) - self.mean, self.whitening)
+        return np.mean((logs - self.level) / self.spread, axis=1)
+
+
+def _normal_scores(statistics, knots, scores, slopes):
+    z = np.stack([np.interp(*one) for one in zip(statistics.T, knots, scores)], axis=1)
+    beyond = np.minimum(statistics - knots[:, 0], 0) + np.maximum(statistics - knots[:, -1], 0)
+    return z + slopes * beyond
+
+
+def _parts(names: Sequence[str]) -> list[np.ndarray]:
+    """Places of all statistics, and of those that need no network."""
+    rest = np.flatnonzero([name.startswith(NO_NETWORK) for name in names])
+    return [np.arange(len(names)), *([rest] if 0 < len(rest) < len(names) else [])]
+
+
+def _whitening(z: np.ndarray, part: np.ndarray) -> np.ndarray:
+    """[M, M] of normal scores [N, M], see Detector."""
+    root = np.linalg.cholesky(ledoit_wolf(z[:, part])[0])
+    found = np.zeros([z.shape[1]] * 2)
+    found[np.ix_(part, part)] = np.linalg.inv(root).T
+    return found
+
+
+def _log_distances(z: np.ndarray, whitening: np.ndarray) -> np.ndarray:
+    """ln(1 + a_P), [N, P], of centred normal scores [N, M]."""
+    white = np.einsum("nm,pmk->npk", z, whitening, optimize=True)
+    return np.log1p(np.sum(np.square(white), axis=2))
 
 
 def _knots(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -236,7 +236,7 @@ def test_a_calibration_of_before_is_refused_with_the_command_that_renews_it(imag
     with pytest.raises(ConfigError) as caught:
         score.score(ScoreConfig(model=str(folder), input=str(held_out), output=str(tmp_path / "out.csv")))
     line = str(caught.value)
-    assert line.startswith("--model: expected a calibration with a detector. Received: ") and "\n" not in line
+    assert line.startswith("--model: expected a calibration with a detector of today. Received: ") and "\n" not in line
     command = f"bin/calibrate.py '--model={folder}' '--input={held_out}' --false_positive_rate=0.1"
     assert line.endswith(f"written before there was one; renew it: {command}")
     assert not (tmp_path / "out.csv").exists()

@@ -1,6 +1,5 @@
 """The tasks mala, diagnostics, likelihood and the scores of ood: right where the law is known, and resumable."""
 
-import dataclasses
 import json
 import pathlib
 
@@ -18,8 +17,8 @@ from ebm_tf.errors import ConfigError
 from ebm_tf.evaluation import tasks
 from ebm_tf.evaluation.chains import diagnostics, likelihood
 from ebm_tf.evaluation.chains.mala import projections
-from ebm_tf.evaluation.detection import ood, scores
-from ebm_tf.evaluation.finished import FinishedRun, load_run
+from ebm_tf.evaluation.detection import ood
+from ebm_tf.evaluation.finished import load_run
 from ebm_tf.runs.partial import PartialArrays
 from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.settings.commands import EvaluateConfig
@@ -269,51 +268,36 @@ def test_rounding_is_measured(bfloat16_images):
     assert rounding[0] > 1e-4 * size
 
 
-def test_scores_of_a_gaussian():
-    """-E and -|∂E/∂x| by formula; ln r is about 0 for tiny steps, and below 0 for large ones where E is curved."""
-    x = np.random.default_rng(3).standard_normal((50, 10)).astype(np.float32)
-    found = {}
-    for step_size in (1e-7, 1.0):
-        config = dataclasses.replace(QUADRATIC, step_size=step_size)
-        run = FinishedRun(RunDir("nowhere"), config, pathlib.Path("nowhere"))
-        vars(run)["energy"] = Quadratic()
-        found[step_size] = scores.compile_scores(run)(x, tf.constant([1, 2])).numpy()
-        np.testing.assert_allclose(found[step_size][0], -STIFFNESS / 2 * np.sum(x**2, axis=1), rtol=1e-5)
-        np.testing.assert_allclose(found[step_size][1], -STIFFNESS * np.linalg.norm(x, axis=1), rtol=1e-5)
-    assert np.all(np.abs(found[1e-7][2]) < 1e-2)
-    assert np.all(found[1.0][2] <= 0) and np.mean(found[1.0][2]) < -1
-    run = FinishedRun(RunDir("nowhere"), dataclasses.replace(QUADRATIC, temperature=0.0), pathlib.Path("nowhere"))
-    vars(run)["energy"] = Quadratic()
-    assert np.isnan(scores.compile_scores(run)(x, tf.constant([1, 2])).numpy()[2]).all()
-
-
-def test_ood_compares_three_scores_and_goes_on_after_a_kill(bfloat16_images, tmp_path, monkeypatch):
-    """The same points for all three; flat images have another gradient than noise, so the scores tell them apart."""
+def test_ood_has_a_detector_and_goes_on_after_a_kill(bfloat16_images, tmp_path, monkeypatch, capsys):
+    """Flat images have other statistics than noise, with the model and without; a third of noise is told from them."""
     config, folder = bfloat16_images
     noise = np.random.default_rng(4).integers(0, 256, (120, 32, 32, 3), dtype=np.uint8)
     flat = np.broadcast_to(np.arange(60, dtype=np.uint8)[:, None, None, None], (60, 32, 32, 3))
     monkeypatch.setattr(ood, "_images", lambda source, *_: {"svhn_cropped": flat}[source])
     monkeypatch.setattr(ood, "_sides", lambda *_: np.full(60, 32))
     monkeypatch.setattr(images, "load", lambda *_: noise)
-    monkeypatch.setattr(scores, "MOST_POINTS", 110)
     results, arrays = evaluate(folder, "ood")
-    assert set(results["ood"]["scores_compared"]) == set(scores.SCORES)
-    for score in scores.SCORES:
-        numbers = results["ood"]["scores_compared"][score]["svhn_cropped"]
-        assert (numbers["num_in"], numbers["num_out"]) == (110, 60)
-        assert arrays["ood"][f"{score}_in"].shape == (110,)
-    gradient = results["ood"]["scores_compared"]["minus_energy_grad_norm"]["svhn_cropped"]["auroc"]
-    assert gradient < 0.01 or gradient > 0.99
-    energy, again = arrays["ood"]["energy_in"][:110], arrays["ood"]["minus_energy_in"]
-    np.testing.assert_allclose(-again, energy, rtol=0.1, atol=0.02)  # float32 beside bfloat16
+    found = results["ood"]["detector"]
+    assert (found["num_fit"], found["num_calibration"], found["itself"]["num_out"]) == (40, 40, 40)
+    for row in (found["against"]["svhn_cropped"], found["without_a_model"]["svhn_cropped"]):
+        assert (row["auroc"], row["flagged"], row["num_in"], row["chance"]) == (1.0, 1.0, 40, 0.4)
+    assert found["itself"]["flagged"] < 0.5
+    assert all(0 <= column["svhn_cropped"] <= 1 for column in found["by_statistic"].values())
+    assert found["by_statistic"]["energy_grad.luminance_7"]["svhn_cropped"] < 0.01
+    assert {name: array.shape for name, array in arrays["ood"].items()} == {
+        **{"energy_in": (120,), "ood_score_in": (40,), "p_value_in": (40,)},
+        **{f"{name}_svhn_cropped": (60,) for name in ("energy", "ood_score", "p_value")},
+    }
     assert results["ood"]["against"]["svhn_cropped"]["num_in"] == 120
+    printed = capsys.readouterr().out
+    assert "fitted on 40 + 40 of cifar10/test" in printed and "by_statistic" not in printed
 
     killed = finished_run(tmp_path / "run", config, load_run(folder).energy)
     mark = PartialArrays.mark
 
     def mark_then_die(self, blocks_done):
         mark(self, blocks_done)
-        if blocks_done == 4:  # two blocks of energies, then among the scores
+        if blocks_done == 3:  # two blocks of energies, then among the statistics
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):

@@ -41,6 +41,8 @@ def test_auroc_is_the_share_of_pairs_and_scikit_learns(case):
     score = np.concatenate([score_in, score_out])
     assert found["auroc"] == metrics.roc_auc_score(label, score)
     assert found["average_precision"] == metrics.average_precision_score(label, score)
+    assert found["average_precision_out"] == metrics.average_precision_score(1 - label, -score)
+    assert found["chance"] == label.mean() and found["chance_out"] == pytest.approx(1 - label.mean())
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -70,4 +72,6 @@ def test_the_better_side_is_in_distribution():
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_score_that_is_not_finite_gives_none(bad):
     found = detection(np.array([1.0, bad]), np.array([0.0]))
-    assert found == {"num_in": 2, "num_out": 1, "auroc": None, "fpr_at_95_tpr": None, "average_precision": None}
+    assert (found["num_in"], found["num_out"]) == (2, 1)
+    names = "auroc", "fpr_at_95_tpr", "average_precision", "average_precision_out"
+    assert all(found[name] is None for name in names)

@@ -14,7 +14,7 @@ import numpy as np
 from ebm_tf.data import arrays, images, tables
 from ebm_tf.data.stores import HELD_OUT
 from ebm_tf.errors import ConfigError
-from ebm_tf.evaluation.detection.scores import scores_of
+from ebm_tf.evaluation.detection.detector import LEAST_HELD_OUT, detect, print_table
 from ebm_tf.evaluation.finished import FinishedRun, TaskResult, energies
 from ebm_tf.plots import figures
 from ebm_tf.runs import progress
@@ -128,10 +128,13 @@ def _names(run: FinishedRun, settings: EvaluateConfig) -> dict[str, str]:
 
 
 def check_ood(run: FinishedRun, settings: EvaluateConfig) -> None:
-    """Raises ConfigError when a set is not there, or there is none to be told from the test data."""
+    """Raises ConfigError when a set is not there, there is none to be told from the test data, or these are too few."""
     _check_sets(run, settings)
     if not other_sets(settings):
         set_names("")
+    if (num := len(_own(run, settings, HELD_OUT))) < LEAST_HELD_OUT:
+        expected = f"for ood, at least {LEAST_HELD_OUT} held-out examples"
+        raise ConfigError(f"--num_samples: expected, {expected}. Received: {num}")
 
 
 def check_energies(run: FinishedRun, settings: EvaluateConfig) -> None:
@@ -198,20 +201,16 @@ def ood_sets(run: FinishedRun, settings: EvaluateConfig) -> dict[str, np.ndarray
 
 
 def ood_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays) -> TaskResult:
-    """How well -E tells test data from each of the other sets (Table 2), and two other scores beside it."""
+    """How well -E tells test data from each of the other sets (Table 2), and the detector beside it."""
     names, sets = other_sets(settings), ood_sets(run, settings)
     energy = _energies_of(run, settings, partial, sets, "ood")
     against = {name: detection(-energy["in"], -energy[name]) for name in names}
     num_blocks = sum(len(list(blocks(len(x), settings.batch_size))) for x in sets.values())
-    scores = scores_of(run, partial, sets, num_blocks)
-    compared = {
-        score: {name: detection(values["in"], values[name]) for name in names} for score, values in scores.items()
-    }
-    numbers = {"in_distribution": _names(run, settings)["test"], "score": "-E", "against": against}
-    numbers["scores_compared"] = compared
+    found, arrays = detect(run, partial, sets, num_blocks, settings.batch_size, settings.seed)
+    source = _names(run, settings)["test"]
+    print_table(found, source)
+    numbers = {"in_distribution": source, "score": "-E", "against": against, "detector": found}
     if run.is_image:
         numbers["resized"] = resizing(run, settings, {"in": own_sources(run, settings)["test"], **names})
-    numbers["mala_moves"] = {"step_size": run.config.step_size, "temperature": run.config.temperature}
-    arrays = {f"energy_{name}": values for name, values in energy.items()}
-    arrays |= {f"{score}_{name}": x for score, values in scores.items() for name, x in values.items()}
+    arrays |= {f"energy_{name}": values for name, values in energy.items()}
     return TaskResult(numbers, arrays)
