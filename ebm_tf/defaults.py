@@ -69,7 +69,7 @@ def fit_to_data(
         sampler = dataclasses.replace(
             sampler, start=start, event_shape=kept[0], jit_compile=use_xla(config.jit_compile)
         )
-    energy.origin = Origin.of(data, sampler, str(config.scheme))
+    energy.origin = Origin.of(data, sampler, str(config.scheme), config.data_noise)
     return config, sampler
 
 

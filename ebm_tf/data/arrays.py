@@ -138,7 +138,7 @@ def open_images(
     bytes_each = size[0] * size[1] * x.shape[3] * (1 if x.dtype == np.uint8 else 4)
     is_small = len(x) * bytes_each <= MOST_BYTES
     note = f"{shares(parts, held_out, seed)}; {words}; {'in memory' if is_small else 'read as they are needed'}"
-    return Opened((*size, x.shape[3]), loader(x, parts, convert, is_small, name), note)
+    return Opened((*size, x.shape[3]), loader(x, parts, convert, is_small, name), note, fit=how)
 
 
 def open_vectors(x: np.ndarray, columns: list[str] | None, held_out: float, seed: int, name: str) -> Opened:

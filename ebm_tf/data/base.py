@@ -33,6 +33,7 @@ class Dataset:
       event_shape: [D] of vectors, [H, W, C] of images, C = 1, 3 or 4.
       mean, scale: float32 [D], the standardisation of vectors; None: as they are.
       columns: names of the coordinates of vectors, where they have any.
+      fit: how images are brought to their size: crop, pad or stretch.
       step_shape: float32 [*event], relative step sizes by coordinate. None: all 1.
       log_prob: exact log density of x [N, *event] in nats, [N]. None where there is none.
       train_name, held_out_name: of the two parts, for messages.
@@ -49,7 +50,7 @@ class Dataset:
 
     def __init__(self, name: str, opened: Opened):
         self.name, self.event_shape, self.note, self.columns = name, opened.event_shape, opened.note, opened.columns
-        self.held_out_name = opened.held_out_name
+        self.held_out_name, self.fit = opened.held_out_name, opened.fit
         self.mean, self.scale = opened.standard or NOT_STANDARD
         self._load = functools.cache(opened.load)
 

@@ -189,7 +189,7 @@ def open_folder(
         return files
 
     note = f"{shares(parts, held_out, seed)}; {words}; {'in memory' if is_small else 'read as they are needed'}"
-    return Opened((*size, channels), load, note)
+    return Opened((*size, channels), load, note, fit=how)
 
 
 def _each(read, names: Sequence[str], path: pathlib.Path, flag: str, map_fn: Callable = map) -> list:

@@ -105,7 +105,7 @@ def open_tfds(
 
     said = f"{total:,} images of {split} train, {test_split} is held out"
     note = f"{said if test_split else shares(parts, held_out, seed)}; {words}; in memory"
-    return Opened((*size, channels), load_part, note, test_split or HELD_OUT)
+    return Opened((*size, channels), load_part, note, test_split or HELD_OUT, fit=how)
 
 
 @contextlib.contextmanager

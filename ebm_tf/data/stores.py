@@ -106,6 +106,7 @@ class Opened(NamedTuple):
       held_out_name: of the part that does not train.
       standard: mean and scale of vectors, float32 [D] each.
       columns: their names.
+      fit: how images are brought to their size: crop, pad or stretch.
     """
 
     event_shape: tuple[int, ...]
@@ -114,6 +115,7 @@ class Opened(NamedTuple):
     held_out_name: str = HELD_OUT
     standard: tuple[np.ndarray, np.ndarray] | None = None
     columns: Sequence[str] | None = None
+    fit: str = "crop"
 
 
 def split_indices(count: int, share: float, seed: int) -> dict[str, np.ndarray]:

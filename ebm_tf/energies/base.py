@@ -27,6 +27,10 @@ class Origin:
       num_steps: L.
       scheme: where its chains started.
       mean, scale: of vectors, per column: the energy sees (data - mean) / scale. () where it sees the data.
+      data_noise: standard deviation of the noise on the data.
+      data_range: least and greatest value of images as the energy sees them. () of vectors.
+      fit: how images were brought to their size: crop, pad or stretch.
+      sample_num_steps: L of chains that draw samples. None: num_steps.
     """
 
     dataset: str
@@ -36,14 +40,20 @@ class Origin:
     scheme: str
     mean: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()
+    data_noise: float = 0.0
+    data_range: tuple[float, ...] = ()
+    fit: str = "crop"
+    sample_num_steps: int | None = None
 
     @classmethod
-    def of(cls, data: Any, sampler: Sampler, scheme: str) -> "Origin":
+    def of(cls, data: Any, sampler: Sampler, scheme: str, data_noise: float) -> "Origin":
         """That of an energy trained on a Dataset."""
         sizes = np.asarray(sampler.step_size, np.float32)
         step_size = float(sizes.flat[0]) if np.all(sizes == sizes.flat[0]) else tuple(sizes.tolist())
-        columns = [tuple(value.astype(float).tolist()) for value in (data.mean, data.scale) if value is not None]
-        return cls(data.name, step_size, float(sampler.temperature), int(sampler.num_steps), scheme, *columns)
+        mean, scale = (() if one is None else tuple(one.astype(float).tolist()) for one in (data.mean, data.scale))
+        data_range = (-1.0, 1.0) if data.is_image else ()
+        chains = step_size, float(sampler.temperature), int(sampler.num_steps), scheme
+        return cls(data.name, *chains, mean, scale, data_noise, data_range, data.fit)
 
 
 @keras.saving.register_keras_serializable(package="ebm_tf")

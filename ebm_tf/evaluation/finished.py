@@ -24,14 +24,13 @@ from ebm_tf.runs.partial import blocks
 from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.runs.saved import file_digest
 from ebm_tf.settings.commands import EvaluateConfig, SampleConfig
-from ebm_tf.settings.data import IMAGE_SPLITS, kind_of
+from ebm_tf.settings.data import IMAGE_SPLITS
 from ebm_tf.settings.train import Scheme, TrainConfig
 from ebm_tf.stats import usable
 
 __all__ = [
     "FinishedRun",
     "TaskResult",
-    "bare_run",
     "energies",
     "load_run",
     "noise_starts",
@@ -67,6 +66,7 @@ class FinishedRun:
       model: the .keras file of the energy.
       loaded: the energy, where it has been read already.
       source: the run's own folder, where results go to another one: read, never written.
+      known_id: model_id, where it is no file's.
     """
 
     run_dir: RunDir
@@ -74,6 +74,7 @@ class FinishedRun:
     model: pathlib.Path
     loaded: EnergyModel | None = None
     source: RunDir | None = None
+    known_id: str | None = None
 
     @functools.cached_property
     def energy(self) -> EnergyModel:
@@ -82,7 +83,9 @@ class FinishedRun:
 
     @functools.cached_property
     def model_id(self) -> str:
-        """The first 16 hexadecimal digits of the sha256 of the model's file."""
+        """The first 16 hexadecimal digits of the sha256 of the model's file, or of a checkpoint's."""
+        if self.known_id:
+            return self.known_id
         try:
             return file_digest(self.model)
         except OSError as error:
@@ -101,8 +104,12 @@ class FinishedRun:
 
     @property
     def sampler(self) -> Sampler:
-        """The chains of its training."""
-        return build_sampler(self.energy, self.config)
+        """The chains of its training; where a file alone tells of them, with the step of each coordinate as it does."""
+        sampler, origin = build_sampler(self.energy, self.config), self.energy.origin
+        if not self.is_bare or origin is None or self.has_density:
+            return sampler
+        relative = np.asarray(origin.step_size) / np.min(origin.step_size)
+        return dataclasses.replace(sampler, step_size=np.float32(sampler.step_size * relative))
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -190,6 +197,8 @@ class FinishedRun:
         source = f"--workdir={self.own_dir.path}"
         if self.source:
             source += f" --output={self.run_dir.path}"
+        if self.known_id:
+            source += f" --checkpoint={self.model.stem.removeprefix('update-')}"
         if self.is_bare:
             source = f"--model={self.model} --output={self.run_dir.path}"
         made = f"made by bin/evaluate.py {source} --tasks={task}"
@@ -235,38 +244,14 @@ def load_run(workdir: str | os.PathLike, output: str | os.PathLike | None = None
     config = run_dir.load_config()
     if not run_dir.model.exists():
         done, steps = max(run_dir.checkpoint_steps(), default=0), config.train_steps
+        as_it_is = f" (--checkpoint={done} takes that)" if done else ""
         raise ConfigError(
             f"--workdir: expected a finished run, with model.keras. Received: {run_dir.path}, whose newest checkpoint "
-            f"is of update {done} of {steps}; to finish it: {run_dir.resume_command()}"
+            f"is of update {done} of {steps}{as_it_is}; to finish it: {run_dir.resume_command()}"
         )
     if output is None or os.path.realpath(output) == os.path.realpath(workdir):
         return FinishedRun(run_dir, config.at_end, run_dir.model)
     return FinishedRun(RunDir(output), config.at_end, run_dir.model, source=run_dir)
-
-
-def bare_run(model: str, output: str, data_dir: str | None, step_size: float | None = None) -> FinishedRun:
-    """A run made up around a .keras file. Where the file does not say how its chains were run, they are those of the
-    paper's scheme noise (Sec. 3), with the T of the Gaussian that the energy tilts if it does. Images are CIFAR-10's.
-
-    Raises:
-      ConfigError: the file holds no energy.
-    """
-    energy = load_energy(model)
-    origin, is_image = energy.origin, len(energy.event_shape) == 3
-    known: dict[str, Any] = {"image_size": energy.event_shape[0]} if is_image else {"dataset": rings.NAME}
-    if energy.reference:
-        known |= {"temperature": energy.reference.temperature, "data_noise": energy.reference.data_noise}
-    if origin:
-        known |= {"temperature": origin.temperature, "num_steps": origin.num_steps}
-        known["step_size"] = float(np.min(origin.step_size))
-        if origin.dataset == rings.NAME:
-            known["step_ratio"] = float(np.max(origin.step_size)) / known["step_size"]
-        elif not is_image:
-            known["dataset"] = origin.dataset if kind_of(origin.dataset) else f"array:{origin.dataset}"
-    if step_size is not None:
-        known["step_size"] = step_size
-    config = TrainConfig(scheme=Scheme.NOISE, data_dir=data_dir, **known)
-    return FinishedRun(RunDir(output), config, pathlib.Path(model), energy)
 
 
 def resolve(settings: Settings, config: TrainConfig) -> Settings:

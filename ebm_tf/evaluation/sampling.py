@@ -10,13 +10,12 @@ from ebm_tf.errors import ConfigError, UnusableError
 from ebm_tf.evaluation.chains.long import data_starts
 from ebm_tf.evaluation.finished import (
     FinishedRun,
-    bare_run,
-    load_run,
     noise_starts,
     resolve,
     run_chains,
     usable_numbers,
 )
+from ebm_tf.evaluation.opening import bare_run, open_run
 from ebm_tf.mcmc.streams import CHAINS, block_seed
 from ebm_tf.plots import figures
 from ebm_tf.runs import signals
@@ -43,7 +42,7 @@ def sample(settings: SampleConfig) -> pathlib.Path:
       Stopped: SIGTERM or SIGINT came, and the block of chains at work has ended.
       UnusableError: no chain ended at a state that can be used; samples.npz is written all the same.
     """
-    run = load_run(settings.workdir) if settings.workdir else _bare(settings)
+    run = _open(settings)
     settings = resolve(settings, run.config)
     assert settings.num_steps is not None and settings.step_size and settings.temperature is not None  # by resolve
     run = dataclasses.replace(run, config=dataclasses.replace(run.config, temperature=settings.temperature))
@@ -79,7 +78,9 @@ def sample(settings: SampleConfig) -> pathlib.Path:
     return output
 
 
-def _bare(settings: SampleConfig) -> FinishedRun:
+def _open(settings: SampleConfig) -> FinishedRun:
+    if settings.workdir:
+        return open_run(settings.workdir, settings.checkpoint, settings.output, settings.data_dir)
     run = bare_run(settings.model or "", settings.output, settings.data_dir)
     missing = None in (settings.num_steps, settings.step_size, settings.temperature)
     if run.has_density and not run.energy.origin and missing:

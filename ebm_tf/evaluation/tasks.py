@@ -22,7 +22,8 @@ import numpy as np
 from ebm_tf.data import rings
 from ebm_tf.errors import ConfigError, UnusableError
 from ebm_tf.evaluation import chains, detection, features
-from ebm_tf.evaluation.finished import FinishedRun, bare_run, load_run, resolve
+from ebm_tf.evaluation.finished import FinishedRun, resolve
+from ebm_tf.evaluation.opening import bare_run, open_run
 from ebm_tf.evaluation.task import STORED, Task
 from ebm_tf.plots import figures
 from ebm_tf.runs import signals
@@ -108,7 +109,7 @@ def _open(settings: EvaluateConfig) -> FinishedRun:
     if is_elsewhere and (pathlib.Path(settings.output or "") / "config.json").exists():
         raise ConfigError(f"--output: expected a folder that is not a run's. Received: {settings.output}")
     if settings.workdir:
-        return load_run(settings.workdir, settings.output)
+        return open_run(settings.workdir, settings.checkpoint, settings.output, settings.data_dir)
     assert settings.model and settings.output  # EvaluateConfig sees to it
     bare = [name for name, task in TASKS.items() if task.takes_bare]
     if others := sorted(set(settings.task_names) - set(bare)):

@@ -10,16 +10,14 @@ there whole, once, or not at all, however often a runner tries a part again.
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
 from ebm_tf.errors import ConfigError
-from ebm_tf.serving import calibrate as calibration
-from ebm_tf.serving.info import ModelInfo, read_info
-from ebm_tf.serving.score import energies_of
+from ebm_tf.serving.detector import Calibration
+from ebm_tf.serving.info import ModelInfo
+from ebm_tf.serving.score import load_calibration, measured, open_model, rows_of
 from ebm_tf.serving.sources.inputs import find_shards, read_shard
 from ebm_tf.serving.sources.records import Record, Shard
-from ebm_tf.serving.table import COLUMNS, REFERENCE_COLUMNS, format_row, to_csv
-from ebm_tf.serving.trained import TrainedEnergy, load_exported
+from ebm_tf.serving.table import COLUMNS, DETECTOR_COLUMNS, format_row, to_csv
+from ebm_tf.serving.trained import TrainedEnergy
 from ebm_tf.settings.commands import ScoreConfig
 
 try:
@@ -39,26 +37,27 @@ class PipelineError(RuntimeError):
     """The pipeline did not come to its end. One line; no file was committed."""
 
 
-class EnergyHandler(ModelHandler[Record, tuple[Record, float], TrainedEnergy]):
-    """RunInference's view of an exported energy.
+class EnergyHandler(ModelHandler[Record, tuple[Record, list[str]], TrainedEnergy]):
+    """RunInference's view of a trained energy: records with their rows.
 
     Args:
-      folder: what bin/export.py wrote, where every worker can read it.
+      path: what --model names, where every worker can read it.
       batch_size: records at once, at most.
+      calibration: of the model, or None.
     """
 
-    def __init__(self, folder: str, batch_size: int):
+    def __init__(self, path: str, batch_size: int, calibration: Calibration | None):
         super().__init__(max_batch_size=batch_size)
-        self.folder = folder
+        self.path, self.calibration = path, calibration
 
     def load_model(self) -> TrainedEnergy:
-        return load_exported(self.folder)
+        return open_model(self.path)
 
     def run_inference(
         self, batch: Sequence[Record], model: TrainedEnergy, inference_args: dict[str, Any] | None = None
-    ) -> Iterable[tuple[Record, float]]:
-        records, energy = energies_of(list(batch), model)
-        return list(zip(records, energy.tolist()))
+    ) -> Iterable[tuple[Record, list[str]]]:
+        records, values = measured(list(batch), model, "statistics" if self.calibration else "energy")
+        return list(zip(records, rows_of(records, values, self.calibration)))
 
 
 class _Read(beam.DoFn):
@@ -73,17 +72,11 @@ class _Read(beam.DoFn):
 
 
 class _Format(beam.DoFn):
-    """(record, energy) to a line of CSV; those whose energy is not finite go to the output "bad"."""
+    """(record, row) to a line of CSV; those whose energy is not finite go to the output "bad"."""
 
-    def __init__(self, reference: calibration.Reference | None):
-        self.reference = reference
-
-    def process(self, scored: tuple[Record, float]) -> Iterator[Any]:
-        record, energy = scored
-        if record.error:
-            yield beam.pvalue.TaggedOutput("bad", record)
-        else:
-            yield _line(format_row(record.id, float(np.float32(energy)), "", self.reference))
+    def process(self, scored: tuple[Record, list[str]]) -> Iterator[Any]:
+        record, row = scored
+        yield beam.pvalue.TaggedOutput("bad", record) if record.error else _line(row)
 
 
 def _line(row: list[str]) -> bytes:
@@ -104,20 +97,21 @@ def score(settings: ScoreConfig, arguments: list[str]) -> tuple[int, int]:
       ConfigError: bad input; nothing was written.
       PipelineError: it failed at work.
     """
-    info = read_info(settings.model)
-    load_exported(settings.model)  # says what is wrong before any worker starts
+    info = open_model(settings.model).info  # says what is wrong before any worker starts
+    if settings.report:
+        raise ConfigError(f"--report: expected none: bin/score.py makes the page. Received: report={settings.report}")
     if settings.resume:
         raise ConfigError("--resume: expected false: Beam writes all files or none. Received: resume=True")
     if FileSystems.match([f"{settings.output}-*.csv"])[0].metadata_list:
         raise ConfigError(f"--output: expected new files. Received: {settings.output}-*.csv, which are there")
-    reference = calibration.load_reference(settings, info)
+    calibration = load_calibration(settings, info)
     shards = list(find_shards(settings.input, info, settings.data_dir)())
     try:
         options = PipelineOptions(arguments, save_main_session=False)
     except SystemExit:
         raise ConfigError(f"expected Beam's flags after --. Received: {' '.join(arguments)}") from None
     pipeline = beam.Pipeline(options=options)
-    _build(pipeline, settings, info, reference, shards)
+    _build(pipeline, settings, info, calibration, shards)
     try:
         result = pipeline.run()
         result.wait_until_finish()
@@ -127,7 +121,7 @@ def score(settings: ScoreConfig, arguments: list[str]) -> tuple[int, int]:
     return _counts(result)
 
 
-def _build(pipeline, settings: ScoreConfig, info: ModelInfo, reference, shards: list[Shard]) -> None:
+def _build(pipeline, settings: ScoreConfig, info: ModelInfo, calibration, shards: list[Shard]) -> None:
     records = (
         pipeline
         | "Shards" >> beam.Create(shards)
@@ -136,14 +130,14 @@ def _build(pipeline, settings: ScoreConfig, info: ModelInfo, reference, shards: 
     )
     lines = (
         records.good
-        | "Score" >> RunInference(EnergyHandler(settings.model, settings.batch_size))
-        | "Format" >> beam.ParDo(_Format(reference)).with_outputs("bad", main="good")
+        | "Score" >> RunInference(EnergyHandler(settings.model, settings.batch_size, calibration))
+        | "Format" >> beam.ParDo(_Format()).with_outputs("bad", main="good")
     )
-    columns = COLUMNS if reference is None else REFERENCE_COLUMNS
+    columns = DETECTOR_COLUMNS if calibration else COLUMNS
     bad = (
         (records.bad, lines.bad)
         | "All bad" >> beam.Flatten()
-        | "Format bad" >> beam.Map(lambda record: _line(format_row(record.id, None, record.error, reference)))
+        | "Format bad" >> beam.Map(lambda record: _line(format_row(record.id, columns[1:-1], record.error)))
     )
     for name, rows, prefix in (("rows", lines.good, settings.output), ("bad", bad, f"{settings.output}-errors")):
         counted = rows | f"Count {name}" >> beam.ParDo(_Count(name))

@@ -14,11 +14,13 @@ import tensorflow as tf
 
 from ebm_tf.data.images import to_unit_range
 from ebm_tf.energies import EnergyModel
+from ebm_tf.energies.statistics import Statistics
 from ebm_tf.mcmc.sampler import Sampler
 from ebm_tf.mcmc.streams import CHAINS, NOISE_STARTS, block_seed
+from ebm_tf.serving.encoded import decode_images
 from ebm_tf.serving.info import ModelInfo
 
-__all__ = ["Endpoint", "endpoints"]
+__all__ = ["Endpoint", "endpoints", "of_bytes", "of_uint8"]
 
 
 class Endpoint(NamedTuple):
@@ -37,16 +39,18 @@ class Endpoint(NamedTuple):
         return tf.function(self.function, input_signature=self.signature, autograph=False)
 
 
-def endpoints(energy: EnergyModel, info: ModelInfo) -> dict[str, Endpoint]:
+def endpoints(statistics: Statistics, info: ModelInfo) -> dict[str, Endpoint]:
     """Every endpoint by its name; energy comes first.
 
     Args:
-      energy: a model under the policy float32.
+      statistics: of the energy, which it holds under the policy float32.
       info: gives T and the settings of chains.
 
     Returns:
-      energy, energy_grad, score (T > 0), each also as <name>_uint8 for images 0 to 255; sample; metadata.
+      energy, energy_grad, score (T > 0), each also as <name>_uint8 for images 0 to 255; of images energy_bytes, for
+      encoded files; statistics; sample; metadata.
     """
+    energy = statistics.energy
     spec = [tf.TensorSpec([None, *info.event_shape], tf.float32, name="x")]
 
     to_model, to_data = _units(energy)
@@ -68,14 +72,24 @@ def endpoints(energy: EnergyModel, info: ModelInfo) -> dict[str, Endpoint]:
         of_x["score"] = lambda x: {"score": -energy_grad_fn(x) / info.temperature}
     made = {name: Endpoint(function, spec) for name, function in of_x.items()}
     if info.is_image:
-        made |= {f"{name}_uint8": _of_uint8(function, info) for name, function in of_x.items()}
+        made |= {f"{name}_uint8": of_uint8(function, info) for name, function in of_x.items()}
+        made["energy_bytes"] = of_bytes(of_x["energy"], info)
+    named = lambda x: dict(zip(("energy", "statistics"), statistics(to_model(x))))  # noqa: E731
+    made["statistics"] = Endpoint(named, spec)
     made["sample"] = _sample(energy, info, to_data)
     return {**made, "metadata": Endpoint(lambda: {"json": info.to_json()}, [])}
 
 
-def _of_uint8(function, info: ModelInfo) -> Endpoint:
+def of_uint8(function: Callable, info: ModelInfo) -> Endpoint:
+    """The endpoint of uint8 images that a function of x gives."""
     spec = tf.TensorSpec([None, *info.event_shape], tf.uint8, name="images")
     return Endpoint(lambda images: function(to_unit_range(images)), [spec])
+
+
+def of_bytes(function: Callable, info: ModelInfo) -> Endpoint:
+    """The endpoint of encoded files, PNG or JPEG of any size, that a function of x gives; see encoded.py."""
+    spec = tf.TensorSpec([None], tf.string, name="image_bytes")
+    return Endpoint(lambda image_bytes: function(to_unit_range(decode_images(image_bytes, info))), [spec])
 
 
 def _units(energy: EnergyModel) -> tuple[Callable, Callable]:

@@ -1,4 +1,4 @@
-"""bin/export.py: a run's energy as a SavedModel, and the same energy for the Python API."""
+"""bin/export.py: a trained energy as a SavedModel, and the same energy for the Python API."""
 
 import os
 import pathlib
@@ -9,17 +9,17 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from ebm_tf.build import step_sizes
 from ebm_tf.energies import EnergyModel
-from ebm_tf.energies.files import load_energy
-from ebm_tf.energies.precision import with_policy
+from ebm_tf.energies.statistics import Statistics
 from ebm_tf.errors import ConfigError
-from ebm_tf.evaluation.finished import FinishedRun, bare_run, load_run, resolve
+from ebm_tf.evaluation.finished import FinishedRun, load_run, resolve
+from ebm_tf.evaluation.opening import bare_run, open_run
 from ebm_tf.runs.run_dir import DISK_ERRORS
-from ebm_tf.runs.saved import file_digest
+from ebm_tf.serving.detect import detect_endpoints, keep
+from ebm_tf.serving.detector import place_of
 from ebm_tf.serving.endpoints import Endpoint, endpoints
 from ebm_tf.serving.info import FILE_NAME, ModelInfo
-from ebm_tf.serving.trained import TrainedEnergy, load_exported
+from ebm_tf.serving.trained import TrainedEnergy, calibration_at, load_exported
 from ebm_tf.settings.commands import ExportConfig, SampleConfig
 from ebm_tf.settings.data import IMAGE_SPLITS
 from ebm_tf.settings.train import TrainConfig
@@ -41,7 +41,7 @@ def export(settings: ExportConfig) -> pathlib.Path:
       The folder.
 
     Raises:
-      ConfigError: no finished run, or the folder is in use.
+      ConfigError: no finished run, no such checkpoint or file, or the folder is in use.
       OSError: the disk takes no more; nothing is left behind.
     """
     output = pathlib.Path(settings.output)
@@ -51,9 +51,13 @@ def export(settings: ExportConfig) -> pathlib.Path:
         from ebm_tf.serving import onnx  # an extra
 
         onnx.check_installed()
-    run = load_run(settings.workdir)
-    info, energy = _info(run, settings.data_dir), with_policy(run.energy, "float32")
-    made = endpoints(energy, info)
+    run = _run_of(settings)
+    statistics = Statistics(run.energy)
+    info = _info(run, settings.data_dir, statistics.names)
+    made = endpoints(statistics, info)
+    calibration = None if settings.checkpoint else calibration_at(_own_path(run), info)
+    if calibration:
+        made |= detect_endpoints(made["statistics"].function, calibration, info)
     draft = output.with_name(f"{output.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
     try:
@@ -61,8 +65,10 @@ def export(settings: ExportConfig) -> pathlib.Path:
     except OSError as error:
         raise ConfigError(f"--output: expected a folder that can be written. Received: {error}") from error
     try:
-        _write(energy, made, draft)
+        _write(statistics.energy, made, draft)
         (draft / FILE_NAME).write_text(info.to_json() + "\n")
+        if calibration:
+            keep(place_of(draft), calibration)
         if settings.onnx:
             onnx.write(made["energy"], draft / "model.onnx")
         draft.replace(output)
@@ -71,6 +77,12 @@ def export(settings: ExportConfig) -> pathlib.Path:
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return output
+
+
+def _run_of(settings: ExportConfig) -> FinishedRun:
+    if settings.workdir:
+        return open_run(settings.workdir, settings.checkpoint, None, settings.data_dir)
+    return _run_at(pathlib.Path(settings.model or ""), "model")
 
 
 def _disk_error(error: tf.errors.OpError, output: pathlib.Path) -> OSError | None:
@@ -105,54 +117,43 @@ def load(path: str | os.PathLike) -> TrainedEnergy:
       ConfigError: it is none of them, or cannot be read; or a file that does not say how its chains were run.
     """
     path = pathlib.Path(path)
-    if path.suffix == ".keras":
-        return _load_file(path)
     if (path / FILE_NAME).exists():
         return load_exported(path)
-    if not (path / "config.json").exists():
-        raise ConfigError(f"expected the folder of a finished run, or one that bin/export.py wrote. Received: {path}")
-    run = load_run(path)
-    info = _info(run, None)
-    return _trained(run.energy, info)
+    run = _run_at(path, "model")
+    statistics = Statistics(run.energy)
+    info = _info(run, None, statistics.names)
+    made = endpoints(statistics, info)
+    functions = {name: endpoint.compile() for name, endpoint in made.items()}
+    return TrainedEnergy(info, functions, lambda: calibration_at(path, info))
 
 
-def _trained(energy: EnergyModel, info: ModelInfo) -> TrainedEnergy:
-    made = endpoints(with_policy(energy, "float32"), info)
-    return TrainedEnergy(info, {name: endpoint.compile() for name, endpoint in made.items()})
+def _own_path(run: FinishedRun) -> pathlib.Path:
+    """What --model would name: the .keras file, or the run's folder."""
+    return run.model if run.is_bare else run.own_dir.path
 
 
-def _load_file(path: pathlib.Path) -> TrainedEnergy:
-    """As load, of a .keras file. One from before files said how they were trained is an image's of the paper."""
-    energy = load_energy(path)
-    origin = energy.origin
-    if origin is None:
-        if len(energy.event_shape) != 3:
-            expected = "expected a file that Trainer or ebm_tf.train has written, or the folder of its run"
-            raise ConfigError(f"{expected}. Received: {path}")
-        return _trained(energy, _info(bare_run(str(path), ".", None), None))
-    info = ModelInfo(
-        dataset=origin.dataset,
-        event_shape=energy.event_shape,
-        temperature=origin.temperature,
-        step_size=float(np.max(origin.step_size)),
-        sample_step_size=origin.step_size,
-        sample_num_steps=origin.num_steps,
-        label_names=(),
-        model=file_digest(path),
-        scheme=origin.scheme,
-        version=__version__,
-    )
-    return _trained(energy, info)
+def _run_at(path: pathlib.Path, flag: str) -> FinishedRun:
+    """The finished run of a folder, or one made up around a .keras file."""
+    if (path / "config.json").exists():
+        return load_run(path)
+    if path.suffix != ".keras":
+        expected = "a .keras file, or the folder of a finished run or of bin/export.py"
+        raise ConfigError(f"--{flag}: expected {expected}. Received: {path}")
+    run = bare_run(str(path), ".", None)
+    if run.energy.origin is None and not run.is_image:  # of images the paper says how they are sampled
+        expected = "a file that Trainer or ebm_tf.train has written, or the folder of its run"
+        raise ConfigError(f"--{flag}: expected {expected}. Received: {path}")
+    return run
 
 
-def _info(run: FinishedRun, data_dir: str | None) -> ModelInfo:
-    config = run.config
-    sampling = resolve(SampleConfig(workdir=str(run.run_dir.path), output="."), config)
+def _info(run: FinishedRun, data_dir: str | None, statistics: tuple[str, ...]) -> ModelInfo:
+    config, origin = run.config, run.energy.origin if run.is_bare else None
+    sampling = resolve(SampleConfig(workdir=".", output="."), config)
     assert sampling.step_size and sampling.num_steps is not None  # by resolve
-    sizes = (sampling.step_size / config.step_size) * step_sizes(config, run.event_shape).numpy()
+    sizes = (sampling.step_size / config.step_size) * np.asarray(run.sampler.step_size)
     is_uniform = bool(np.all(sizes == sizes.flat[0]))
     return ModelInfo(
-        dataset=config.dataset,
+        dataset=origin.dataset if origin else config.dataset,
         event_shape=run.event_shape,
         temperature=config.temperature,
         step_size=config.step_size,
@@ -160,9 +161,10 @@ def _info(run: FinishedRun, data_dir: str | None) -> ModelInfo:
         sample_num_steps=sampling.num_steps,
         label_names=_label_names(config, data_dir),
         model=run.model_id,
-        scheme=config.scheme.value,
+        scheme=origin.scheme if origin else config.scheme.value,
         version=__version__,
-        fit=config.image_fit,
+        fit=origin.fit if origin else config.image_fit,
+        statistics=statistics,
     )
 
 

@@ -35,6 +35,7 @@ class ModelInfo:
       scheme: where the chains of training started.
       version: of ebm_tf.
       fit: how images of another size are brought to this one: crop, pad or stretch.
+      statistics: names of the columns of the signature `statistics`; empty in exports of before.
     """
 
     dataset: str
@@ -48,6 +49,7 @@ class ModelInfo:
     scheme: str
     version: str
     fit: str = "crop"
+    statistics: tuple[str, ...] = ()
 
     @property
     def is_image(self) -> bool:
@@ -77,7 +79,7 @@ class ModelInfo:
     def from_json(cls, text: str) -> "ModelInfo":
         """The inverse of to_json. Raises ValueError, KeyError or TypeError on anything else."""
         found = json.loads(text)
-        found = {"fit": cls.fit, **found}  # once there was no other
+        found = {"fit": cls.fit, "statistics": (), **found}  # once there was no other, and there were none
         values: dict[str, Any] = {field.name: found[field.name] for field in dataclasses.fields(cls)}
         for name, value in values.items():
             values[name] = tuple(value) if isinstance(value, list) else value

@@ -1,11 +1,10 @@
-"""bin/score.py and bin/calibrate.py: energies of a stream of inputs, in memory that does not grow with their number.
+"""bin/score.py: rows of a stream of inputs, in memory that does not grow with their number.
 
 While the device works on one batch, a thread reads the next. Batch i holds the inputs [i B, (i + 1) B), so a run that
 was broken off and continued gives the rows of one that was not.
 """
 
 import itertools
-import os
 import pathlib
 import time
 import warnings
@@ -17,15 +16,29 @@ import numpy as np
 
 from ebm_tf.errors import ConfigError
 from ebm_tf.runs import progress
-from ebm_tf.serving import calibrate as calibration
+from ebm_tf.serving.detector import Calibration, read_calibration
+from ebm_tf.serving.info import FILE_NAME, ModelInfo
+from ebm_tf.serving.report import page
 from ebm_tf.serving.sources.inputs import find_shards, read_shard
 from ebm_tf.serving.sources.layout import RangeSeen
 from ebm_tf.serving.sources.records import Record, Shard
-from ebm_tf.serving.table import COLUMNS, REFERENCE_COLUMNS, PartialTable, check_output, format_row
-from ebm_tf.serving.trained import TrainedEnergy, load_exported
-from ebm_tf.settings.commands import CalibrateConfig, ScoreConfig
+from ebm_tf.serving.table import COLUMNS, DETECTOR_COLUMNS, PartialTable, check_output, format_row
+from ebm_tf.serving.trained import TrainedEnergy, calibration_at, load_exported
+from ebm_tf.settings.commands import ScoreConfig
 
-__all__ = ["Summary", "calibrate", "energies_of", "score"]
+__all__ = [
+    "Scoring",
+    "Summary",
+    "load_calibration",
+    "measured",
+    "open_model",
+    "read_all",
+    "resized_unequally",
+    "rows_of",
+    "score",
+]
+
+RESIZED_SHARE = 0.01  # a difference of more makes energies another thing
 
 
 class Summary(NamedTuple):
@@ -57,28 +70,30 @@ def score(settings: ScoreConfig) -> Summary:
     """
     output = pathlib.Path(settings.output)
     check_output(output)
-    model = load_exported(settings.model)
-    reference = calibration.load_reference(settings, model.info)
+    model = open_model(settings.model)
+    calibration = load_calibration(settings, model.info)
+    page.check_report(settings.report, calibration)
     shards = find_shards(settings.input, model.info, settings.data_dir)
-    columns = COLUMNS if reference is None else REFERENCE_COLUMNS
+    columns = DETECTOR_COLUMNS if calibration else COLUMNS
     key: dict[str, Any] = {"model": model.info.model, "input": settings.input, "batch_size": settings.batch_size}
-    key["reference"] = None if reference is None else f"threshold {reference.threshold:.9g}"
+    key["reference"] = calibration and f"{calibration.numbers}, flags at {calibration.false_positive_rate:.9g}"
     total = sum(shard.size for shard in shards())
     table = PartialTable(output, columns, key, settings.resume)
     try:
         records = _after(shards(), model, table)
-        scoring = _Scoring(model, settings.batch_size)
+        scoring = Scoring(model, settings.batch_size, "statistics" if calibration else "energy")
         with progress.bar("score", total, "input", table.rows) as bar:
-            for batch, energy in scoring.run(records):
-                values = [None if record.error else float(e) for record, e in zip(batch, energy)]
-                rows = [format_row(record.id, e, record.error, reference) for record, e in zip(batch, values)]
+            for batch, values in scoring.run(records):
+                rows = rows_of(batch, values, calibration)
                 table.write(rows)
                 bar.update(len(rows))
         table.finish()
     finally:
         table.close()
     scoring.tell()
-    if line := calibration.resized_unequally(settings, scoring.resized, scoring.images):
+    if settings.report and calibration:
+        page.write_report(settings.report, output, settings.input, shards, model, calibration)
+    if line := resized_unequally(calibration, scoring.resized, scoring.images):
         print(f"warning: {line}", flush=True)
     return scoring.summary(table.rows, table.bad)
 
@@ -108,44 +123,74 @@ def read_all(shards: Iterator[Shard], model: TrainedEnergy) -> Iterator[Record]:
         yield from read_shard(shard, model.info)
 
 
-def energies_of(batch: list[Record], model: TrainedEnergy) -> tuple[list[Record], np.ndarray]:
-    """The records of a batch and their energies, float32 [B]; NaN, and an error, where there is none.
+def open_model(path: str) -> TrainedEnergy:
+    """The energy that --model names: a folder of bin/export.py, without Keras; a finished run; or a .keras file.
 
-    Records may mix uint8 and float32.
+    Raises:
+      ConfigError: it is none of them, or cannot be read.
     """
-    energy = np.full(len(batch), np.nan, np.float32)
+    if (pathlib.Path(path) / FILE_NAME).exists():
+        return load_exported(path)
+    from ebm_tf.serving.export import load  # Keras
+
+    return load(path)
+
+
+def measured(batch: list[Record], model: TrainedEnergy, what: str) -> tuple[list[Record], np.ndarray]:
+    """The records of a batch and what the model says of them, float32 [B, K]; NaN, and an error, where x or its energy
+    is not there or not finite. Records may mix uint8 and float32.
+
+    Args:
+      batch: the records.
+      model: a trained energy.
+      what: energy, K = 1; or statistics, whose first is the energy.
+    """
+    values = np.full((len(batch), len(model.info.statistics) if what == "statistics" else 1), np.nan, np.float32)
     for dtype in (np.uint8, np.float32):
         places = [i for i, record in enumerate(batch) if record.x is not None and record.x.dtype == dtype]
         if places:
             with warnings.catch_warnings():  # the range is told once, of all inputs
                 warnings.simplefilter("ignore", UserWarning)
-                energy[places] = model.energy(np.stack([batch[i].x for i in places]), len(batch))
+                found = getattr(model, what)(np.stack([batch[i].x for i in places]), len(batch))
+            values[places] = found.reshape(len(places), -1)
     lost = "the energy is not finite"
     batch = [
-        record._replace(error=lost) if not record.error and not np.isfinite(e) else record
-        for record, e in zip(batch, energy)
+        record._replace(error=lost) if not record.error and not np.isfinite(energy) else record
+        for record, energy in zip(batch, values[:, 0])
     ]
-    return batch, energy
+    return batch, values
 
 
-class _Scoring:
-    """Energies of records, batch by batch, with a count of what a user should hear of."""
+def rows_of(batch: list[Record], values: np.ndarray, calibration: Calibration | None) -> list[list[str]]:
+    """A row of the table for each record of measured's."""
+    columns: list[Any] = [values[:, 0]] if calibration is None else list(calibration.detect(values))
+    return [format_row(record.id, row, record.error) for record, row in zip(batch, zip(*columns))]
 
-    def __init__(self, model: TrainedEnergy, batch_size: int):
-        self.model, self.batch_size = model, batch_size
+
+class Scoring:
+    """What a model says of records, batch by batch, with a count of what a user should hear of.
+
+    Args:
+      model: a trained energy.
+      batch_size: records at once.
+      what: see measured.
+    """
+
+    def __init__(self, model: TrainedEnergy, batch_size: int, what: str):
+        self.model, self.batch_size, self.what = model, batch_size, what
         self.resized = self.outside = self.images = 0
         self.range = RangeSeen()
         self.energy_seconds, self.start = 0.0, time.monotonic()
 
     def run(self, records: Iterator[Record]) -> Iterator[tuple[list[Record], np.ndarray]]:
-        """(batch, its energies) until there are no more records."""
+        """What measured gives of each batch, until there are no more records."""
         read: Callable[[], list[Record]] = lambda: list(itertools.islice(records, self.batch_size))  # noqa: E731
         with ThreadPoolExecutor(1) as reader:
             waiting = reader.submit(read)
             while batch := waiting.result():
                 waiting = reader.submit(read)
                 start = time.monotonic()
-                result = energies_of(batch, self.model)
+                result = measured(batch, self.model, self.what)
                 self.energy_seconds += time.monotonic() - start
                 self._count(batch)
                 yield result
@@ -160,38 +205,44 @@ class _Scoring:
 
     def tell(self) -> None:
         """Says where floats look like images of another range than [-1, 1]."""
-        if self.model.info.is_image and (words := self.range.words()):
-            print(f"warning: input: {words}", flush=True)
+        if self.range_words:
+            print(f"warning: input: {self.range_words}", flush=True)
+
+    @property
+    def range_words(self) -> str:
+        """What is odd about the range of floats so far, one line; "" where nothing is."""
+        return self.range.words() if self.model.info.is_image else ""
 
     def summary(self, rows: int, bad: int) -> Summary:
         seconds = time.monotonic() - self.start
         return Summary(rows, bad, self.resized, self.outside, self.energy_seconds, seconds)
 
 
-def calibrate(settings: CalibrateConfig) -> dict[str, Any]:
-    """Scores held-out data and saves the threshold beside the model; see calibrate.py.
-
-    Returns:
-      The numbers of calibration.json.
+def load_calibration(settings: ScoreConfig, info: ModelInfo) -> Calibration | None:
+    """The calibration that --reference names, or else the model's own; None where there is neither.
 
     Raises:
-      ConfigError: bad input, or inputs that cannot be read without skip_bad; nothing was written.
+      ConfigError: it cannot be read, was written before there were detectors, is of another model, or has too few
+        inputs for the rate.
     """
-    model = load_exported(settings.model)
-    if not os.access(settings.model, os.W_OK):
-        raise ConfigError(f"--model: expected a folder that can be written. Received: model={settings.model}")
-    shards = find_shards(settings.input, model.info, settings.data_dir)
-    energy, bad = [], 0
-    total = sum(shard.size for shard in shards())
-    scoring = _Scoring(model, settings.batch_size)
-    with progress.bar("calibrate", total, "input") as bar:
-        for batch, values in scoring.run(read_all(shards(), model)):
-            errors = [record for record in batch if record.error]
-            if errors and not settings.skip_bad:
-                received = f"{errors[0].id}: {errors[0].error}"
-                raise ConfigError(f"--input: expected inputs that can be read, or --skip_bad. Received: {received}")
-            bad += len(errors)
-            energy.append(values[[not record.error for record in batch]])
-            bar.update(len(batch))
-    scoring.tell()
-    return calibration.save_calibration(np.concatenate(energy), settings, model.info, bad, scoring.resized)
+    if settings.reference:
+        return read_calibration(pathlib.Path(settings.reference), info, "reference").with_rate(
+            settings.false_positive_rate
+        )
+    own = calibration_at(settings.model, info)
+    if own is None and settings.false_positive_rate is not None:
+        expected = "--reference, or a model that bin/calibrate.py has seen"
+        raise ConfigError(f"--false_positive_rate: expected {expected}. Received: neither")
+    return own and own.with_rate(settings.false_positive_rate)
+
+
+def resized_unequally(calibration: Calibration | None, num_resized: int, num: int) -> str:
+    """One line where inputs were resized to another share than those of the calibration; else ""."""
+    numbers = calibration.numbers if calibration else {}
+    before = numbers.get("num_resized")
+    if before is None or not num or abs(before / numbers["num_inputs"] - num_resized / num) <= RESIZED_SHARE:
+        return ""
+    return (
+        f"images were resized unequally: {before} of {numbers['num_inputs']} of the calibration, {num_resized} of "
+        f"{num} here. Scaling alone changes energies: calibrate on files of the kind that you score"
+    )

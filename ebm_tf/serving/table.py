@@ -8,18 +8,17 @@ import csv
 import itertools
 import json
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
-
-import numpy as np
 
 from ebm_tf.errors import ConfigError, one_line
 from ebm_tf.runs.run_dir import draft_of
 
-__all__ = ["COLUMNS", "PartialTable", "check_output", "format_row", "read_energies", "to_csv"]
+__all__ = ["COLUMNS", "DETECTOR_COLUMNS", "PartialTable", "check_output", "format_row", "to_csv"]
 
 COLUMNS = ("id", "energy", "error")
-REFERENCE_COLUMNS = ("id", "energy", "percentile", "flag", "error")
+DETECTOR_COLUMNS = ("id", "energy", "ood_score", "p_value", "flag", "statistic", "side", "error")
+FLOATS = ("energy", "ood_score", "p_value")
 ROW_GROUP = 65_536
 
 
@@ -46,19 +45,16 @@ def pyarrow() -> tuple[Any, Any]:
     return pyarrow, pyarrow.parquet
 
 
-def format_row(name: str, energy: float | None, error: str, scale: Any = None) -> list[str]:
+def format_row(name: str, values: Sequence[Any], error: str) -> list[str]:
     """One row, as text. Nine digits give a float32 back exactly.
 
     Args:
       name: the input's id.
-      energy: None where there is an error.
+      values: of the columns between id and error, numbers and texts; left out where there is an error.
       error: one line, or "".
-      scale: a calibrate.Reference for percentile and flag, or None.
     """
-    values = ["" if energy is None else f"{energy:.9g}"]
-    if scale is not None:
-        values += ["", ""] if energy is None else [f"{scale.percentile(energy):.6g}", scale.flag(energy)]
-    return [name, *values, error]
+    texts = ("" if error else str(one) if isinstance(one, str) else f"{one:.9g}" for one in values)
+    return [name, *texts, error]
 
 
 class PartialTable:
@@ -171,7 +167,7 @@ def _read_csv(path: pathlib.Path) -> Iterator[list[str]]:
 
 def _to_parquet(path: pathlib.Path, columns: tuple[str, ...], draft: pathlib.Path) -> None:
     arrow, parquet = pyarrow()
-    kinds = {"energy": arrow.float32(), "percentile": arrow.float32()}
+    kinds = dict.fromkeys(FLOATS, arrow.float32())
     schema = arrow.schema([(name, kinds.get(name, arrow.string())) for name in columns])
     rows = _read_csv(path)
     next(rows)
@@ -186,27 +182,3 @@ def _typed(text: str, field) -> Any:
     if str(field.type) == "float":
         return float(text) if text else None
     return text.encode(errors="surrogateescape").decode(errors="replace") if text or field.name == "id" else None
-
-
-def read_energies(path: pathlib.Path, flag: str) -> np.ndarray:
-    """The column energy of a .csv or .parquet, or the array energy of a .npz, without rows that have none.
-
-    Raises:
-      ConfigError: there is no such file, or no such column in it.
-    """
-    expected = "a .csv or .parquet of bin/score.py, or calibration.npz of bin/calibrate.py"
-    try:
-        if path.suffix == ".parquet":
-            column = pyarrow()[1].read_table(path, columns=["energy"])["energy"].drop_null().to_numpy()
-            return np.asarray(column, np.float32)
-        if path.suffix == ".npz":
-            with np.load(path) as arrays:
-                return np.asarray(arrays["energy"], np.float32)
-        rows = _read_csv(path)
-        place = next(rows).index("energy")
-        return np.array([float(row[place]) for row in rows if row[place]], np.float32)
-    except ConfigError:
-        raise
-    except Exception as error:  # pyarrow has its own kinds
-        line = one_line(error)
-        raise ConfigError(f"--{flag}: expected {expected}. Received: {path}: {line}") from error

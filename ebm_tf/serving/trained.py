@@ -13,11 +13,12 @@ import numpy as np
 import tensorflow as tf
 
 from ebm_tf.errors import ConfigError, one_line
+from ebm_tf.serving.detector import CONFIDENCE, RATE, Calibration, TrainedDetector, place_of, read_calibration
 from ebm_tf.serving.info import ModelInfo, read_info
 from ebm_tf.serving.sources.layout import RangeSeen, find_layout
 from ebm_tf.stats import usable
 
-__all__ = ["TrainedEnergy", "load_exported"]
+__all__ = ["TrainedEnergy", "calibration_at", "load_exported"]
 
 
 class TrainedEnergy:
@@ -35,12 +36,18 @@ class TrainedEnergy:
     Args:
       info: see above.
       functions: by name, as endpoints.py names them; called with keywords, they return a dict of tensors.
+      calibrated: gives its calibration, when it is first asked for, or None.
 
     Source: Eq. 1, with the temperature of App. A.4.
     """
 
-    def __init__(self, info: ModelInfo, functions: Mapping[str, Callable]):
-        self.info, self._functions = info, functions
+    def __init__(
+        self,
+        info: ModelInfo,
+        functions: Mapping[str, Callable],
+        calibrated: Callable[[], Calibration | None] = lambda: None,
+    ):
+        self.info, self._functions, self._calibrated = info, functions, calibrated
         self.event_shape = info.event_shape
 
     def energy(self, x: np.ndarray, batch_size: int = 256) -> np.ndarray:
@@ -90,6 +97,63 @@ class TrainedEnergy:
             raise ValueError("expected a model with T above 0, for -(dE/dx)/T. Received: temperature=0")
         return self._apply("score", x, batch_size)
 
+    def statistics(self, x: np.ndarray, batch_size: int = 256) -> np.ndarray:
+        """Numbers of one gradient by which an x is told to be typical, see energies/statistics.py.
+
+        Args:
+          x: [N, *event].
+          batch_size: how many at once.
+
+        Returns:
+          float32 [N, K]; info.statistics names the columns. The first is E(x).
+
+        Raises:
+          ValueError: x has another shape or type.
+          ConfigError: an export of before there were statistics.
+        """
+        if not self.info.statistics:
+            expected = "expected an export with the signature statistics: run bin/export.py again"
+            raise ConfigError(f"{expected}. Received: one without, of ebm_tf {self.info.version}")
+        return self._apply("statistics", x, batch_size)
+
+    @property
+    def detector(self) -> TrainedDetector:
+        """Tells inputs that do not belong to the data.
+
+        Raises:
+          ConfigError: the model has not been calibrated, or its calibration cannot be used.
+        """
+        calibration = self._calibrated()
+        if calibration is None:
+            expected = "expected a model that bin/calibrate.py has seen, or fit_detector with held-out data"
+            raise ConfigError(f"{expected}. Received: one without a calibration")
+        return TrainedDetector(calibration, self.statistics)
+
+    def fit_detector(
+        self, x: np.ndarray, false_positive_rate: float = RATE, tail: str = "both", confidence: float = CONFIDENCE
+    ) -> TrainedDetector:
+        """Fits the detector on held-out data, in memory alone: bin/calibrate.py keeps it.
+
+        Args:
+          x: [N, *event] that did not train, of the distribution; half of it fits, half gives p-values.
+          false_positive_rate: share of new x of the distribution that may be flagged out.
+          tail: both; or the energy alone, its upper or its lower one.
+          confidence: of the interval for the rate in its numbers.
+
+        Raises:
+          ConfigError: too few x for the rate, floats of another range than images have, or not finite.
+          ValueError: x has another shape or type.
+        """
+        x = np.asarray(x)
+        seen = RangeSeen()
+        seen.add(x)
+        if self.info.is_image and (words := seen.words()):
+            raise ConfigError(f"expected images in [-1, 1], or uint8. Received: {words}")
+        statistics = self.statistics(x)
+        calibration = Calibration.fit(statistics, self.info, false_positive_rate, tail, confidence)
+        self._calibrated = lambda: calibration
+        return self.detector
+
     def sample(self, num_samples: int, num_steps: int | None = None, seed: int = 0) -> np.ndarray:
         """Ends of Langevin chains from noise, all at once.
 
@@ -127,12 +191,14 @@ class TrainedEnergy:
     def _apply(self, name: str, x: np.ndarray, batch_size: int) -> np.ndarray:
         x = self._as_batch(np.asarray(x))
         _check_whole("batch_size", batch_size, 1)
+        if x.dtype == np.uint8 and name == "statistics":
+            x = x.astype(np.float32) / np.float32(127.5) - np.float32(1)  # as data.images.to_unit_range
         if x.dtype == np.uint8:
             function, argument = self._functions[f"{name}_uint8"], "images"
         else:
             function, argument, x = self._functions[name], "x", x.astype(np.float32, copy=False)
-        shape = x.shape[:1] if name == "energy" else x.shape
-        result = np.empty(shape, np.float32)
+        shapes = {"energy": x.shape[:1], "statistics": (len(x), len(self.info.statistics))}
+        result = np.empty(shapes.get(name, x.shape), np.float32)
         for start in range(0, len(x), batch_size):
             part = slice(start, start + batch_size)
             result[part] = function(**{argument: tf.constant(x[part])})[name].numpy()
@@ -176,6 +242,12 @@ def load_exported(folder: str | os.PathLike, flag: str = "model") -> TrainedEner
         line = one_line(error)
         expected = "a SavedModel that TensorFlow can read"
         raise ConfigError(f"--{flag}: expected {expected}. Received: {folder}: {line}") from error
-    trained = TrainedEnergy(info, loaded.signatures)
+    trained = TrainedEnergy(info, loaded.signatures, lambda: calibration_at(folder, info, flag))
     trained._owner = loaded  # type: ignore[attr-defined]  # signatures alone do not keep the variables
     return trained
+
+
+def calibration_at(model: str | os.PathLike, info: ModelInfo, flag: str = "model") -> Calibration | None:
+    """A model's own calibration; None where there is none. Raises ConfigError where it cannot be used."""
+    path = place_of(model)
+    return read_calibration(path, info, flag, os.fspath(model)) if path.exists() else None

@@ -1,7 +1,6 @@
 """Settings of the commands other than bin/train.py, as those of training are: see settings.train."""
 
 import dataclasses
-from typing import Any
 
 from ebm_tf.errors import ConfigError
 from ebm_tf.settings.fields import (
@@ -51,20 +50,46 @@ TASKS = (  # in the order in which they run: what one reads comes before it
 
 
 @dataclasses.dataclass(frozen=True)
+class SourceConfig(Settings):
+    """Where a trained energy comes from."""
+
+    workdir: str | None = setting(None, "Folder of a run.")
+    model: str | None = setting(
+        None,
+        "A .keras file of an energy, in place of workdir. What it does not say of itself is as in the scheme noise of "
+        "Sec. 3, T that of its Gaussian reference if it has one, and of images the data CIFAR-10's.",
+    )
+    checkpoint: str | None = setting(
+        None,
+        "With workdir: take the weights of a checkpoint, by its update's number. None: those of model.keras, of a "
+        "finished run.",
+    )
+
+    def _check(self) -> None:
+        if bool(self.workdir) == bool(self.model):
+            received = f"workdir={shortened(self.workdir or None)}, model={shortened(self.model or None)}"
+            raise ConfigError(
+                f"--workdir: expected a finished run's folder, or --model in its place. Received: {received}"
+            )
+        if self.checkpoint is not None and not self.workdir:
+            raise bad_setting("checkpoint", "one with --workdir alone", self.checkpoint, "")
+
+
+@dataclasses.dataclass(frozen=True)
 class EvaluateChains(Settings):
     """Settings of the tasks that run Langevin chains, and of likelihood."""
 
     num_steps: int | None = setting(
         None,
-        "L_test: steps of short_run and bank. None: as in training, but 1,000 for the hybrid on images; 500 with "
-        "--model.",
+        "L_test: steps of short_run and bank. None: as in training, but 1,000 for the hybrid on images; with --model "
+        "as its file says, else 500.",
         "Sec. 3",
         range=COUNT,
     )
     step_size: float | None = setting(
         None,
         "epsilon of short_run, long_run, data_init and bank. None: as in training, but 2 for the hybrid on images; "
-        "1 with --model.",
+        "with --model as its file says, else 1.",
         "Eq. 9, Sec. 3",
         unit="x^2/energy",
         range=POSITIVE,
@@ -114,17 +139,18 @@ class EvaluateMala(Settings):
 
 
 @dataclasses.dataclass(frozen=True)
-class EvaluateConfig(EvaluateMala, EvaluateImages, EvaluateChains):
+class EvaluateConfig(EvaluateMala, EvaluateImages, EvaluateChains, SourceConfig):
     """Settings of bin/evaluate.py."""
 
-    workdir: str | None = setting(None, "Folder of a finished run.")
-    model: str | None = setting(
-        None,
-        "A .keras file of an image energy, in place of workdir: tasks short_run, long_run, data_init, energies, ood, "
-        "neighbours and fid. Its data are taken to be CIFAR-10's, its T that of its Gaussian reference, else 5e-5.",
+    output: str | None = setting(
+        None, "Folder for the results. None: workdir, or its update-N with --checkpoint; with --model one is needed."
     )
-    output: str | None = setting(None, "Folder for the results. None: workdir; with --model one is needed.")
-    tasks: str = setting("short_run", f"Comma-separated, of {', '.join(TASKS)}.", "Sec. 4")
+    tasks: str = setting(
+        "short_run",
+        f"Comma-separated, of {', '.join(TASKS)}; with --model short_run, long_run, data_init, energies, ood, "
+        "neighbours and fid, of images.",
+        "Sec. 4",
+    )
     data_dir: str | None = setting(None, "Folder of prepared TFDS data sets. None: the run's.")
     seed: int = setting(0, "Seed of the chains.", range=SEED)
     num_samples: int | None = setting(
@@ -141,7 +167,8 @@ class EvaluateConfig(EvaluateMala, EvaluateImages, EvaluateChains):
     batch_size: int = setting(1_000, "Chains or images at once; chains' random numbers depend on it.", range=COUNT)
 
     def _check(self) -> None:
-        _check_source(self)
+        if self.model and not self.output:
+            raise bad_setting("output", "a folder for what is made from --model", None, "")
         if not self.task_names or set(self.task_names) - set(TASKS):
             raise bad_setting("tasks", "some of " + ", ".join(TASKS) + ", separated by commas", self.tasks, "")
 
@@ -152,15 +179,6 @@ class EvaluateConfig(EvaluateMala, EvaluateImages, EvaluateChains):
         return [task for task in TASKS if task in asked] + sorted(asked - set(TASKS))
 
 
-def _check_source(config: Any) -> None:
-    """Of workdir and model there must be one."""
-    if bool(config.workdir) == bool(config.model):
-        received = f"workdir={shortened(config.workdir or None)}, model={shortened(config.model or None)}"
-        raise ConfigError(f"--workdir: expected a finished run's folder, or --model in its place. Received: {received}")
-    if config.model and not config.output:
-        raise bad_setting("output", "a folder for what is made from --model", None, "")
-
-
 @dataclasses.dataclass(frozen=True)
 class SampleChains(Settings):
     """Settings of the chains of bin/sample.py."""
@@ -168,20 +186,21 @@ class SampleChains(Settings):
     num_samples: int = setting(64, "Chains.", range=COUNT)
     num_steps: int | None = setting(
         None,
-        "L_test: Langevin steps. None: as in training, but 1,000 for the hybrid on images; 500 with --model.",
+        "L_test: Langevin steps. None: as in training, but 1,000 for the hybrid on images; with --model as its file "
+        "says, else 500.",
         "Sec. 3",
         range=NATURAL,
     )
     step_size: float | None = setting(
         None,
-        "epsilon. None: as in training, but 2 for the hybrid on images; 1 with --model.",
+        "epsilon. None: as in training, but 2 for the hybrid on images; with --model as its file says, else 1.",
         "Eq. 9, Sec. 3",
         unit="x^2/energy",
         range=POSITIVE,
     )
     temperature: float | None = setting(
         None,
-        "T. None: as in training; with --model that of its Gaussian reference, else 5e-5.",
+        "T. None: as in training; with --model as its file says, else its Gaussian reference's, else 5e-5.",
         "Eq. 9, Sec. 3",
         unit="energy",
         range=NOT_NEGATIVE,
@@ -192,16 +211,11 @@ class SampleChains(Settings):
 
 
 @dataclasses.dataclass(frozen=True)
-class SampleConfig(SampleChains):
+class SampleConfig(SampleChains, SourceConfig):
     """Settings of bin/sample.py."""
 
-    workdir: str | None = setting(None, "Folder of a finished run.")
-    model: str | None = setting(None, "A .keras file of an energy, in place of workdir.")
     output: str = setting("", "Folder for samples.npz and samples.png.", given="a folder")
     data_dir: str | None = setting(None, "Folder of prepared TFDS data sets, for init=data. None: the run's.")
-
-    def _check(self) -> None:
-        _check_source(self)
 
 
 ARTIFACTS = ("fig2", "fig3", "fig4", "fig5", "fig6", "fig7", "fig8", "fig9", "fig10", "table1", "table2")
@@ -234,15 +248,15 @@ class ReproduceConfig(Settings):
 
 
 @dataclasses.dataclass(frozen=True)
-class ExportConfig(Settings):
+class ExportConfig(SourceConfig):
     """Settings of bin/export.py."""
 
-    workdir: str = setting("", "Folder of a finished run.", given="a finished run's folder")
     output: str = setting("", "Folder for the SavedModel, new or empty.", given="a folder for the SavedModel")
     data_dir: str | None = setting(None, "Folder of prepared TFDS data sets, for label names. None: the run's.")
     onnx: bool = setting(False, "Also write the energy as model.onnx; needs the extra onnx.")
 
 
+_MODEL_HELP = "Folder that bin/export.py wrote, or of a finished run, or a .keras file."
 _INPUT_HELP = "Folder of images, FILE.npy, FILE.npz, FILE.tfrecord (or a pattern of such), or tfds:NAME/SPLIT."
 
 
@@ -250,7 +264,7 @@ _INPUT_HELP = "Folder of images, FILE.npy, FILE.npz, FILE.tfrecord (or a pattern
 class ScoreConfig(Settings):
     """Settings of bin/score.py and bin/score_beam.py."""
 
-    model: str = setting("", "Folder that bin/export.py wrote.", given="a folder of bin/export.py")
+    model: str = setting("", _MODEL_HELP, given=_MODEL_HELP.lower())
     input: str = setting("", _INPUT_HELP, given=_INPUT_HELP.lower())
     output: str = setting(
         "",
@@ -259,16 +273,17 @@ class ScoreConfig(Settings):
     )
     reference: str | None = setting(
         None,
-        "Energies of in-distribution data for percentile and flag: a table of bin/score.py, or the calibration.npz of "
-        "bin/calibrate.py. None: the model's own calibration, if there is one.",
+        "The calibration.npz of another bin/calibrate.py of this model. None: the model's own, if there is one; else "
+        "there is the energy alone.",
     )
     false_positive_rate: float | None = setting(
         None,
-        "Share of in-distribution inputs that may be flagged out. None: the calibration's, else 0.05.",
+        "Share of in-distribution inputs that may be flagged out. None: the calibration's.",
         range=FRACTION,
     )
     batch_size: int = setting(256, "Inputs at once.", range=COUNT)
     data_dir: str | None = setting(None, "Folder of prepared TFDS data sets. None: TFDS's own, and download.")
+    report: str | None = setting(None, "New FILE.html of bin/score.py: one page that shows the table, for a browser.")
     skip_bad: bool = setting(False, "Exit 0 also where inputs could not be read; their rows tell why.")
     resume: bool = setting(False, "Continue a table that was broken off.")
 
@@ -277,10 +292,16 @@ class ScoreConfig(Settings):
 class CalibrateConfig(Settings):
     """Settings of bin/calibrate.py."""
 
-    model: str = setting("", "Folder that bin/export.py wrote.", given="a folder of bin/export.py")
+    model: str = setting("", _MODEL_HELP, given=_MODEL_HELP.lower())
     input: str = setting("", f"In-distribution data that did not train. {_INPUT_HELP}", given=_INPUT_HELP.lower())
     false_positive_rate: float = setting(
         0.05, "Share of in-distribution inputs that may be flagged out.", range=FRACTION
+    )
+    tail: str = setting(
+        "both",
+        "Which inputs do not belong: those that are unusual, on either side, by the joint law of many statistics, or "
+        "those of high (upper) or of low energy (lower) alone.",
+        choices=("both", "upper", "lower"),
     )
     confidence: float = setting(0.95, "Coverage of the interval for the false-positive rate.", range=FRACTION)
     batch_size: int = setting(256, "Inputs at once.", range=COUNT)

@@ -161,9 +161,10 @@ def newest_intact(run_dir: RunDir) -> Saved | None:
     return None
 
 
-def intact(run_dir: RunDir) -> list[Saved]:
-    """All checkpoints that are whole, the oldest first."""
-    return [_saved(run_dir, step) for step in run_dir.checkpoint_steps() if not _damage(run_dir.checkpoints, step)]
+def intact(run_dir: RunDir, only: int | None = None) -> list[Saved]:
+    """All checkpoints that are whole, the oldest first; `only`: none but that of this update."""
+    steps = [step for step in run_dir.checkpoint_steps() if only in (None, step)]
+    return [_saved(run_dir, step) for step in steps if not _damage(run_dir.checkpoints, step)]
 
 
 def _saved(run_dir: RunDir, step: int) -> Saved:

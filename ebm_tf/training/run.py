@@ -259,7 +259,7 @@ def build_trainer(
     if energy.noise_spectrum:
         build.fit_gaussian(energy, *noise_spectrum(data, stage.config.data_noise))
     sampler = build.build_sampler(energy, stage.config)
-    energy.origin = Origin.of(data, sampler, str(stage.config.scheme))
+    energy.origin = Origin.of(data, sampler, str(stage.config.scheme), stage.config.data_noise)
     trainer = Trainer(energy, data, sampler=sampler, strategy=strategy, stage=stage)
     trainer.compile()
     return trainer

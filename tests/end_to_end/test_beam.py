@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import ebm_tf
 from ebm_tf.errors import ConfigError
 from ebm_tf.serving import score
 from ebm_tf.serving.sources import records
@@ -70,8 +71,9 @@ def test_the_same_rows_as_score(with_reference, beam, folder, image_export, tmp_
     monkeypatch.setattr(records, "SHARD_SIZE", 6)
     given = {"model": str(image_export), "input": str(folder), "batch_size": 4}
     if with_reference:
-        np.savetxt(tmp_path / "r.csv", np.linspace(-3, 3, 50), header="energy", comments="")
-        given |= {"reference": str(tmp_path / "r.csv"), "false_positive_rate": 0.5}
+        detector = ebm_tf.load(image_export).fit_detector(np.random.default_rng(0).uniform(-1, 1, (40, 32, 32, 3)))
+        detector.calibration.write(tmp_path / "r.npz")
+        given |= {"reference": str(tmp_path / "r.npz"), "false_positive_rate": 0.5}
     score.score(ScoreConfig(**given, output=str(tmp_path / "whole.csv")))
     counts = beam.score(ScoreConfig(**given, output=str(tmp_path / "by_beam")), ["--runner=DirectRunner"])
     assert counts == (21, 1)

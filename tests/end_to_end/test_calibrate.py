@@ -1,19 +1,38 @@
-"""bin/calibrate.py: the threshold keeps its promise, and bin/score.py uses it."""
+"""bin/calibrate.py: the rate keeps its promise; rows, Python and the SavedModel have the same detector."""
 
+import base64
+import csv
+import dataclasses
+import functools
+import html
+import importlib.util
+import io
 import json
 import shutil
+import threading
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
+from PIL import Image
 from scipy import stats
 
 import ebm_tf
 from ebm_tf.cli.commands import calibrate as command
+from ebm_tf.data.decode import decode
 from ebm_tf.errors import ConfigError
 from ebm_tf.serving import calibrate, score
-from ebm_tf.serving.calibrate import clopper_pearson, threshold
-from ebm_tf.settings.commands import CalibrateConfig, ScoreConfig
+from ebm_tf.serving import export as serving_export
+from ebm_tf.serving.encoded import decode_images
+from ebm_tf.serving.export import export
+from ebm_tf.serving.report.pictures import gradient_map
+from ebm_tf.serving.sources.records import fit
+from ebm_tf.serving.trained import load_exported
+from ebm_tf.settings.commands import CalibrateConfig, ExportConfig, ScoreConfig
+from ebm_tf.stats.conformal import clopper_pearson, threshold
 
 
 def test_threshold_is_the_order_statistic():
@@ -21,7 +40,7 @@ def test_threshold_is_the_order_statistic():
     assert threshold(energy, 0.05) == 94  # the 95th smallest: rank 0.95 * 100
     assert threshold(energy, 0.5) == 49
     assert threshold(energy, 0.01) == 98
-    with pytest.raises(ConfigError, match=r"expected, for 0.001, energies of at least 999 in-distribution inputs. Rec"):
+    with pytest.raises(ConfigError, match=r"expected, for 0.001, scores of at least 999 in-distribution inputs. Rec"):
         threshold(energy, 0.001)
     assert threshold(np.zeros(999), 0.001) == 0
 
@@ -59,71 +78,334 @@ def test_interval_covers_the_rate_of_the_chosen_threshold(total, rate):
     assert law.mean() <= rate + 1e-12
 
 
-@pytest.fixture
-def model(image_export, tmp_path):
-    """An export of its own, since calibration is written into it, and 40 images."""
+RNG = np.random.default_rng(3)
+
+
+def smooth(num):
+    return RNG.integers(0, 256, (num, 4, 4, 3), np.uint8).repeat(8, axis=1).repeat(8, axis=2)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _load_once():
+    """A SavedModel takes a second to load."""
+    once = functools.cache(lambda path, times: load_exported(path))
+
+    def load(path):
+        return once(str(path), tuple(Path(path, name).stat().st_mtime_ns for name in ("saved_model.pb", "ebm_tf.json")))
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (score, serving_export):
+            patch.setattr(module, "load_exported", load)
+        yield
+
+
+@pytest.fixture(scope="module")
+def held_out(tmp_path_factory):
+    path = tmp_path_factory.mktemp("held out") / "held_out.npy"
+    np.save(path, smooth(60))
+    return path
+
+
+@pytest.fixture(scope="module")
+def calibrated(image_export, held_out, tmp_path_factory):
+    """An export of its own with a detector, what calibrate said, and what was in the folder before."""
+    folder = Path(shutil.copytree(image_export, tmp_path_factory.mktemp("calibrated") / "model"))
+    (folder / "note.txt").write_text("stays")
+    before = set(tf.saved_model.load(str(folder)).signatures)
+    given = {"model": str(folder), "input": str(held_out), "batch_size": 16}
+    numbers = calibrate.calibrate(CalibrateConfig(**given, false_positive_rate=0.2))
+    return folder, numbers, before
+
+
+def rows_of(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+NOISE, GREY = RNG.integers(0, 256, (3, 32, 32, 3), np.uint8), np.full((2, 32, 32, 3), 128, np.uint8)
+NEW = np.concatenate([smooth(6), NOISE, GREY])
+
+
+def test_rows_python_and_the_saved_model_say_the_same(calibrated, tmp_path):
+    folder, numbers, before = calibrated
+    assert json.loads((folder / "calibration.json").read_text()) == numbers
+    assert (numbers["num_inputs"], numbers["num_calibration"], numbers["num_bad"]) == (60, 30, 0)
+    assert numbers["num_above"] == 5  # 30 - ceil(0.8 * 31)
+    assert numbers["interval"] == list(clopper_pearson(5, 30, 0.95))
+    assert (folder / "note.txt").read_text() == "stays"
+    np.save(tmp_path / "x.npy", NEW)
+    given = {"model": str(folder), "input": str(tmp_path / "x.npy"), "batch_size": 4}
+    score.score(ScoreConfig(**given, output=str(tmp_path / "x.csv")))
+    rows = rows_of(tmp_path / "x.csv")
+    assert list(rows[0]) == ["id", "energy", "ood_score", "p_value", "flag", "statistic", "side", "error"]
+    found = ebm_tf.load(folder).detector(NEW)
+    for name in ("energy", "ood_score", "p_value"):
+        np.testing.assert_allclose([float(row[name]) for row in rows], getattr(found, name), rtol=1e-3, atol=1e-5)
+    for name in ("flag", "statistic", "side"):
+        assert [row[name] for row in rows] == getattr(found, name).tolist()
+    assert found.flag.tolist() == ["out" if p <= 0.2 else "in" for p in found.p_value]
+    assert (found.p_value[6:] == 1 / 31).all() and set(found.side) <= {"low", "high"}  # noise, and one colour
+    signatures = tf.saved_model.load(str(folder)).signatures
+    assert set(signatures) - before == {"detect", "detect_uint8", "detect_bytes"}
+    x = NEW.astype(np.float32) / np.float32(127.5) - 1
+    files = tf.constant([tf.io.encode_png(image).numpy() for image in NEW])
+    given = {"detect": {"x": x}, "detect_uint8": {"images": NEW}, "detect_bytes": {"image_bytes": files}}
+    for name, arguments in given.items():
+        for key, value in signatures[name](**{one: tf.constant(it) for one, it in arguments.items()}).items():
+            np.testing.assert_allclose(value, getattr(found, key), rtol=1e-3, atol=1e-5)
+
+
+def test_a_smaller_rate_flags_fewer(calibrated, tmp_path):
+    folder, _, _ = calibrated
+    np.save(tmp_path / "x.npy", NEW)
+    given = {"model": str(folder), "input": str(tmp_path / "x.npy")}
+    score.score(ScoreConfig(**given, output=str(tmp_path / "x.csv"), false_positive_rate=0.9))
+    p_values = [float(row["p_value"]) for row in rows_of(tmp_path / "x.csv")]
+    assert [row["flag"] for row in rows_of(tmp_path / "x.csv")] == ["out" if p <= 0.9 else "in" for p in p_values]
+    with pytest.raises(ConfigError, match=r"--false_positive_rate: expected, for 0.001, at least 1998 held-out"):
+        score.score(ScoreConfig(**given, output=str(tmp_path / "y.csv"), false_positive_rate=0.001))
+    assert not (tmp_path / "y.csv").exists()
+
+
+def test_calibrated_again_the_model_does_not_grow(calibrated, held_out, tmp_path):
+    folder = Path(shutil.copytree(calibrated[0], tmp_path / "model"))
+    size = (folder / "saved_model.pb").stat().st_size
+    energy = ebm_tf.load(folder).energy(NEW)
+    given = {"model": str(folder), "input": str(held_out), "tail": "upper", "false_positive_rate": 0.5}
+    numbers = calibrate.calibrate(CalibrateConfig(**given))
+    assert (folder / "saved_model.pb").stat().st_size < 1.01 * size
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
+    model = ebm_tf.load(folder)
+    np.testing.assert_array_equal(model.energy(NEW), energy)
+    np.testing.assert_array_equal(model.detector.ood_score(NEW), energy)
+    assert numbers["threshold"] == model.detector.calibration.numbers["threshold"]
+    detect = tf.saved_model.load(str(folder)).signatures["detect_uint8"](images=tf.constant(NEW))
+    np.testing.assert_allclose(detect["ood_score"], energy, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(detect["p_value"], model.detector.p_value(NEW), rtol=1e-5)
+
+
+def test_a_file_is_calibrated_scored_and_exported_with_its_detector(image_run, held_out, tmp_path):
+    file = tmp_path / "own.keras"
+    shutil.copy(image_run / "model.keras", file)
+    numbers = calibrate.calibrate(CalibrateConfig(model=str(file), input=str(held_out), false_positive_rate=0.2))
+    names = [path.name for path in sorted(tmp_path.iterdir())]
+    assert names == ["own.calibration.json", "own.calibration.npz", "own.keras"]
+    np.save(tmp_path / "x.npy", NEW)
+    score.score(ScoreConfig(model=str(file), input=str(tmp_path / "x.npy"), output=str(tmp_path / "x.csv")))
+    folder = export(ExportConfig(model=str(file), output=str(tmp_path / "made")))
+    assert json.loads((folder / "calibration.json").read_text()) == numbers
+    found = ebm_tf.load(folder).detector(NEW)
+    np.testing.assert_allclose([float(row["p_value"]) for row in rows_of(tmp_path / "x.csv")], found.p_value, atol=1e-6)
+    detect = tf.saved_model.load(str(folder)).signatures["detect_uint8"](images=tf.constant(NEW))
+    np.testing.assert_allclose(detect["p_value"], found.p_value, rtol=1e-5)
+
+
+def test_vectors(rings_export, tmp_path):
+    """No images, so no bytes. Fitted in Python, in memory alone."""
+    folder = Path(shutil.copytree(rings_export, tmp_path / "model"))
+    x = RNG.standard_normal((80, 10)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    calibrate.calibrate(CalibrateConfig(model=str(folder), input=str(tmp_path / "x.npy")))
+    signatures = tf.saved_model.load(str(folder)).signatures
+    assert {name for name in signatures if "detect" in name} == {"detect"}
+    model = ebm_tf.load(rings_export)
+    with pytest.raises(ConfigError, match=r"expected a model that bin/calibrate.py has seen, or fit_detector"):
+        model.detector  # noqa: B018
+    detector = model.fit_detector(x)
+    far = np.concatenate([x[:5], 50 + x[:5]])
+    np.testing.assert_allclose(detector.ood_score(far), ebm_tf.load(folder).detector.ood_score(far), rtol=1e-5)
+    np.testing.assert_allclose(signatures["detect"](x=tf.constant(far))["p_value"], detector.p_value(far), rtol=1e-4)
+    assert detector.flag(far)[5:].tolist() == ["out"] * 5
+    assert not list(rings_export.glob("calibration*"))
+
+
+def test_a_calibration_of_another_model_is_told(calibrated, held_out, image_run, tmp_path):
+    folder = Path(shutil.copytree(calibrated[0], tmp_path / "model"))
+    info = json.loads((folder / "ebm_tf.json").read_text())
+    (folder / "ebm_tf.json").write_text(json.dumps({**info, "model": "0123456789abcdef"}))
+    settings = ScoreConfig(model=str(folder), input=str(held_out), output=str(tmp_path / "out.csv"))
+    with pytest.raises(ConfigError, match=r"--model: expected a calibration of model 0123456789abcdef. .*renew"):
+        score.score(settings)
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_a_calibration_of_before_is_refused_with_the_command_that_renews_it(image_export, held_out, tmp_path):
+    folder = Path(shutil.copytree(image_export, tmp_path / "a model"))
+    np.savez(folder / "calibration.npz", energy=np.zeros(5, np.float32))
+    (folder / "calibration.json").write_text(json.dumps({"input": str(held_out), "false_positive_rate": 0.1}))
+    with pytest.raises(ConfigError) as caught:
+        score.score(ScoreConfig(model=str(folder), input=str(held_out), output=str(tmp_path / "out.csv")))
+    line = str(caught.value)
+    assert line.startswith("--model: expected a calibration with a detector of today. Received: ") and "\n" not in line
+    command = f"bin/calibrate.py '--model={folder}' '--input={held_out}' --false_positive_rate=0.1"
+    assert line.endswith(f"written before there was one; renew it: {command}")
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_an_export_of_before_is_told(image_export, held_out, tmp_path):
     folder = Path(shutil.copytree(image_export, tmp_path / "model"))
-    coarse = np.random.default_rng(3).integers(0, 256, (40, 4, 4, 3), np.uint8)
-    np.save(tmp_path / "held_out.npy", coarse.repeat(8, axis=1).repeat(8, axis=2))
-    return folder
+    info = json.loads((folder / "ebm_tf.json").read_text())
+    del info["statistics"]
+    (folder / "ebm_tf.json").write_text(json.dumps(info))
+    with pytest.raises(ConfigError, match=r"--model: expected an export with the signature statistics: run bin/ex"):
+        calibrate.calibrate(CalibrateConfig(model=str(folder), input=str(held_out)))
 
 
-def test_score_uses_the_calibration(model, tmp_path):
-    held_out = str(tmp_path / "held_out.npy")
-    numbers = score.calibrate(CalibrateConfig(model=str(model), input=held_out, false_positive_rate=0.2, batch_size=16))
-    assert json.loads((model / "calibration.json").read_text()) == numbers
-    energy = np.sort(ebm_tf.load(model).energy(np.load(held_out)))
-    rank = 33  # ceil(0.8 * 41)
-    assert numbers["threshold"] == pytest.approx(energy[rank - 1], abs=1e-5)
-    assert (numbers["num_inputs"], numbers["num_above"], numbers["num_bad"]) == (40, 7, 0)
-    assert numbers["interval"] == list(clopper_pearson(7, 40, 0.95))
-
-    def flags(**settings):
-        output = tmp_path / f"{len(list(tmp_path.iterdir()))}.csv"
-        score.score(ScoreConfig(model=str(model), input=held_out, output=str(output), **settings))
-        rows = [line.split(",") for line in output.read_text().splitlines()[1:]]
-        return [row[3] for row in rows], np.array([float(row[1]) for row in rows], np.float32)
-
-    found, scored = flags()
-    assert found == ["out" if e > np.float32(numbers["threshold"]) else "in" for e in scored]
-    assert found.count("out") == 7
-    assert flags(false_positive_rate=0.5)[0].count("out") == 19  # ceil(0.5 * 41) = 21 are in
+def with_a_nan(x):
+    x[5] = np.nan
+    return x
 
 
-def test_a_calibration_of_another_model_is_told(model, tmp_path):
-    held_out = str(tmp_path / "held_out.npy")
-    score.calibrate(CalibrateConfig(model=str(model), input=held_out))
-    numbers = json.loads((model / "calibration.json").read_text())
-    (model / "calibration.json").write_text(json.dumps({**numbers, "model": "0123456789abcdef"}))
-    with pytest.raises(ConfigError, match=r"--reference: expected energies by model .* by 0123456789abcdef"):
-        score.score(ScoreConfig(model=str(model), input=held_out, output=str(tmp_path / "out.csv")))
+@pytest.mark.parametrize(
+    ("change", "settings", "message"),
+    [
+        (with_a_nan, {}, "--input: expected inputs that can be read, or --skip_bad. Received: 5: v"),
+        (lambda x: x, {"false_positive_rate": 0.01}, r"--false_positive_rate: expected, for 0.01, at least 198 held"),
+        (lambda x: (x + 1) / 2, {}, r"--input: expected images in \[-1, 1\], or uint8. Received: .* \[0, 1\]; give"),
+        (lambda x: 127.5 * (x + 1), {}, r"--input: expected images in \[-1, 1\], or uint8. Received: .* \[0, 255\]; g"),
+        (lambda x: x[..., :2], {}, "--input: expected an array of floats"),
+        (lambda x: 0 * x, {}, "expected held-out inputs that differ"),
+    ],
+)
+def test_bad_input_is_one_line_and_changes_nothing(change, settings, message, image_export, held_out, tmp_path):
+    np.save(tmp_path / "x.npy", change(np.load(held_out) / np.float32(127.5) - 1).astype(np.float32))
+    before = {path: path.stat().st_mtime_ns for path in image_export.parent.rglob("*")}
+    with pytest.raises(ConfigError, match=message) as caught:
+        calibrate.calibrate(CalibrateConfig(model=str(image_export), input=str(tmp_path / "x.npy"), **settings))
+    assert "\n" not in str(caught.value)
+    assert {path: path.stat().st_mtime_ns for path in image_export.parent.rglob("*")} == before
 
 
-def test_bad_inputs_are_refused_or_left_out(model, tmp_path):
-    images = np.load(tmp_path / "held_out.npy") / np.float32(127.5) - 1
+def test_inputs_that_cannot_be_read_are_left_out_where_asked(image_run, held_out, tmp_path):
+    shutil.copy(image_run / "model.keras", tmp_path / "own.keras")
+    images = np.load(held_out) / np.float32(127.5) - 1
     images[5] = np.nan
     np.save(tmp_path / "bad.npy", images)
-    settings = {"model": str(model), "input": str(tmp_path / "bad.npy")}
-    with pytest.raises(
-        ConfigError, match=r"--input: expected inputs that can be read, or --skip_bad. Received: 5: val"
-    ):
-        score.calibrate(CalibrateConfig(**settings))
-    with pytest.raises(ConfigError, match=r"--false_positive_rate: expected, for 0.001, energies of at least 999"):
-        score.calibrate(CalibrateConfig(**settings, skip_bad=True, false_positive_rate=0.001))
-    assert not list(model.glob("calibration*"))
-    numbers = score.calibrate(CalibrateConfig(**settings, skip_bad=True))
-    assert (numbers["num_inputs"], numbers["num_bad"]) == (39, 1)
+    settings = {"model": str(tmp_path / "own.keras"), "input": str(tmp_path / "bad.npy"), "skip_bad": True}
+    numbers = calibrate.calibrate(CalibrateConfig(**settings))
+    assert (numbers["num_inputs"], numbers["num_bad"]) == (59, 1)
 
 
-def test_a_reference_that_is_not_finite_is_told(tmp_path, image_export):
-    (tmp_path / "reference.csv").write_text("id,energy,error\na,nan,\nb,1,\n")
-    settings = ScoreConfig(model=str(image_export), input="x", output="y", reference=str(tmp_path / "reference.csv"))
-    with pytest.raises(ConfigError, match=r"--reference: expected energies in .*, all of them finite"):
-        calibrate.load_reference(settings, ebm_tf.load(image_export).info)
-
-
-def test_the_command_says_the_threshold(model, tmp_path, capsys):
-    command.main(CalibrateConfig(model=str(model), input=str(tmp_path / "held_out.npy")))
+def test_the_command_says_the_rate(calibrated, held_out, tmp_path, capsys):
+    folder = shutil.copytree(calibrated[0], tmp_path / "model")
+    command.main(CalibrateConfig(model=str(folder), input=str(held_out)))
     out = capsys.readouterr().out
-    assert out.startswith(f"wrote {model}/calibration.json: 40 inputs, 0 left out\nout above ")
-    assert out.endswith("false-positive rate 0.05, 95% interval [0.0006327, 0.1316]\n")
+    assert out.startswith(f"wrote {folder}/calibration.npz: 60 inputs, 0 left out\n")
+    low, high = clopper_pearson(0, 30, 0.95)
+    assert out.endswith(f"out at p <= 0.05: false-positive rate 0.05, 95% interval [{low:.4g}, {high:.4g}]\n")
+
+
+def encoded(image, kind="PNG", **settings):
+    file = io.BytesIO()
+    image.save(file, kind, **settings)
+    return file.getvalue()
+
+
+def pictures():
+    """PNG files of every kind that the decoder has a rule for."""
+    rgba = Image.fromarray(RNG.integers(0, 256, (32, 32, 4), np.uint8), "RGBA")
+    grey = Image.fromarray(RNG.integers(0, 256, (32, 32), np.uint8), "L")
+    deep = Image.fromarray(RNG.integers(0, 65536, (32, 32)).astype(np.uint16))
+    palette = rgba.convert("RGB").quantize(16)
+    kinds = [rgba, rgba.convert("RGB"), rgba.convert("LA"), grey, grey.convert("1"), deep, palette]
+    wide = Image.fromarray(RNG.integers(0, 256, (40, 90, 3), np.uint8))
+    return [*map(encoded, kinds), encoded(palette, transparency=3), encoded(wide)]
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_png_files_are_decoded_as_everywhere(channels, image_export):
+    info = dataclasses.replace(ebm_tf.load(image_export).info, event_shape=(32, 32, channels))
+    for content in pictures():
+        expected = fit("", decode(content, channels, (32, 32)), info).x
+        np.testing.assert_array_equal(decode_images(tf.constant([content]), info)[0], expected)
+
+
+def test_jpeg_files_are_decoded_nearly_as_everywhere(image_export):
+    """The same library and settings; another build of it may round otherwise."""
+    info = ebm_tf.load(image_export).info
+    content = encoded(Image.fromarray(smooth(1)[0]), "JPEG", quality=90)
+    found = decode_images(tf.constant([content]), info)[0].numpy().astype(int)
+    assert np.abs(found - decode(content, 3, (32, 32))).max() <= 2
+
+
+def test_the_report_shows_the_table(calibrated, tmp_path):
+    """Whole by itself, the most unusual first with their pictures, names of files as text alone."""
+    folder, photos = calibrated[0], tmp_path / "photos"
+    photos.mkdir()
+    for number, image in enumerate(NEW):
+        Image.fromarray(image).save(photos / f"<b>{number}.png")
+    (photos / "<script>.png").write_bytes(b"no image")
+    given = {"model": str(folder), "input": str(photos), "skip_bad": True, "false_positive_rate": 0.1}
+    score.score(ScoreConfig(**given, output=str(tmp_path / "x.csv"), report=str(tmp_path / "x.html")))
+    page = (tmp_path / "x.html").read_text(encoding="utf-8")
+    rows = [list(row.values()) for row in rows_of(tmp_path / "x.csv")]
+    found = json.loads(page.partition('type="application/json">')[2].partition("</script>")[0])
+    assert sorted(found) == sorted(rows) and found[-1][0] == "<script>.png"
+    p_values = [float(row[3]) for row in found[:-1]]
+    assert p_values == sorted(p_values) and p_values[0] == 1 / 31
+    assert page.count('<div class="card">') == len(NEW) and page.count("data:image/png;base64,") == 2 * len(NEW)
+    assert "<b>0" not in page and "&lt;b&gt;0.png" in page and "http" not in page
+    outs = sum(row[4] == "out" for row in rows)
+    assert f"<b>{outs}</b> of {len(NEW)} are out" in page and "12 inputs, 1 of which could not be read" in page
+    uri = page.partition(f"{html.escape(found[0][0])}")[0].rpartition('src="data:image/png;base64,')[0]
+    picture = uri.rpartition("data:image/png;base64,")[2].partition('"')[0]
+    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(picture))))
+    np.testing.assert_array_equal(shown, NEW[int(found[0][0][3:-4])])
+
+
+def test_a_report_needs_a_calibration(image_export, held_out, tmp_path):
+    given = {"model": str(image_export), "input": str(held_out), "output": str(tmp_path / "x.csv")}
+    with pytest.raises(ConfigError, match=r"--report: expected a model that bin/calibrate.py has seen, or --ref"):
+        score.score(ScoreConfig(**given, report=str(tmp_path / "x.html")))
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_map_is_bright_where_the_gradient_is_large():
+    grad = np.zeros((32, 32, 3), np.float32)
+    grad[20, 8] = 1
+    light = gradient_map(grad).astype(int).sum(axis=-1)
+    assert np.unravel_index(light.argmax(), light.shape) == (20, 8) and light[0, 31] == light.min() < light.max()
+    assert (gradient_map(0 * grad) == gradient_map(0 * grad)[0, 0]).all()
+
+
+def test_the_rest_example_answers_as_tensorflow_serving_does(calibrated, tmp_path):
+    """By rows and by columns, of encoded files and of numbers; the newest of the version folders; and errors."""
+    spec = importlib.util.spec_from_file_location("serve", Path(__file__).parents[2] / "examples" / "serve.py")
+    serve = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(serve)
+    (tmp_path / "cifar" / "9").mkdir(parents=True)  # without a model
+    (tmp_path / "cifar" / "2").symlink_to(calibrated[0])
+    server = serve.make_server(tmp_path / "cifar", "cifar", 0)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}/v1/models/cifar"
+
+    def post(path, **request):
+        with urllib.request.urlopen(f"{url}{path}", json.dumps(request).encode()) as answer:
+            return json.load(answer)
+
+    found = ebm_tf.load(calibrated[0]).detector(NEW[:3])
+    try:
+        with urllib.request.urlopen(url) as answer:
+            assert json.load(answer)["model_version_status"][0]["version"] == "2"
+        files = [base64.b64encode(encoded(Image.fromarray(image))).decode() for image in NEW[:3]]
+        rows = [{"image_bytes": {"b64": text}} for text in files]
+        by_row = post(":predict", signature_name="detect_bytes", instances=rows)["predictions"]
+        np.testing.assert_allclose([row["p_value"] for row in by_row], found.p_value, rtol=1e-5)
+        columns = {"image_bytes": [{"b64": text} for text in files]}
+        by_column = post("/versions/2:predict", signature_name="detect_bytes", inputs=columns)["outputs"]
+        assert by_column["ood_score"] == [row["ood_score"] for row in by_row]
+        x = (NEW[:3] / np.float32(127.5) - 1).tolist()
+        for answer in (post(":predict", instances=x)["predictions"], post(":predict", inputs=x)["outputs"]):
+            np.testing.assert_allclose(answer, found.energy, rtol=1e-4, atol=1e-5)
+        for path, request, status in (
+            (":predict", {"instances": [[1.0]]}, 400),
+            (":predict", {"signature_name": "nothing", "instances": x}, 400),
+            (":predict", {"signature_name": "detect_bytes", "instances": [{"b64": "no file"}]}, 400),
+            (":classify", {"instances": x}, 404),
+        ):
+            with pytest.raises(urllib.error.HTTPError) as caught:
+                post(path, **request)
+            assert caught.value.code == status and "\n" not in json.load(caught.value)["error"]
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -167,7 +167,7 @@ def test_parquet_holds_the_same_rows(image_export, some_images, tmp_path):
     assert [row["id"] for row in found] == [row["id"] for row in rows]
     assert found[1] == {"id": rows[1]["id"], "energy": np.float32(rows[1]["energy"]), "error": None}
     assert found[0]["energy"] is None and found[0]["error"] == rows[0]["error"] != ""
-    np.testing.assert_array_equal(table.read_energies(path, "x"), table.read_energies(tmp_path / "out.csv", "x"))
+    assert [row["energy"] for row in found[1:]] == energies(rows[1:]).tolist()
 
 
 def test_without_pyarrow_is_one_line(image_export, tmp_path, monkeypatch):
@@ -308,29 +308,17 @@ def test_memory_does_not_grow_with_the_number_of_inputs(image_export, tmp_path):
         del array
         shards = inputs.find_shards(str(tmp_path / f"{count}.npy"), model.info, None)
         tracemalloc.start()
-        for _, energy in score._Scoring(model, 32).run(score.read_all(shards(), model)):
+        for _, energy in score.Scoring(model, 32, "energy").run(score.read_all(shards(), model)):
             assert len(energy)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < peaks[0] + 2e6, peaks
 
 
-def test_percentile_and_flag(image_export, some_images, truth, tmp_path):
-    np.save(tmp_path / "a.npy", some_images)
-    run(image_export, tmp_path / "a.npy", tmp_path, "reference.csv")
-    reference = str(tmp_path / "reference.csv")
-    rows, _ = run(image_export, tmp_path / "a.npy", tmp_path, reference=reference, false_positive_rate=0.25)
-    assert list(rows[0]) == ["id", "energy", "percentile", "flag", "error"]
-    order = np.argsort(np.argsort(truth))
-    np.testing.assert_allclose([float(row["percentile"]) for row in rows], 100 * (order + 1) / 20)
-    # ceil(0.75 * 21) = 16: the 16th smallest is the threshold, the 4 above it are out.
-    assert [row["flag"] for row in rows] == ["out" if place >= 16 else "in" for place in order]
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"model": "nowhere"}, "--model: expected a folder that bin/export.py wrote. Received: nowhere"),
+        ({"model": "nowhere"}, "--model: expected a .keras file, or the folder of a finished run or of bin/export"),
         ({"input": "nowhere"}, "--input: expected a folder of images, FILE.npy, FILE.npz, TFRecords or tfds:"),
         ({"input": "empty"}, "--input: expected a folder of images, with at least one. Received: input=empty"),
         ({"input": "broken.npy"}, "--input: expected a .npy file that NumPy can read. Received: input=broken.npy"),
@@ -343,8 +331,8 @@ def test_percentile_and_flag(image_export, some_images, truth, tmp_path):
         ({"output": "ok.npy"}, "--output: expected FILE.csv or FILE.parquet"),
         ({"output": "there.csv"}, "--output: expected a new file. Received: output=there.csv, which is there"),
         ({"output": "no/out.csv"}, "--output: expected a file in a folder that is there"),
-        ({"reference": "none.csv"}, "--reference: expected a .csv or .parquet of bin/score.py"),
-        ({"reference": "there.csv"}, "--reference: expected a .csv or .parquet of bin/score.py"),
+        ({"reference": "none.npz"}, "--reference: expected a calibration.npz that bin/calibrate.py wrote"),
+        ({"reference": "there.csv"}, "--reference: expected a calibration.npz that bin/calibrate.py wrote"),
         ({"false_positive_rate": 0.1}, "--false_positive_rate: expected --reference, or a model that bin/calibrate.py"),
     ],
 )

@@ -35,7 +35,7 @@ from ebm_tf.evaluation.sampling import sample
 from ebm_tf.mcmc import diagnostics
 from ebm_tf.runs.partial import PartialArrays
 from ebm_tf.runs.run_dir import RunDir
-from ebm_tf.serving import score
+from ebm_tf.serving import calibrate, score
 from ebm_tf.serving.export import export
 from ebm_tf.serving.sources import inputs
 from ebm_tf.serving.sources.kinds import kind_of
@@ -106,14 +106,15 @@ TABLE = [
     Situation("15a", "no inputs; no steps", "load(M).energy(x[:0]), sample(2, num_steps=0)", "float32 [0]; the noise", "test_documented_limits_hold"),
     Situation("15b", "batch_size=0, num_samples=2.5, seed=-1", "load(M)", "ValueError that says what was expected", "test_documented_limits_hold"),
     Situation("15c", "no draws", "rings.sample(0), rings.log_prob(x[:0])", "[0, 10], [0]", "test_documented_limits_hold"),
-    Situation("16", "a flag that this command has not", "export --model=F, train --clamp", "the command's flags", "test_only_near_flags_are_suggested"),
+    Situation("16", "a flag that this command has not", "export --clamp=F, train --clamp", "the command's flags", "test_only_near_flags_are_suggested"),
     Situation("16a", "slips of a letter", "train --sceme --batchsize, export --outptu", "the near one", "test_only_near_flags_are_suggested"),
     Situation("17", "slices of SVHN", "evaluate --ood_data=svhn_cropped/test[:400]", "so many images", "test_svhn_has_slices"),
     Situation("17a", "test[50%:], test[:2]+test[3:4]; train[:4]", "images.count", "read; refused", "test_svhn_has_slices"),
     Situation("18", "a remapper line of TensorFlow at exit 0", "sample on a CPU", "no such line", "test_a_command_leaves_stderr_to_errors"),
     Situation("18a", "lines of a crash, of another error, without an end", "native_stderr", "all are passed on", "test_only_harmless_lines_are_dropped"),
     Situation("19", "docs/serving.md on sample", "docs", "what the code does", "test_serving_docs_say_what_the_code_does"),
-    Situation("20", "floats in [0, 1] or 0 to 255 where [-1, 1] is expected", "calibrate, score", "said in one line", "test_floats_of_another_range_are_told"),
+    Situation("20", "floats in [0, 1] or 0 to 255 where [-1, 1] is expected", "score", "said in one line", "test_floats_of_another_range_are_told"),
+    Situation("20b", "the same", "calibrate", "refused", "test_calibrate.py::test_bad_input_is_one_line_and_changes_nothing"),
     Situation("20a", "the same in Python; floats in [-1, 1], zeros", "load(M).energy(x)", "a warning; none", "test_the_api_warns_of_another_range"),
     Situation("fine", "a truncated PNG in a folder", "score", "a row with an error", "test_score.py::test_bad_files_are_rows_with_an_error"),
     Situation("fine", "NaN in an array", "score", "a row with an error", "test_score.py::test_values_not_finite_are_errors_and_values_outside_are_told"),
@@ -122,7 +123,7 @@ TABLE = [
     Situation("fine", "names with commas, quotes, bytes", "score", "whole rows", "test_score.py::test_ids_with_commas_quotes_and_bytes_that_are_no_text"),
     Situation("fine", "images of other sizes", "score", "scaled as in training, counted", "test_score.py::test_images_of_other_sizes_go_the_way_of_training"),
     Situation("fine", "a calibration of another model", "score", "refused", "test_calibrate.py::test_a_calibration_of_another_model_is_told"),
-    Situation("fine", "too few inputs for the rate", "calibrate", "refused", "test_calibrate.py::test_threshold_is_the_order_statistic"),
+    Situation("fine", "too few inputs for the rate", "calibrate", "refused", "test_calibrate.py::test_bad_input_is_one_line_and_changes_nothing"),
     Situation("fine", "a task killed", "evaluate again", "goes on", "test_evaluate.py::test_a_killed_task_goes_on_as_if_it_had_not_been"),
     Situation("fine", "a full disk", "export", "nothing is left", "test_disk.py::test_an_export_is_whole_or_not_there"),
     Situation("fine", "an energy under another dtype policy", "load", "float32", "test_export.py::test_a_dtype_policy_set_by_the_user_does_not_matter"),
@@ -388,7 +389,7 @@ def test_scores_against_a_calibration_of_other_sizes_are_told(image_export, some
     np.save(tmp_path / "small.npy", some_images)
     np.save(tmp_path / "large.npy", some_images.repeat(2, axis=1).repeat(2, axis=2))
     given = {"false_positive_rate": 0.2, "input": str(tmp_path / "small.npy")}
-    assert score.calibrate(CalibrateConfig(model=model, **given))["num_resized"] == 0
+    assert calibrate.calibrate(CalibrateConfig(model=model, **given))["num_resized"] == 0
     for name, told in (("small", False), ("large", True)):
         given = {"input": str(tmp_path / f"{name}.npy"), "output": str(tmp_path / f"{name}.csv")}
         score.score(ScoreConfig(model=model, **given))
@@ -462,8 +463,8 @@ def test_layouts_that_are_unambiguous_are_read(name, image_export, tmp_path, cap
         found = [record for shard in shards() for record in inputs.read_shard(shard, model.info)]
         assert len(found) == len(expected)
         assert (f"is read as {words}" in capsys.readouterr().out) == bool(words)
-        _, values = score.energies_of(found, model)
-        np.testing.assert_allclose(values, energy, rtol=1e-4, atol=1e-4)
+        _, values = score.measured(found, model, "energy")
+        np.testing.assert_allclose(values[:, 0], energy, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("shape", [(3, 32, 32), (6, 32, 32, 2), (32,), (1, 1, 32, 32, 3), (6, 32, 2), ()])
@@ -549,7 +550,10 @@ def test_documented_limits_hold(image_export, image_run):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["export", "--model=F"], "unknown flag --model. This command has --data_dir, --flagfile, --onnx, --output, "),
+        (
+            ["export", "--clamp=F"],
+            "unknown flag --clamp. This command has --checkpoint, --data_dir, --flagfile, --model, ",
+        ),
         (["train", "--clamp"], "unknown flag --clamp. This command has --attention, --"),
         (["train", "--batchsize=3"], "unknown flag --batchsize. Nearest: --batch_size"),
         (["export", "--outptu=F"], "unknown flag --outptu. Nearest: --output"),
@@ -625,11 +629,8 @@ RANGES = {"[0, 1]": UNIT, "[0, 255]": 255 * UNIT}
 
 @pytest.mark.parametrize("name", RANGES)
 def test_floats_of_another_range_are_told(name, image_export, tmp_path, capsys):
-    model = str(shutil.copytree(image_export, tmp_path / "model"))
     np.save(tmp_path / "x.npy", RANGES[name])
-    score.calibrate(CalibrateConfig(model=model, input=str(tmp_path / "x.npy")))
-    assert f"where [-1, 1] is expected: they look like {name}" in capsys.readouterr().out
-    score.score(ScoreConfig(model=model, input=str(tmp_path / "x.npy"), output=str(tmp_path / "x.csv")))
+    score.score(ScoreConfig(model=str(image_export), input=str(tmp_path / "x.npy"), output=str(tmp_path / "x.csv")))
     assert f"where [-1, 1] is expected: they look like {name}" in capsys.readouterr().out
 
 
@@ -639,5 +640,7 @@ def test_the_api_warns_of_another_range(image_export, recwarn):
         model.energy(x)
     assert not list(recwarn)
     for name, x in RANGES.items():
+        with pytest.raises(ConfigError, match=re.escape(f"they look like {name}")):
+            model.fit_detector(x)
         with pytest.warns(UserWarning, match=re.escape(f"they look like {name}")):
             model.energy_grad(x[:2])

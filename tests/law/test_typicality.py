@@ -24,8 +24,6 @@ def draw(num, seed, rotation=0):
     return x.astype(np.float32)
 
 
-
-
 def p_values(fit, tail):
     """Of one new input each, for 500 detectors: only so are they independent."""
     found = []

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -12,6 +13,9 @@ import pytest
 from ebm_tf.data import images
 from ebm_tf.energies.files import load_energy
 from ebm_tf.energies.precision import with_policy
+from ebm_tf.evaluation.finished import resolve
+from ebm_tf.evaluation.opening import bare_run
+from ebm_tf.settings.commands import SampleConfig
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DATA = pathlib.Path(os.environ.get("EBM_TF_DATA", ROOT.parent / "shared" / "tfds"))
@@ -58,8 +62,21 @@ def test_energies_of_ten_images(file):
     np.testing.assert_allclose(energy(x), ENERGIES[file.stem], rtol=0, atol=1e-5)
 
 
+def test_the_file_says_how_it_is_sampled(file):
+    """As its card's command does, which gives no step."""
+    run = bare_run(str(file), ".", None)
+    found = resolve(SampleConfig(model=str(file), output="."), run.config)
+    assert (found.step_size, found.temperature, run.config.data_noise) == (2.5, 5e-5, 0.05)
+    card = (ROOT / "pretrained" / "README.md").read_text(encoding="utf-8")
+    (command,) = re.findall(rf"bin/sample.py --model=pretrained/{file.name} .*", card)
+    assert f"--num_steps={found.num_steps} " in command and "--step_size" not in command
+    origin = run.energy.origin
+    assert (origin.dataset, origin.data_range, origin.fit) == ("cifar10", (-1.0, 1.0), "crop")
+    assert origin.scheme == ("noise" if "noise" in file.stem else "hybrid")
+
+
 def test_bin_sample_takes_it(file, tmp_path):
-    settings = "--num_samples=4", "--num_steps=2", "--step_size=2.5"
+    settings = "--num_samples=4", "--num_steps=2"
     done = subprocess.run(
         [sys.executable, "bin/sample.py", f"--model={file}", *settings, f"--output={tmp_path}"],
         cwd=ROOT,

@@ -283,5 +283,5 @@ def test_names_of_sets(tmp_path):
 
 def test_every_setting_is_one_that_some_task_depends_on_or_says_where_things_lie():
     read = {name for task in tasks.TASKS.values() for name in task.settings}
-    places = {"workdir", "model", "output", "tasks", "data_dir"}
+    places = {"workdir", "model", "checkpoint", "output", "tasks", "data_dir"}
     assert {field.name for field in dataclasses.fields(EvaluateConfig)} == read | places

@@ -1,9 +1,10 @@
-"""Finds the energy above which an input counts as out of distribution, from held-out data of the distribution.
+"""Fits the detector of what does not belong, on held-out data of the distribution.
 
-  bin/calibrate.py --model=DIR --input=tfds:cifar10/test --false_positive_rate=0.05
+  bin/calibrate.py --model=DIR, RUN or FILE.keras --input=tfds:cifar10/test --false_positive_rate=0.05
 
-Writes DIR/calibration.json (threshold, rate, its exact confidence interval) and DIR/calibration.npz (the energies);
-bin/score.py uses them.
+Writes calibration.npz (the detector) and calibration.json (rate, its exact confidence interval) into the folder, or
+FILE.calibration.npz and .json beside the file; into an exported folder also the signatures detect. bin/score.py and
+bin/export.py use them.
 """
 
 import functools
@@ -13,13 +14,15 @@ from ebm_tf.settings.commands import CalibrateConfig
 
 
 def main(settings: CalibrateConfig) -> None:
-    from ebm_tf.serving import score  # TensorFlow: after the flags have been checked
+    from ebm_tf.serving import calibrate  # TensorFlow: after the flags have been checked
+    from ebm_tf.serving.detector import place_of
 
-    numbers = score.calibrate(settings)
+    numbers = calibrate.calibrate(settings)
     low, high = numbers["interval"]
-    print(f"wrote {settings.model}/calibration.json: {numbers['num_inputs']} inputs, {numbers['num_bad']} left out")
-    print(f"out above {numbers['threshold']:.6g}: false-positive rate {numbers['false_positive_rate']:g}, ", end="")
-    print(f"{numbers['confidence']:.0%} interval [{low:.4g}, {high:.4g}]")
+    print(f"wrote {place_of(settings.model)}: {numbers['num_inputs']} inputs, {numbers['num_bad']} left out")
+    print(f"{numbers['num_statistics']} statistics; {numbers['num_calibration']} inputs for p-values")
+    rate, confidence = numbers["false_positive_rate"], numbers["confidence"]
+    print(f"out at p <= {rate:g}: false-positive rate {rate:g}, {confidence:.0%} interval [{low:.4g}, {high:.4g}]")
 
 
 start = functools.partial(flags.run_main, main, CalibrateConfig)

@@ -1,6 +1,7 @@
-"""Evaluates a finished run.
+"""Evaluates a finished run, or one at work by a checkpoint of it.
 
   bin/evaluate.py --workdir=RUN --tasks=short_run,long_run,energies,ood
+  bin/evaluate.py --workdir=RUN --checkpoint=N --tasks=short_run      (writes into RUN/update-N)
   bin/evaluate.py --model=FILE.keras --output=DIR --tasks=short_run,energies,ood
 
 Writes RUN/results.json, a key per task with its settings, RUN/figures/*.png and the arrays as RUN/*.npz. A task that

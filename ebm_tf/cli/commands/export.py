@@ -1,6 +1,7 @@
 """Exports a trained energy as a SavedModel, which TensorFlow alone can load.
 
-  bin/export.py --workdir=RUN --output=DIR
+  bin/export.py --workdir=RUN --output=DIR [--checkpoint=N]
+  bin/export.py --model=FILE.keras --output=DIR
 
 Writes DIR: signatures energy (serving_default), energy_grad, score, each also for uint8 images, and sample; ebm_tf.json
 with temperature, step size, normalisation and label names; with --onnx also model.onnx.

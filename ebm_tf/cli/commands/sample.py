@@ -1,10 +1,12 @@
 """Samples from a trained energy by Langevin dynamics.
 
   bin/sample.py --workdir=RUN --num_samples=64 --num_steps=500 --init=noise --output=DIR
-  bin/sample.py --model=FILE.keras --num_steps=500 --step_size=1 --temperature=5e-5 --output=DIR
+  bin/sample.py --model=FILE.keras --num_samples=64 --output=DIR
+  bin/sample.py --workdir=RUN --checkpoint=N --output=DIR
 
-Writes DIR/samples.npz and DIR/samples.png. SIGTERM and Ctrl-C let the block of chains at work end; it then exits 143 or
-130.
+A file says itself with which step size, temperature and number of steps; --checkpoint, the number of an update,
+takes a run at work, too. Writes DIR/samples.npz and DIR/samples.png. SIGTERM and Ctrl-C let the block of chains at work
+end; it then exits 143 or 130.
 """
 
 import functools

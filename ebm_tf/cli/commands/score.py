@@ -1,10 +1,10 @@
 """Scores data by a trained energy: one row per input.
 
-  bin/score.py --model=DIR --input=FOLDER --output=FILE.csv [--reference=FILE] [--skip_bad] [--resume]
+  bin/score.py --model=DIR --input=FOLDER --output=FILE.csv [--report=FILE.html] [--skip_bad] [--resume]
 
-Reads a folder of images, FILE.npy, FILE.npz, TFRecords or tfds:NAME/SPLIT. Writes id, energy and error, and,
-where there is a reference or the model is calibrated, percentile and flag ("in" or "out"). Low energies are like the
-training data.
+Reads a folder of images, FILE.npy, FILE.npz, TFRecords or tfds:NAME/SPLIT. Writes id, energy and error, and, where the
+model is calibrated, ood_score, p_value, flag ("out" where p_value is at most the false-positive rate, else "in"), and
+which statistic was most unusual, on which side. An energy by itself does not say what belongs: see docs/serving.md.
 """
 
 import functools
@@ -19,6 +19,8 @@ def main(settings: ScoreConfig) -> int:
     done = score.score(settings)
     share = done.energy_seconds / max(done.seconds, 1e-9)
     print(f"wrote {settings.output}: {done.rows} inputs, {done.bad} of them could not be read")
+    if settings.report:
+        print(f"wrote {settings.report}: open it in a browser")
     print(f"{done.seconds:.1f} s, of which the energy took {share:.0%}")
     if done.resized:
         print(f"{done.resized} images had another size and were brought to the model's as in training (--fit)")

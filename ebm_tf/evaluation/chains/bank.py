@@ -25,20 +25,28 @@ def check_bank(run: FinishedRun, settings: EvaluateConfig) -> None:
     if not run.config.has_bank:
         expected = "--tasks: expected bank for a run that keeps one only: a persistent scheme, or --bank_weight"
         raise ConfigError(f"{expected}. Received: scheme={run.config.scheme}")
+    prefix = _prefix(run)
+    if prefix is None or not tf.train.load_checkpoint(prefix).has_tensor(BANK_KEY):
+        where = run.own_dir.checkpoints
+        raise ConfigError(f"--tasks: expected, for bank, a checkpoint that holds it in {where}. Received: {prefix}")
+
+
+def _prefix(run: FinishedRun) -> str | None:
+    """Of the checkpoint that the run is, or else of its newest."""
+    if run.known_id:
+        return str(run.model.with_suffix(""))
     saved = newest_intact(run.own_dir)
-    if saved is None or not tf.train.load_checkpoint(saved.prefix).has_tensor(BANK_KEY):
-        where, received = run.own_dir.checkpoints, saved and saved.prefix
-        raise ConfigError(f"--tasks: expected, for bank, a checkpoint that holds it in {where}. Received: {received}")
+    return saved and saved.prefix
 
 
 def read_bank(run: FinishedRun, num_samples: int) -> np.ndarray:
-    """The first slots of the bank in the newest checkpoint, float32 [at most num_samples, *event].
+    """The first slots of the bank in the run's checkpoint, float32 [at most num_samples, *event].
 
     The checkpoint's reader gives a variable as a whole: 60,000 images take 737 MB for the moment.
     """
-    saved = newest_intact(run.own_dir)
-    assert saved  # check_bank has seen it
-    return tf.train.load_checkpoint(saved.prefix).get_tensor(BANK_KEY)[:num_samples].astype(np.float32)
+    prefix = _prefix(run)
+    assert prefix  # check_bank has seen it
+    return tf.train.load_checkpoint(prefix).get_tensor(BANK_KEY)[:num_samples].astype(np.float32)
 
 
 def bank_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays) -> TaskResult:
