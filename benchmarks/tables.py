@@ -186,7 +186,7 @@ def draw_ranks(file, summary, title):
     axes.plot([low, high], [0, 0], color="black", linewidth=1)
     axes.plot([low, low + critical], [1.9, 1.9], color="tab:blue", linewidth=2)
     axes.text(low, 2.1, f"critical difference {critical:.2f}", ha="left", va="bottom")
-    axes.set_title(title)
+    axes.set_title(title, pad=18)
     axes.set_xlim(low - 2.8, high + 2.8)
     axes.axis("off")
     figure.savefig(file, dpi=150, bbox_inches="tight")
