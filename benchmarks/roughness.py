@@ -3,7 +3,7 @@
   python benchmarks/roughness.py --model=RUN/model.keras [--data_dir=DIR] [--num_images=2000]
 
 Roughness: the mean difference of neighbouring pixels, down plus across. Prints the AUROC of -roughness and of -E for
-CIFAR-10's test images against SVHN's, and the rank correlation of roughness and E over each: the log of the small budget
+CIFAR-10's test images against SVHN's, and the rank correlation of roughness and E over each: the small budget's log
 (docs/log) has them.
 """
 

@@ -15,6 +15,7 @@ Public are the names of __all__, which README.md has in a table:
 - `EnergyModel`, `GaussianReference`, `Wall`, `Trainer`: a network of your own, and its training on data of your own.
 - `Sampler`, `langevin_chain`, `mala_chain`, `diagnose`, `anneal`: Markov chains on any energy function.
 - `train`, `TrainConfig`: a run, and its settings; `bin/train.py --help` says what each is.
+- `EnergyDensity`: a density of tables, and what does not belong in them, as a scikit-learn estimator.
 - `Dataset`: data to learn, from arrays, folders, tables and TFDS.
 - `rings`: the data of App. A.1, with their exact density.
 - `ConfigError`, `DivergenceError`, `Stopped`, `TrainingError`, `WorkerLostError`: why a call ended, in one line.
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from ebm_tf.mcmc.langevin import langevin_chain
     from ebm_tf.mcmc.mala import mala_chain
     from ebm_tf.mcmc.sampler import Sampler
+    from ebm_tf.serving.estimator import EnergyDensity
     from ebm_tf.serving.export import load
     from ebm_tf.serving.info import ModelInfo
     from ebm_tf.serving.trained import TrainedEnergy
@@ -63,6 +65,7 @@ __all__ = [
     "ConfigError",
     "Dataset",
     "DivergenceError",
+    "EnergyDensity",
     "EnergyModel",
     "GaussianReference",
     "ModelInfo",
@@ -87,6 +90,7 @@ _HOMES = {
     "ConfigError": "ebm_tf.errors",
     "Dataset": "ebm_tf.data.base",
     "DivergenceError": "ebm_tf.training.run",
+    "EnergyDensity": "ebm_tf.serving.estimator",
     "EnergyModel": "ebm_tf.energies",
     "GaussianReference": "ebm_tf.energies",
     "ModelInfo": "ebm_tf.serving.info",

@@ -1,8 +1,10 @@
-"""Terms that an energy has beside its network: a soft wall, and the Gaussian that the network tilts.
+"""Terms that an energy has beside its network: a soft wall, and the Gaussian that the network tilts. And kernels, which
+are an energy by themselves.
 
     E(x) = s f(x) + c Σ max(|x| − b, 0)² + (t / 2) (x − μ)ᵀ C⁻¹ (x − μ)
+    E(x) = −log 1/M Σ_m N(x; c_m, h² I)
 
-Both are plain values: what trains, or is fitted, is a weight of the energy.
+All are plain values: what trains, or is fitted, is a weight of the energy.
 """
 
 import dataclasses
@@ -10,12 +12,13 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from scipy import special
 
 from ebm_tf.errors import ConfigError
 from ebm_tf.mcmc.chain_init import Spectrum
 from ebm_tf.mcmc.cosines import cosine_transform
 
-__all__ = ["GaussianReference", "Wall", "squared_mahalanobis"]
+__all__ = ["GaussianKernels", "GaussianReference", "Wall", "squared_mahalanobis"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,3 +108,34 @@ def squared_mahalanobis(x: tf.Tensor, mean: tf.Tensor, factor: tf.Tensor) -> tf.
         parts = [factor[:, :, i, j] * value for j, value in enumerate(known)]
         known.append((rest - tf.add_n(parts) if parts else rest) / factor[:, :, i, i])
     return tf.add_n([tf.reduce_sum(tf.square(value), axis=[1, 2]) for value in known])
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class GaussianKernels:
+    """Minus the log density of a kernel density estimate, in nats: at T = 1 the density is normalised.
+
+    Args:
+      centres: c [M, D].
+      width: h > 0, the standard deviation of every kernel.
+    """
+
+    centres: Any
+    width: float
+
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        """Its energy [B] at x [B, D], by M numbers a row."""
+        centres, width = tf.cast(self.centres, x.dtype), tf.cast(self.width, x.dtype)
+        squares = tf.reduce_sum(tf.square(x), axis=1, keepdims=True) + tf.reduce_sum(tf.square(centres), axis=1)
+        squares = tf.nn.relu(squares - 2 * tf.matmul(x, centres, transpose_b=True))
+        count, columns = tf.unstack(tf.cast(tf.shape(centres), x.dtype))
+        constant = tf.math.log(count) + columns * (tf.math.log(width) + 0.5 * np.log(2 * np.pi))
+        return constant - tf.reduce_logsumexp(squares / (-2 * tf.square(width)), axis=1)
+
+    def leave_one_out(self) -> np.ndarray:
+        """The energy [M] of every centre by the kernels of the others, float64, by M² numbers."""
+        x = np.asarray(self.centres, np.float64)
+        squares = np.sum(x**2, axis=1)
+        logs = (squares[:, None] + squares - 2 * x @ x.T) / (-2 * self.width**2)
+        np.fill_diagonal(logs, -np.inf)
+        constant = np.log(len(x) - 1) + x.shape[1] * np.log(self.width * np.sqrt(2 * np.pi))
+        return constant - special.logsumexp(logs, axis=1)

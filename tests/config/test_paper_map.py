@@ -120,7 +120,7 @@ def test_measured_numbers_are_those_of_the_recipe():
 
 @pytest.mark.parametrize(("table", "digits"), [("table1", 1), ("table2", 3)])
 def test_measured_tables_are_those_of_results(table, digits):
-    """Every number of results/<table>.json, under its row's name in docs/measured.json and in the small budget's log."""
+    """Every number of results/<table>.json, under its row's name in docs/measured.json and the small budget's log."""
     numbers = json.loads((ROOT / "docs" / "measured.json").read_text())[table]
     page = (ROOT / "docs" / "log" / "cifar_small_budget.md").read_text(encoding="utf-8")
     rows = {}
