@@ -25,7 +25,7 @@ __all__ = ["OWN_SETTINGS", "fit_to_data", "preset_of", "saved_choice", "with_pre
 # Of TrainConfig, what Trainer takes.
 OWN_SETTINGS = (
     *("scheme", "cd_weight", "batch_size", "data_noise", "seed", "jit_compile", "refresh_prob", "refresh_unit"),
-    *("bank_weight", "bank_size", "bank_start", "bank_burn_in", "bank_restart_data", "bank_restart_noise"),
+    *("bank_weight", "bank_size", "bank_start", "bank_burn_in", "bank_restart_data", "bank_restart_noise", "bank_jump"),
 )
 
 
@@ -53,13 +53,10 @@ def fit_to_data(
     if sampler is not None:
         size = float(np.max(sampler.step_size))
         values |= {"step_size": size, "temperature": float(sampler.temperature), "num_steps": int(sampler.num_steps)}
-    values |= given
-    scheme = str(values["scheme"])
-    if scheme != "hybrid":
-        values["cd_weight"] = given.get("cd_weight")
-    if scheme.startswith("persistent"):
-        values |= {name: given.get(name, 0.0) for name in ("bank_weight", "bank_restart_noise")}
-    config = TrainConfig(**values)
+    for name in {"scheme", "bank_weight", "data_noise"} & set(given):  # on which it depends what the others are for
+        TrainConfig(**{name: given[name]})
+    rest = {name: value for name, value in values.items() if name not in given}
+    config = TrainConfig(**given, **_useful(TrainConfig().to_dict() | given, rest))
     _fit_gaussian_of(energy, data, config.data_noise, sampler)
     kept = energy.event_shape, energy.noise_spectrum, energy.preconditioner
     if sampler is None:
@@ -107,13 +104,18 @@ def with_preset(config: TrainConfig, given: Collection[str], values: dict[str, A
     """
     fixed = {*given, "train_steps"} if config.stage else {*given}
     values = {name: value for name, value in values.items() if name not in fixed}
+    return dataclasses.replace(config, **_useful(config.to_dict(), values))
+
+
+def _useful(rest: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """values, with the defaults of those that have no use beside the rest."""
     while True:
-        whole = types.SimpleNamespace(**config.to_dict() | values)
+        whole = types.SimpleNamespace(**rest | values)
         found = applies.idle(whole, vars(TrainConfig()), applies.EVER_REFUSED + applies.ONCE_IGNORED)
         unused = {name: getattr(TrainConfig, name) for name, _ in found if name in values}
         if not unused:
-            return dataclasses.replace(config, **values)
-        values |= unused
+            return values
+        values = values | unused
 
 
 def saved_choice(run_dir: RunDir) -> dict[str, Any]:
@@ -123,10 +125,9 @@ def saved_choice(run_dir: RunDir) -> dict[str, Any]:
 
 
 def _sizes(data: Dataset) -> tuple[tuple[int, ...], int, float]:
-    """Shape of one x, number of examples, and of vectors the kernel width of the first whitened ones."""
-    count = sum(len(part) for part in data.examples())
-    if len(data.event_shape) == 3:
-        return data.event_shape, count, 1.0
+    """Shape of one x, number of examples, and of vectors the kernel width of some whitened ones."""
+    if data.is_image:
+        return data.event_shape, data.num_examples, 1.0
     mean, factor = noise_spectrum(data, 0.0)
     x = np.concatenate(list(data.examples(most=MOST)))
-    return data.event_shape, count, kernel_width(np.linalg.solve(factor.astype(np.float64), (x - mean).T).T)
+    return data.event_shape, data.num_examples, kernel_width(np.linalg.solve(factor.astype(np.float64), (x - mean).T).T)

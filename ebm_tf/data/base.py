@@ -17,12 +17,11 @@ from ebm_tf.data.stores import HELD_OUT, TRAIN, Memory, Opened, reader
 from ebm_tf.errors import ConfigError
 from ebm_tf.pixels import save_image_grid
 
-__all__ = ["Dataset", "RingsDataset", "with_noise"]
+__all__ = ["Dataset", "RingsDataset", "stream"]
 
 BLOCK = 1024
 NOT_STANDARD: tuple[np.ndarray | None, np.ndarray | None] = (None, None)
-# What the random numbers of a run are for.
-ORDER, DATA_NOISE = 3, 4
+ORDER = 3  # what the random numbers of a run are for; build has another
 
 
 class Dataset:
@@ -88,9 +87,21 @@ class Dataset:
         orders = tf.data.Dataset.counter(first_epoch).flat_map(epoch).skip(done)
         return orders.map(lambda order: _in_range(read(order)), tf.data.AUTOTUNE)
 
+    @property
+    def num_examples(self) -> int:
+        """How many train."""
+        return len(self._load(TRAIN))
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether they lie there, decoded."""
+        return self._load(TRAIN).tensor is not None
+
     def examples(self, most: int | None = None) -> Iterator[np.ndarray]:
-        """Examples that train, in stored order, float32 [at most 1024, *event] each; `most` in all, or every one."""
-        return (self.from_stored(part, is_standard=True) for part in self._parts(TRAIN, most))
+        """Examples that train, in stored order, float32 [at most 1024, *event] each; every one, or `most` in all,
+        evenly spread over that order.
+        """
+        return (self.from_stored(part, is_standard=True) for part in self._parts(TRAIN, most, is_spread=True))
 
     def held_out(self, most: int | None = None, seed: tf.Tensor | None = None) -> np.ndarray:
         """Examples that do not train, float32 [N, *event].
@@ -120,11 +131,12 @@ class Dataset:
             raise ConfigError(f"--held_out: expected {expected}. Received: {self.name} with none")
         return np.concatenate(found)
 
-    def _parts(self, part, most):
+    def _parts(self, part, most, is_spread=False):
         store = self._load(part)
         total = len(store) if most is None else min(most, len(store))
+        rows = np.arange(total) * len(store) // max(total, 1) if is_spread else np.arange(total)
         for start in range(0, total, BLOCK):
-            yield store.read(np.arange(start, min(start + BLOCK, total)))
+            yield store.read(rows[start : start + BLOCK])
 
     def to_stored(self, x: np.ndarray) -> np.ndarray:
         """x in the model's range as files keep it: images uint8, clipped and rounded; vectors in the data's units."""
@@ -299,6 +311,14 @@ class RingsDataset(Dataset):
         self.step_shape = np.float32([step_ratio] * rings.NUM_WIDE + [1.0] * (len(rings.SIGMA) - rings.NUM_WIDE))
         self.log_prob = rings.log_prob
 
+    @property
+    def num_examples(self):
+        return 10 * BLOCK
+
+    @property
+    def is_in_memory(self):
+        return True
+
     def batches(self, batch_size, seed, start_step=0):
         return tf.data.Dataset.counter(start_step).map(lambda step: rings.sample(batch_size, stream(seed, ORDER, step)))
 
@@ -324,26 +344,6 @@ HELD_OUT_RINGS = 6  # the numbers that chains of data_init have always started w
 def stream(seed: int, purpose: int, index: tf.Tensor | int) -> tf.Tensor:
     """int32 [2], a function of its arguments."""
     return tf.random.experimental.stateless_fold_in(tf.constant([seed, purpose], tf.int32), tf.cast(index, tf.int32))
-
-
-def with_noise(batches: tf.data.Dataset, noise_std: float, seed: int, start_step: int = 0) -> tf.data.Dataset:
-    """Batches with Gaussian noise, and fetched ahead.
-
-    Law: N(0, noise_std²) is added to every number, a function of (seed, number of the batch).
-    Limits: noise_std = 0 gives the batches as they are.
-
-    Args:
-      batches: of float32, of a Dataset's `batches` with the same seed and start_step.
-      noise_std: standard deviation.
-      seed, start_step: see Dataset.batches.
-    """
-
-    def add(step, x):
-        return x + noise_std * tf.random.stateless_normal(tf.shape(x), stream(seed, DATA_NOISE, step), alg="philox")
-
-    if noise_std:
-        batches = tf.data.Dataset.zip(tf.data.Dataset.counter(start_step), batches).map(add)
-    return batches.prefetch(tf.data.AUTOTUNE)
 
 
 def _in_range(x):

@@ -57,6 +57,11 @@ EVER_REFUSED = (
         " without --bank_weight above 0",
     ),
     Rule(
+        ("bank_jump",),
+        lambda one: _has_bank(one) and one.data_noise > 0 and one.temperature > 0,
+        " without a bank (--bank_weight above 0 or a persistent scheme), --data_noise and --temperature above 0",
+    ),
+    Rule(
         ("learning_rate_end",),
         lambda one: one.learning_rate_schedule == "cosine",
         " without --learning_rate_schedule=cosine",

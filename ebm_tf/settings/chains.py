@@ -175,6 +175,13 @@ class BankConfig(Settings):
         choices=("batch", "chain"),
         role=Role.RESULT,
     )
+    bank_jump: bool = setting(
+        False,
+        "Each chain drawn from the bank first proposes a jump to a training example with its data_noise, accepted by "
+        "Metropolis' rule: so chains weigh far modes against each other, in few dimensions (mcmc/jump.py).",
+        role=Role.RESULT,
+        per_stage=True,
+    )
     bank_dtype: str = setting(
         "float32",
         "Type in which the bank is kept, in training and in checkpoints.",

@@ -6,8 +6,12 @@ from ebm_tf.errors import ConfigError
 
 __all__ = ["PRESETS", "PRESET_SETTINGS", "settings_for"]
 
-# Noise over the kernel width, epsilon over noise^2, eta, updates: docs/own_data.md has what they were measured at.
-PRESETS = {"density": (0.75, 0.6, 3e-3, 4_000), "detector": (0.7, 0.3, 1e-3, 500)}
+# Noise over the kernel width, and what differs: docs/own_data.md has what they were measured at.
+PRESETS: dict[str, tuple[float, dict[str, Any]]] = {
+    "density": (0.75, {"scheme": "data", "bank_jump": True, "learning_rate": 3e-3, "train_steps": 3_000}),
+    "detector": (0.7, {"scheme": "hybrid", "learning_rate": 1e-3, "train_steps": 500}),
+}
+STEP_OVER_NOISE = 0.3  # epsilon over noise^2
 
 # configs/cifar_hybrid_preconditioned.flags, which has not been tried on other images.
 IMAGES = {
@@ -22,8 +26,8 @@ IMAGES = {
 # All that settings_for gives values of.
 PRESET_SETTINGS = (
     *("noise_spectrum", "preconditioner", "reference", "data_noise", "step_size", "temperature", "num_steps", "scheme"),
-    *("cd_weight", "batch_size", "bank_weight", "bank_size", "bank_restart_noise", "num_filters", "learning_rate"),
-    *("learning_rate_schedule", "ema_momentum", "train_steps"),
+    *("cd_weight", "batch_size", "bank_weight", "bank_size", "bank_restart_noise", "bank_jump", "num_filters"),
+    *("learning_rate", "learning_rate_schedule", "ema_momentum", "train_steps"),
 )
 
 
@@ -34,8 +38,9 @@ def settings_for(
 
     Of vectors E = T (Gaussian of the data + network), T = 1, and Langevin steps go in whitened coordinates, in which
     all data have size 1. The noise on the data is a share of how far apart the examples let one see, and epsilon a
-    share of the noise's square, so that a step stays within what the noise has smoothed. PRESETS has the shares. Of
-    images it is IMAGES.
+    share of the noise's square, so that a step stays within what the noise has smoothed. PRESETS has the shares. A
+    density has to weigh far modes against each other, by a bank whose chains jump; chains that L steps do not bring
+    from noise to the data would spoil that. Of images it is IMAGES.
 
     Args:
       event_shape: shape of one x, [D] or [H, W, C].
@@ -51,23 +56,21 @@ def settings_for(
     kept = {"noise_spectrum": "data", "preconditioner": "spectrum", "reference": "gaussian"}
     if len(event_shape) == 3:
         return {**IMAGES, **kept, "batch_size": min(100, num_examples)}
-    share, step_over_noise, rate, train_steps = PRESETS[preset]
+    share, own = PRESETS[preset]
     noise = share * width
     return {
         **kept,
         "data_noise": noise,
-        "step_size": step_over_noise * noise**2,
+        "step_size": STEP_OVER_NOISE * noise**2,
         "temperature": 1.0,
         "num_steps": 20,
-        "scheme": "hybrid",
-        "cd_weight": 5.0,
+        "cd_weight": 5.0,  # of the hybrid
         "batch_size": min(128, num_examples),
         "bank_weight": 1.0,
         "bank_size": 2_000,
         "bank_restart_noise": 0.05,
         "num_filters": 128,
-        "learning_rate": rate,
         "learning_rate_schedule": "cosine",
         "ema_momentum": 0.99,
-        "train_steps": train_steps,
+        **own,
     }

@@ -3,14 +3,19 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
+from ebm_tf.data.base import Dataset
 from ebm_tf.mcmc import chain_init
+from ebm_tf.mcmc.jump import jump
 from ebm_tf.mcmc.langevin import EnergyFn, LangevinInfo, langevin_chain
 from ebm_tf.mcmc.sample_bank import Drawn
 from ebm_tf.settings.train import Scheme, TrainConfig
 
-__all__ = ["Starts", "StepResult", "chain_starts", "one_step_update"]
+__all__ = ["Starts", "StepResult", "centres", "chain_starts", "one_step_update", "with_jumps"]
+
+MOST_CENTRES = 1_000  # of jumps: their distances to the chains cost less than a Langevin step of the default network
 
 
 class Starts(NamedTuple):
@@ -20,11 +25,13 @@ class Starts(NamedTuple):
       x_inits: by bracket [N, *event].
       weights: by bracket, its weight in Eq. 6, [] or one per chain [N].
       drawn: the chains of the bank, as they will be written back but for their steps. None without a bank.
+      has_jumped: bool [N], which of them start from an accepted jump. None without jumps.
     """
 
     x_inits: dict[str, tf.Tensor]
     weights: dict[str, float | tf.Tensor]
     drawn: Drawn | None
+    has_jumped: tf.Tensor | None = None
 
 
 class StepResult(NamedTuple):
@@ -86,6 +93,29 @@ def chain_starts(
         if config.bank_burn_in:
             weights["persistent_init"] *= tf.cast(ages >= config.bank_burn_in, tf.float32)
     return Starts(x_inits, weights, drawn)
+
+
+def centres(data: Dataset) -> tf.Tensor:
+    """The training examples that jumps are proposed to, float32 [M, *event]."""
+    return tf.constant(np.concatenate(list(data.examples(most=MOST_CENTRES))))
+
+
+def with_jumps(starts: Starts, energy_fn: EnergyFn, centres: tf.Tensor, config: TrainConfig, seed: tf.Tensor) -> Starts:
+    """The starts, of which the bank's chains have proposed a jump each; see mcmc/jump.py.
+
+    Args:
+      starts: of chain_starts, with a bank.
+      energy_fn: [B, *event] -> [B].
+      centres: training examples, [M, *event].
+      config: gives data_noise and T.
+      seed: int32 [2], that of chain_starts.
+    """
+    assert starts.drawn
+    seed = tf.random.experimental.stateless_fold_in(seed, 1)
+    temperature = tf.constant(config.temperature)
+    x, has_jumped = jump(energy_fn, starts.drawn.x, centres, config.data_noise, temperature, seed)
+    x_inits = starts.x_inits | {"persistent_init": x}
+    return starts._replace(x_inits=x_inits, drawn=starts.drawn._replace(x=x), has_jumped=has_jumped)
 
 
 def one_step_update(

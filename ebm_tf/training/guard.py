@@ -5,10 +5,11 @@ from collections.abc import Iterator
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from ebm_tf.settings.train import TrainConfig
 
-__all__ = ["DivergenceError", "Guard", "float_variables", "underflow"]
+__all__ = ["DivergenceError", "Guard", "count_not_finite", "float_variables", "underflow"]
 
 # Of the weights' gradient. A new network has 0.044 with attention, whose last layer is 0; where it has 0.049, a fifth
 # of the gradient is lost. A trained one loses 2 % where it has 0.01, 30 % at 0.16 (docs/performance.md, "float16").
@@ -32,6 +33,11 @@ class DivergenceError(FloatingPointError):
 def float_variables(energy: keras.Model, optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
     """What has to stay finite: the weights, and the optimizer's variables but for its counters."""
     return [variable for variable in (*energy.weights, *optimizer.variables) if "float" in variable.dtype]
+
+
+def count_not_finite(values: list[tf.Tensor]) -> tf.Tensor:
+    """How many numbers of all values are not finite, float32 []."""
+    return tf.add_n([tf.reduce_sum(tf.cast(~tf.math.is_finite(value), tf.float32)) for value in values])
 
 
 def underflow(logs: dict[str, float]) -> str | None:

@@ -10,7 +10,6 @@ import numpy as np
 import tensorflow as tf
 
 from ebm_tf import build
-from ebm_tf.build import build_optimizer, use_xla
 from ebm_tf.data.base import Dataset
 from ebm_tf.defaults import fit_to_data
 from ebm_tf.energies.base import EnergyModel
@@ -20,9 +19,9 @@ from ebm_tf.mcmc.sampler import Sampler
 from ebm_tf.mcmc.step_size import adaptive_step_size
 from ebm_tf.settings.train import Stage
 from ebm_tf.training import replicas
-from ebm_tf.training.algorithm1 import Starts, chain_starts, one_step_update
+from ebm_tf.training.algorithm1 import Starts, centres, chain_starts, one_step_update, with_jumps
 from ebm_tf.training.callbacks import DivergenceGuard, ProgressBar
-from ebm_tf.training.guard import float_variables
+from ebm_tf.training.guard import count_not_finite, float_variables
 from ebm_tf.training.losses import HeldOut, scalars, zero_share
 
 __all__ = ["Trainer"]
@@ -85,13 +84,14 @@ class Trainer(keras.Model):
             self._energies = tf.Variable(zeros, False, name="energies", synchronization=own, aggregation=first)
         self.held_out = HeldOut(self._energy_fn, config.data_noise, config.temperature)
         self.bank = self._build_bank() if config.has_bank else None
+        self._centres = centres(data) if config.bank_jump else None
         self.built = True
-        compiled = functools.partial(tf.function, jit_compile=use_xla(config.jit_compile), autograph=False)
+        compiled = functools.partial(tf.function, jit_compile=build.use_xla(config.jit_compile), autograph=False)
         self.one_step_update, self.apply_gradient = compiled(self._one_step_update), compiled(self._apply_gradient)
         self._step = self.train_step
         if self.strategy.num_replicas_in_sync == 1:  # as a whole; but collectives are outside XLA
             self._step = compiled(self.train_step)
-        self.count_not_finite = compiled(_count_not_finite)
+        self.count_not_finite = compiled(count_not_finite)
         self.num_not_finite = 0
 
     @property
@@ -106,7 +106,7 @@ class Trainer(keras.Model):
           optimizer: any of Keras, or its name. None: the one that config names.
         """
         with self.strategy.scope():
-            chosen = build_optimizer(self.config) if optimizer is None else keras.optimizers.get(optimizer)
+            chosen = build.build_optimizer(self.config) if optimizer is None else keras.optimizers.get(optimizer)
             # XLA compiles what __init__ says; Keras nothing.
             super().compile(optimizer=chosen, jit_compile=False)
             chosen.build(self.energy.trainable_variables)
@@ -295,7 +295,10 @@ class Trainer(keras.Model):
         return self.energy(x, training=False)
 
     def _chain_starts(self, x, seed) -> Starts:
-        return chain_starts(self.config, self.sampler.start, self.bank, x, self._num_steps(), seed)
+        starts = chain_starts(self.config, self.sampler.start, self.bank, x, self._num_steps(), seed)
+        if self._centres is None:
+            return starts
+        return with_jumps(starts, self._energy_fn, self._centres, self.config, seed)
 
     def _write_bank(self, starts: Starts, x_final) -> dict[str, tf.Tensor]:
         """Puts the ends of the bank's chains back. Returns what is to be known of their ages, on this replica."""
@@ -304,11 +307,12 @@ class Trainer(keras.Model):
         names = list(starts.x_inits)
         drawn = starts.drawn._replace(x=x_final[names.index("persistent_init")])
         self.bank.write(drawn)
-        counted = tf.cast(drawn.ages >= self.config.bank_burn_in, tf.float32)
+        jumped, counted = starts.has_jumped, tf.cast(drawn.ages >= self.config.bank_burn_in, tf.float32)
         return {
             "bank/age": tf.reduce_mean(drawn.ages),
             "bank/age_max": tf.reduce_max(drawn.ages),
             "bank/counted": tf.reduce_mean(counted),
+            **({} if jumped is None else {"bank/jumped": tf.reduce_mean(tf.cast(jumped, tf.float32))}),
         }
 
     def _step_size(self, x):
@@ -328,10 +332,6 @@ class Trainer(keras.Model):
         seeds = tf.random.split(tf.constant([seed, 2], tf.int32), 2)
         x_init = self.sampler.starts(num_samples, seeds[0]) if x_init is None else x_init
         return self.sampler.run(self.energy, x_init, seeds[1], num_steps)[0]
-
-
-def _count_not_finite(values):
-    return tf.add_n([tf.reduce_sum(tf.cast(~tf.math.is_finite(value), tf.float32)) for value in values])
 
 
 def _blocks(train_steps, every):

@@ -96,7 +96,7 @@ def test_a_bad_value_says_why(name, value, message):
 
 
 def test_every_checked_setting_has_a_bad_value():
-    free = {"stage", "data_dir", "attention", "init_model", "workdir", "resume", "watch"}
+    free = {"stage", "data_dir", "attention", "bank_jump", "init_model", "workdir", "resume", "watch"}
     assert {name for name, _, _ in BAD_VALUES} == set(TrainConfig.__dataclass_fields__) - free
 
 
@@ -111,6 +111,8 @@ OLD = {"bank_weight": 2.0, "bank_size": 100}
         (dict(bank_burn_in=1), "--bank_burn_in: expected 0 without --bank_weight above 0"),
         (dict(bank_restart_data=0.1), "--bank_restart_data: expected 0 without --bank_weight above 0"),
         (dict(scheme="persistent", bank_restart_noise=0.1), "--bank_restart_noise: expected 0 without --bank_weight"),
+        (dict(scheme="persistent", bank_jump=True), "--bank_jump: expected False without a bank"),
+        (dict(bank_jump=True, data_noise=0.1), "--bank_jump: expected False without a bank"),
         ({**OLD, "bank_size": 99}, "--batch_size: expected at most bank_size = 99"),
         (
             {**OLD, "bank_restart_data": 0.6, "bank_restart_noise": 0.5},

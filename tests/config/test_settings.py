@@ -101,7 +101,7 @@ def test_the_lists_are_those_that_were_kept_by_hand():
     assert set(STAGE_SETTINGS) == {
         *("train_steps", "optimizer", "learning_rate", "learning_rate_schedule", "learning_rate_end"),
         *("ema_momentum", "num_steps", "num_steps_start", "cd_weight", "bank_weight", "bank_size", "bank_start"),
-        *("bank_burn_in", "bank_restart_data", "bank_restart_noise"),
+        *("bank_burn_in", "bank_restart_data", "bank_restart_noise", "bank_jump"),
     }
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ebm_tf import build
 from ebm_tf.data import arrays, crop, rings, stores, tables
-from ebm_tf.data.base import Dataset, RingsDataset, with_noise
+from ebm_tf.data.base import Dataset, RingsDataset
 from ebm_tf.data.spectrum import noise_spectrum
 from ebm_tf.errors import ConfigError
 from ebm_tf.settings.train import TrainConfig
@@ -97,12 +97,12 @@ def test_what_is_held_out_is_a_function_of_share_and_seed():
 
 def test_noise_is_added_by_the_number_of_the_batch():
     data = Dataset.from_array(VECTORS)
-    clean, noisy = first(data, 12), list(with_noise(data.batches(8, 3), 0.1, 3).take(12))
-    later = next(iter(with_noise(data.batches(8, 3, 11), 0.1, 3, 11)))
+    clean, noisy = first(data, 12), list(build.with_noise(data.batches(8, 3), 0.1, 3).take(12))
+    later = next(iter(build.with_noise(data.batches(8, 3, 11), 0.1, 3, 11)))
     np.testing.assert_array_equal(later, noisy[11])
     noise = np.concatenate(noisy) - np.concatenate(clean)
     assert noise.std() == pytest.approx(0.1, abs=0.021)  # 288 draws: five standard deviations, false alarm rate 6e-7
-    np.testing.assert_array_equal(next(iter(with_noise(data.batches(8, 3), 0.0, 3))), clean[0])
+    np.testing.assert_array_equal(next(iter(build.with_noise(data.batches(8, 3), 0.0, 3))), clean[0])
 
 
 def test_rings():
