@@ -156,7 +156,9 @@ def _statistics(run, partial, sets, first_block, batch_size):
     }
     parts = [(name, part) for name, x in sets.items() for _, part in blocks(len(x), batch_size)]
     done = max(partial.blocks_done - first_block, 0)
-    with progress.bar("ood, detector", len(parts), "block", done) as bar, full_float32():
+    total, before = (sum(part.stop - part.start for _, part in some) for some in (parts, parts[:done]))
+    unit = "image" if run.is_image else "row"
+    with progress.bar("ood, detector", total, unit, before) as bar, full_float32():
         for index in range(done, len(parts)):
             name, part = parts[index]
             x = sets[name][part]
@@ -164,7 +166,7 @@ def _statistics(run, partial, sets, first_block, batch_size):
             for array, values in zip(found[name], zip(*devices.run_on_all(replicas, x))):
                 array[part] = np.concatenate(values)
             partial.mark(first_block + index + 1)
-            bar.update(1)
+            bar.update(part.stop - part.start)
     return names, found
 
 
