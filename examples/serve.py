@@ -70,6 +70,9 @@ def predict(signatures: Any, request: dict[str, Any]) -> dict[str, Any]:
         given = {key: [row[key] for row in rows] for key in wanted}
     given = named(given, wanted)
     tensors = {key: tf.constant(decoded(given[key]), spec.dtype) for key, spec in wanted.items()}
+    for key, spec in wanted.items():  # of a tensor of another rank TensorFlow may abort
+        if not spec.shape.is_compatible_with(tensors[key].shape):
+            raise ValueError(f"expected {key} of shape {spec.shape}. Received: {tensors[key].shape}")
     found = {key: as_json(value) for key, value in function(**tensors).items()}
     if not by_row:
         return {"outputs": found if len(found) > 1 else next(iter(found.values()))}

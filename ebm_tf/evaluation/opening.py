@@ -43,7 +43,7 @@ def bare_run(model: str, output: str, data_dir: str | None, step_size: float | N
     energy = load_energy(model)
     origin, shape = energy.origin, energy.event_shape
     known: dict[str, Any] = {"dataset": rings.NAME} if len(shape) == 1 else {}
-    if len(shape) == 3 and shape[0] == shape[1]:
+    if len(shape) == 3 and shape[0] == shape[1] and shape[0] % 16 == 0:
         known["image_size"] = shape[0]
     if energy.reference:
         known |= {"temperature": energy.reference.temperature, "data_noise": energy.reference.data_noise}

@@ -37,7 +37,9 @@ def detect_endpoints(statistics: Callable, calibration: Calibration, info: Model
 
     made = {"detect": Endpoint(detect, [tf.TensorSpec([None, *info.event_shape], tf.float32, name="x")])}
     if info.is_image:
-        made |= {"detect_uint8": of_uint8(detect, info), "detect_bytes": of_bytes(detect, info)}
+        made["detect_uint8"] = of_uint8(detect, info)
+    if info.has_files:
+        made["detect_bytes"] = of_bytes(detect, info)
     return made
 
 

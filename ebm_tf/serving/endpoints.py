@@ -73,7 +73,7 @@ def endpoints(statistics: Statistics, info: ModelInfo) -> dict[str, Endpoint]:
     made = {name: Endpoint(function, spec) for name, function in of_x.items()}
     if info.is_image:
         made |= {f"{name}_uint8": of_uint8(function, info) for name, function in of_x.items()}
-        made["energy_bytes"] = of_bytes(of_x["energy"], info)
+        made |= {"energy_bytes": of_bytes(of_x["energy"], info)} if info.has_files else {}
     named = lambda x: dict(zip(("energy", "statistics"), statistics(to_model(x))))  # noqa: E731
     made["statistics"] = Endpoint(named, spec)
     made["sample"] = _sample(energy, info, to_data)

@@ -57,6 +57,11 @@ class ModelInfo:
         return len(self.event_shape) == 3
 
     @property
+    def has_files(self) -> bool:
+        """Whether x is an image that an image file can be: grey, of three colours, or with alpha."""
+        return self.is_image and self.event_shape[-1] in (1, 3, 4)
+
+    @property
     def image_size(self) -> int | None:
         """S of images, else None."""
         return self.event_shape[0] if self.is_image else None

@@ -27,11 +27,10 @@ from ebm_tf.errors import ConfigError
 from ebm_tf.serving import calibrate, score
 from ebm_tf.serving import export as serving_export
 from ebm_tf.serving.encoded import decode_images
-from ebm_tf.serving.export import export
 from ebm_tf.serving.report.pictures import gradient_map
 from ebm_tf.serving.sources.records import fit
 from ebm_tf.serving.trained import load_exported
-from ebm_tf.settings.commands import CalibrateConfig, ExportConfig, ScoreConfig
+from ebm_tf.settings.commands import CalibrateConfig, ScoreConfig
 from ebm_tf.stats.conformal import clopper_pearson, threshold
 
 
@@ -167,70 +166,76 @@ def test_a_smaller_rate_flags_fewer(calibrated, tmp_path):
     assert not (tmp_path / "y.csv").exists()
 
 
-def test_calibrated_again_the_model_does_not_grow(calibrated, held_out, tmp_path):
-    folder = Path(shutil.copytree(calibrated[0], tmp_path / "model"))
-    size = (folder / "saved_model.pb").stat().st_size
-    energy = ebm_tf.load(folder).energy(NEW)
-    given = {"model": str(folder), "input": str(held_out), "tail": "upper", "false_positive_rate": 0.5}
-    numbers = calibrate.calibrate(CalibrateConfig(**given))
-    assert (folder / "saved_model.pb").stat().st_size < 1.01 * size
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
-    model = ebm_tf.load(folder)
-    np.testing.assert_array_equal(model.energy(NEW), energy)
-    np.testing.assert_array_equal(model.detector.ood_score(NEW), energy)
-    assert numbers["threshold"] == model.detector.calibration.numbers["threshold"]
-    detect = tf.saved_model.load(str(folder)).signatures["detect_uint8"](images=tf.constant(NEW))
-    np.testing.assert_allclose(detect["ood_score"], energy, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(detect["p_value"], model.detector.p_value(NEW), rtol=1e-5)
+VECTORS = RNG.standard_normal((60, 10)).astype(np.float32)
+FAR = np.concatenate([VECTORS[:5], 50 + VECTORS[:5]])
 
 
-def test_a_file_is_calibrated_scored_and_exported_with_its_detector(image_run, held_out, tmp_path):
-    file = tmp_path / "own.keras"
-    shutil.copy(image_run / "model.keras", file)
-    numbers = calibrate.calibrate(CalibrateConfig(model=str(file), input=str(held_out), false_positive_rate=0.2))
-    names = [path.name for path in sorted(tmp_path.iterdir())]
-    assert names == ["own.calibration.json", "own.calibration.npz", "own.keras"]
-    np.save(tmp_path / "x.npy", NEW)
-    score.score(ScoreConfig(model=str(file), input=str(tmp_path / "x.npy"), output=str(tmp_path / "x.csv")))
-    folder = export(ExportConfig(model=str(file), output=str(tmp_path / "made")))
-    assert json.loads((folder / "calibration.json").read_text()) == numbers
-    found = ebm_tf.load(folder).detector(NEW)
-    np.testing.assert_allclose([float(row["p_value"]) for row in rows_of(tmp_path / "x.csv")], found.p_value, atol=1e-6)
-    detect = tf.saved_model.load(str(folder)).signatures["detect_uint8"](images=tf.constant(NEW))
-    np.testing.assert_allclose(detect["p_value"], found.p_value, rtol=1e-5)
+@pytest.fixture(scope="module")
+def vectors(rings_export, tmp_path_factory):
+    """An export of vectors with a detector, what it was fitted on, and what calibrate said."""
+    folder = Path(shutil.copytree(rings_export, tmp_path_factory.mktemp("calibrated") / "model"))
+    np.save(folder.parent / "x.npy", VECTORS)
+    source = str(folder.parent / "x.npy")
+    return folder, source, calibrate.calibrate(CalibrateConfig(model=str(folder), input=source))
 
 
-def test_vectors(rings_export, tmp_path):
-    """No images, so no bytes. Fitted in Python, in memory alone."""
-    folder = Path(shutil.copytree(rings_export, tmp_path / "model"))
-    x = RNG.standard_normal((80, 10)).astype(np.float32)
-    np.save(tmp_path / "x.npy", x)
-    calibrate.calibrate(CalibrateConfig(model=str(folder), input=str(tmp_path / "x.npy")))
-    signatures = tf.saved_model.load(str(folder)).signatures
+def test_vectors(vectors, rings_export):
+    """No images, so no bytes. The same in Python, in memory alone."""
+    signatures = tf.saved_model.load(str(vectors[0])).signatures
     assert {name for name in signatures if "detect" in name} == {"detect"}
     model = ebm_tf.load(rings_export)
     with pytest.raises(ConfigError, match=r"expected a model that bin/calibrate.py has seen, or fit_detector"):
         model.detector  # noqa: B018
-    detector = model.fit_detector(x)
-    far = np.concatenate([x[:5], 50 + x[:5]])
-    np.testing.assert_allclose(detector.ood_score(far), ebm_tf.load(folder).detector.ood_score(far), rtol=1e-5)
-    np.testing.assert_allclose(signatures["detect"](x=tf.constant(far))["p_value"], detector.p_value(far), rtol=1e-4)
-    assert detector.flag(far)[5:].tolist() == ["out"] * 5
+    detector = model.fit_detector(VECTORS)
+    expected = ebm_tf.load(vectors[0]).detector.ood_score(FAR)
+    np.testing.assert_allclose(detector.ood_score(FAR), expected, rtol=1e-4)
+    np.testing.assert_allclose(signatures["detect"](x=tf.constant(FAR))["p_value"], detector.p_value(FAR), rtol=1e-4)
+    assert detector.flag(FAR)[5:].tolist() == ["out"] * 5
     assert not list(rings_export.glob("calibration*"))
 
 
-def test_a_calibration_of_another_model_is_told(calibrated, held_out, image_run, tmp_path):
-    folder = Path(shutil.copytree(calibrated[0], tmp_path / "model"))
+def test_calibrated_again_by_another_tail_the_model_does_not_grow(vectors, tmp_path, capsys):
+    folder, source, before = vectors[0], vectors[1], (vectors[0] / "saved_model.pb").stat().st_size
+    model = ebm_tf.load(folder)
+    energy = model.energy(FAR)
+    again = Path(shutil.copytree(folder, tmp_path / "model"))
+    command.main(CalibrateConfig(model=str(again), input=source, tail="upper"))
+    out = capsys.readouterr().out
+    assert out.startswith(f"wrote {again}/calibration.npz: 60 inputs, 0 left out\n")
+    low, high = clopper_pearson(0, 30, 0.95)
+    assert out.endswith(f"out at p <= 0.05: false-positive rate 0.05, 95% interval [{low:.4g}, {high:.4g}]\n")
+    assert (again / "saved_model.pb").stat().st_size < 1.01 * before
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    model = ebm_tf.load(again)
+    np.testing.assert_allclose(model.energy(FAR), energy, rtol=1e-6)
+    np.testing.assert_allclose(model.detector.ood_score(FAR), energy, rtol=1e-5)
+    detect = tf.saved_model.load(str(again)).signatures["detect"](x=tf.constant(FAR))
+    np.testing.assert_allclose(detect["ood_score"], energy, rtol=1e-5)
+    np.testing.assert_allclose(detect["p_value"], model.detector.p_value(FAR), rtol=1e-5)
+
+
+def test_inputs_that_cannot_be_read_are_left_out_where_asked(vectors, tmp_path):
+    folder = shutil.copytree(vectors[0], tmp_path / "model")
+    x = VECTORS.copy()
+    x[5] = np.nan
+    np.save(tmp_path / "bad.npy", x)
+    settings = {"model": str(folder), "input": str(tmp_path / "bad.npy"), "skip_bad": True}
+    numbers = calibrate.calibrate(CalibrateConfig(**settings))
+    assert (numbers["num_inputs"], numbers["num_bad"]) == (59, 1)
+
+
+def test_a_calibration_of_another_model_is_told(vectors, tmp_path):
+    folder = Path(shutil.copytree(vectors[0], tmp_path / "model"))
     info = json.loads((folder / "ebm_tf.json").read_text())
     (folder / "ebm_tf.json").write_text(json.dumps({**info, "model": "0123456789abcdef"}))
-    settings = ScoreConfig(model=str(folder), input=str(held_out), output=str(tmp_path / "out.csv"))
+    settings = ScoreConfig(model=str(folder), input=vectors[1], output=str(tmp_path / "out.csv"))
     with pytest.raises(ConfigError, match=r"--model: expected a calibration of model 0123456789abcdef. .*renew"):
         score.score(settings)
     assert not (tmp_path / "out.csv").exists()
 
 
-def test_a_calibration_of_before_is_refused_with_the_command_that_renews_it(image_export, held_out, tmp_path):
-    folder = Path(shutil.copytree(image_export, tmp_path / "a model"))
+def test_a_calibration_of_before_is_refused_with_the_command_that_renews_it(rings_export, held_out, tmp_path):
+    folder = Path(shutil.copytree(rings_export, tmp_path / "a model"))
     np.savez(folder / "calibration.npz", energy=np.zeros(5, np.float32))
     (folder / "calibration.json").write_text(json.dumps({"input": str(held_out), "false_positive_rate": 0.1}))
     with pytest.raises(ConfigError) as caught:
@@ -242,8 +247,8 @@ def test_a_calibration_of_before_is_refused_with_the_command_that_renews_it(imag
     assert not (tmp_path / "out.csv").exists()
 
 
-def test_an_export_of_before_is_told(image_export, held_out, tmp_path):
-    folder = Path(shutil.copytree(image_export, tmp_path / "model"))
+def test_an_export_of_before_is_told(rings_export, held_out, tmp_path):
+    folder = Path(shutil.copytree(rings_export, tmp_path / "model"))
     info = json.loads((folder / "ebm_tf.json").read_text())
     del info["statistics"]
     (folder / "ebm_tf.json").write_text(json.dumps(info))
@@ -274,25 +279,6 @@ def test_bad_input_is_one_line_and_changes_nothing(change, settings, message, im
         calibrate.calibrate(CalibrateConfig(model=str(image_export), input=str(tmp_path / "x.npy"), **settings))
     assert "\n" not in str(caught.value)
     assert {path: path.stat().st_mtime_ns for path in image_export.parent.rglob("*")} == before
-
-
-def test_inputs_that_cannot_be_read_are_left_out_where_asked(image_run, held_out, tmp_path):
-    shutil.copy(image_run / "model.keras", tmp_path / "own.keras")
-    images = np.load(held_out) / np.float32(127.5) - 1
-    images[5] = np.nan
-    np.save(tmp_path / "bad.npy", images)
-    settings = {"model": str(tmp_path / "own.keras"), "input": str(tmp_path / "bad.npy"), "skip_bad": True}
-    numbers = calibrate.calibrate(CalibrateConfig(**settings))
-    assert (numbers["num_inputs"], numbers["num_bad"]) == (59, 1)
-
-
-def test_the_command_says_the_rate(calibrated, held_out, tmp_path, capsys):
-    folder = shutil.copytree(calibrated[0], tmp_path / "model")
-    command.main(CalibrateConfig(model=str(folder), input=str(held_out)))
-    out = capsys.readouterr().out
-    assert out.startswith(f"wrote {folder}/calibration.npz: 60 inputs, 0 left out\n")
-    low, high = clopper_pearson(0, 30, 0.95)
-    assert out.endswith(f"out at p <= 0.05: false-positive rate 0.05, 95% interval [{low:.4g}, {high:.4g}]\n")
 
 
 def encoded(image, kind="PNG", **settings):
@@ -342,7 +328,7 @@ def test_the_report_shows_the_table(calibrated, tmp_path):
     found = json.loads(page.partition('type="application/json">')[2].partition("</script>")[0])
     assert sorted(found) == sorted(rows) and found[-1][0] == "<script>.png"
     p_values = [float(row[3]) for row in found[:-1]]
-    assert p_values == sorted(p_values) and p_values[0] == 1 / 31
+    assert p_values == sorted(p_values) and p_values[0] == pytest.approx(1 / 31)
     assert page.count('<div class="card">') == len(NEW) and page.count("data:image/png;base64,") == 2 * len(NEW)
     assert "<b>0" not in page and "&lt;b&gt;0.png" in page and "http" not in page
     outs = sum(row[4] == "out" for row in rows)

@@ -1,10 +1,12 @@
 """--checkpoint: an energy as a checkpoint has it, sampled, evaluated and exported; and a foreign .keras file."""
 
+import csv
 import dataclasses
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import ebm_tf
 from ebm_tf.energies.files import load_energy
@@ -12,8 +14,10 @@ from ebm_tf.errors import ConfigError
 from ebm_tf.evaluation import tasks
 from ebm_tf.evaluation.opening import checkpoint_run
 from ebm_tf.evaluation.sampling import sample
+from ebm_tf.serving.calibrate import calibrate
 from ebm_tf.serving.export import export
-from ebm_tf.settings.commands import EvaluateConfig, ExportConfig, SampleConfig
+from ebm_tf.serving.score import score
+from ebm_tf.settings.commands import CalibrateConfig, EvaluateConfig, ExportConfig, SampleConfig, ScoreConfig
 from ebm_tf.settings.train import TrainConfig
 from ebm_tf.training import run
 
@@ -116,3 +120,25 @@ def test_a_foreign_file_is_sampled_and_exported_in_the_datas_units(tmp_path):
         np.testing.assert_allclose(model.energy(X[:, :3]), energy((X[:, :3] - data.mean) / data.scale), rtol=1e-5)
         np.testing.assert_allclose(model.info.sample_step_size, steps, rtol=1e-6)
         assert (model.info.temperature, model.info.sample_num_steps, model.info.dataset) == (0.5, 3, "array")
+
+
+def test_a_foreign_file_is_calibrated_and_scored_in_the_datas_units(tmp_path):
+    """A row of the third column's mean and spread is far out in the others. The export has the detector, too."""
+    data, energy = foreign(tmp_path, 0.01)
+    x = np.random.default_rng(2).standard_normal((81, 3)) * [1, 10, 100] + [5, -50, 0]
+    x[80] = 500
+    np.save(tmp_path / "held_out.npy", x[:40])
+    np.save(tmp_path / "x.npy", x[40:])
+    file = str(tmp_path / "mine.keras")
+    calibrate(CalibrateConfig(model=file, input=str(tmp_path / "held_out.npy"), false_positive_rate=0.1))
+    score(ScoreConfig(model=file, input=str(tmp_path / "x.npy"), output=str(tmp_path / "x.csv")))
+    with open(tmp_path / "x.csv", newline="") as table:
+        rows = list(csv.DictReader(table))
+    expected = energy(((x[40:] - data.mean) / data.scale).astype(np.float32))
+    np.testing.assert_allclose([float(row["energy"]) for row in rows], expected, rtol=1e-4, atol=1e-5)
+    assert rows[-1]["flag"] == "out" and float(rows[-1]["p_value"]) == pytest.approx(1 / 21)
+    folder = export(ExportConfig(model=file, output=str(tmp_path / "made")))
+    for end in ("npz", "json"):
+        assert (folder / f"calibration.{end}").stat().st_size == (tmp_path / f"mine.calibration.{end}").stat().st_size
+    detect = tf.saved_model.load(str(folder)).signatures["detect"](x=tf.constant(x[40:], tf.float32))
+    np.testing.assert_allclose(detect["p_value"], [float(row["p_value"]) for row in rows], rtol=1e-5)
