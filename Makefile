@@ -53,7 +53,7 @@ house: $(VENV)/.installed  ## the direction of imports, and sizes
 	PYTHONPATH=. $(BIN)/lint-imports
 	$(BIN)/python tools/house.py
 
-notebook: $(VENV)/.installed  ## run examples/rings.ipynb as it stands, minutes, and check its numbers
+notebook: $(VENV)/.installed  ## run the notebooks of examples/ as they stand, minutes, and check their numbers
 	$(BIN)/python -m pytest -m slow tests/end_to_end/test_notebook.py
 
 $(VENV)/.docs: $(VENV)/.installed requirements-docs.txt
