@@ -13,7 +13,7 @@ PRESETS: dict[str, tuple[float, dict[str, Any]]] = {
 }
 STEP_OVER_NOISE = 0.3  # epsilon over noise^2
 
-# configs/cifar_hybrid_preconditioned.flags, which has not been tried on other images.
+# configs/cifar_hybrid_preconditioned.flags: for a GPU. docs/own_data.md has what comes of less on a CPU.
 IMAGES = {
     "data_noise": 0.05,
     "step_size": 2.5,
@@ -21,6 +21,10 @@ IMAGES = {
     "num_steps": 50,
     "scheme": "hybrid",
     "cd_weight": 25.0,
+    "num_filters": 64,
+    "learning_rate": 5e-4,
+    "learning_rate_schedule": "cosine",
+    "train_steps": 12_000,
 }
 
 # All that settings_for gives values of.
