@@ -367,9 +367,9 @@ def test_cifar_every_task(cifar):
 @needs_data
 def test_cifar_data_starts_are_the_first_test_images(cifar):
     arrays = load_run(cifar).arrays("data_init")
-    pixels = images.load("cifar10", "test", str(DATA), 32)
-    np.testing.assert_array_equal(arrays["x_init"], pixels[:7])
-    np.testing.assert_array_equal(arrays["grids"][0], pixels[:7])
+    pixels = images.load("cifar10", "test[:7]", str(DATA), 32)
+    np.testing.assert_array_equal(arrays["x_init"], pixels)
+    np.testing.assert_array_equal(arrays["grids"][0], pixels)
 
 
 @needs_data
@@ -444,7 +444,7 @@ def test_cifar_a_bare_model_has_its_runs_ood(cifar, tmp_path):
     shutil.copy(cifar / "model.keras", tmp_path / "bare.keras")
     folder = tmp_path / "some images"
     folder.mkdir()
-    for index, pixels in enumerate(images.load("svhn_cropped", "test", str(DATA), 32)[:6]):
+    for index, pixels in enumerate(images.load("svhn_cropped", "test[:6]", str(DATA), 32)):
         Image.fromarray(pixels).save(folder / f"{index}.png")
     bare = EvaluateConfig(
         model=str(tmp_path / "bare.keras"),
