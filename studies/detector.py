@@ -24,6 +24,7 @@ sys.path.insert(0, str(ROOT))
 
 DEVELOPMENT = {"cifar10": 2_000, "svhn": 1_000, "flowers": 1_000}  # images that settings were chosen on
 BLOCK = 100
+NUM_SEEDS = 3
 FALSE_POSITIVE_RATE = 0.05
 
 
@@ -47,9 +48,14 @@ def main() -> None:
         if len(places):
             chosen = {name: statistics[:, places] for name, statistics in found.items()}
             tables[view] = table(chosen, names[places], options.seed, "upper" if view == "E alone" else "both")
-    numbers = {**vars(options), "rates": compute.rates, "tables": tables}
+    places = np.flatnonzero([name.startswith(VIEWS["detector"]) for name in names])
+    by_number = by_number_fitted({name: statistics[:, places] for name, statistics in found.items()}, names[places])
+    numbers = {**vars(options), "rates": compute.rates, "tables": tables, "by_number_fitted": by_number}
     (folder / "detector.json").write_text(json.dumps(numbers, indent=2) + "\n")
     show(tables)
+    for num, row in by_number.items():
+        words = ", ".join(f"{name} {low:.3f} to {high:.3f}" for name, (low, high) in row.items())
+        print(f"fitted on {num} images, {NUM_SEEDS} draws: {words}")
 
 
 VIEWS = {  # of the statistics, how their names begin
@@ -186,6 +192,26 @@ def table(found, names, seed, tail):
     rows["CIFAR-10 test"] = {**detection(-calibration, -own), "uniform": float(_uniform(p_values["CIFAR-10 test"]))}
     for name, row in rows.items():
         row["flagged"] = float(np.mean(p_values[name] <= FALSE_POSITIVE_RATE))
+    return rows
+
+
+def by_number_fitted(found, names):
+    """AUROC, lowest and highest over NUM_SEEDS draws of so many of the images that fit, halves included."""
+    from ebm_tf.stats.detection import detection
+    from ebm_tf.stats.typicality import Detector
+
+    rows = {}
+    for num in (10_000, 4_000, 2_000, 1_000, 400, 200):
+        aurocs = {name: [] for name in found if name not in ("fit", "CIFAR-10 test")}
+        if num > len(found["fit"]):
+            continue
+        for seed in range(NUM_SEEDS):
+            chosen = np.random.default_rng(seed).permutation(len(found["fit"]))[:num]
+            detector = Detector.fit(found["fit"][chosen], names, seed)
+            own = detector.ood_score(found["CIFAR-10 test"])
+            for name, values in aurocs.items():
+                values.append(detection(-own, -detector.ood_score(found[name]))["auroc"])
+        rows[num] = {name: (min(values), max(values)) for name, values in aurocs.items()}
     return rows
 
 
