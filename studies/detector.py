@@ -38,7 +38,10 @@ def main() -> None:
     parser.add_argument("--num_changed", type=int, default=1_000, help="of these that are changed, in each way")
     parser.add_argument("--num_other", type=int, default=10_000, help="images of another set, at most")
     parser.add_argument("--seed", type=int, default=0, help="of the halves and the changes")
+    parser.add_argument("--time", action="store_true", help="only time the statistics beside the gradient alone")
     options = parser.parse_args()
+    if options.time:
+        return time_statistics(options.model)
     folder = pathlib.Path(options.output) / pathlib.Path(options.model).stem
     compute = Compute(options.model, folder)
     found = {name: compute(name, x) for name, x in image_sets(options)}
@@ -56,6 +59,24 @@ def main() -> None:
     for num, row in by_number.items():
         words = ", ".join(f"{name} {low:.3f} to {high:.3f}" for name, (low, high) in row.items())
         print(f"fitted on {num} images, {NUM_SEEDS} draws: {words}")
+
+
+def time_statistics(model):
+    """Images a second of processor time, the better of two calls after the first."""
+    import tensorflow as tf
+
+    from ebm_tf.energies.files import load_energy
+    from ebm_tf.energies.statistics import statistics_of
+
+    own = statistics_of(load_energy(model))
+    x = tf.random.stateless_uniform([BLOCK, 32, 32, 3], [0, 1], -1, 1)
+    for name, fn in (("gradient", own.energy.energy_and_grad), ("statistics", own)):
+        compiled, seconds = tf.function(fn, autograph=False), []
+        for _ in range(3):
+            start = time.process_time()
+            compiled(x)
+            seconds.append(time.process_time() - start)
+        print(f"{name}: {BLOCK / min(seconds[1:]):.0f} images a second of processor time")
 
 
 VIEWS = {  # of the statistics, how their names begin
