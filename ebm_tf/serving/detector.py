@@ -9,7 +9,7 @@ import json
 import os
 import pathlib
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -196,5 +196,7 @@ def _command(path: pathlib.Path, model: str) -> str:
         source, rate = str(known["input"]), float(known["false_positive_rate"])
     except (OSError, ValueError, KeyError, TypeError):
         source, rate = "HELD_OUT", RATE
-    words: Iterable[str] = (f"--model={model or 'MODEL'}", f"--input={source}", f"--false_positive_rate={rate:g}")
+    words = [f"--model={model or 'MODEL'}", f"--input={source}", f"--false_positive_rate={rate:g}"]
+    if known.get("tail", "both") != "both":
+        words.append(f"--tail={known['tail']}")
     return f"bin/calibrate.py {shlex.join(words)}"
