@@ -4,8 +4,9 @@
 
 Makes JPEGs in a temporary folder, `distinct` of them different and the rest hard links, and prints, in this order: the
 seconds until the first batch, with the Gaussian of the images that chains start from; images per second of decoding
-alone, by as many threads as the pipeline has; images per second of the pipeline alone; their ratio; and the peak of
-the process's memory after the first batch and after the last. The two rates are measured in turns of 20 batches.
+alone, by as many threads as the pipeline has, and of the pipeline alone, each with the CPU time of an image; the ratio
+of both, which is 1 where the pipeline costs nothing beside decoding; and the peak of the process's memory after the
+first batch and after the last. The two are measured in turns of 20 batches.
 """
 
 import argparse
@@ -63,22 +64,27 @@ def measure(folder: str, num_batches: int) -> dict[str, float]:
     next(batches)
     found = {"seconds_opened": opened, "seconds_first_batch": time.monotonic() - start}
     found |= {"cpu_seconds_first_batch": time.process_time() - start_cpu, "peak_mib_first_batch": peak()}
-    store, rng, seconds = data._load(TRAIN), np.random.default_rng(0), {"decoding": 0.0, "pipeline": 0.0}
+    store, rng = data._load(TRAIN), np.random.default_rng(0)
+    spent = {"decoding": np.zeros(2), "pipeline": np.zeros(2)}  # wall and CPU seconds
     for _ in range(num_batches // TURN):
-        rows = rng.permutation(len(store))[: BATCH * TURN]
-        start = time.monotonic()
+        rows, start = rng.permutation(len(store))[: BATCH * TURN], clocks()
         for part in np.split(rows, TURN):
             store.read(part)
-        seconds["decoding"] += time.monotonic() - start
-        start = time.monotonic()
-        batches = iter(data.batches(BATCH, 0))
-        for _ in range(TURN):
-            next(batches)
-        seconds["pipeline"] += time.monotonic() - start
-    rates = {name: num_batches // TURN * TURN * BATCH / value for name, value in seconds.items()}
-    found |= {f"{name}_images_per_second": rate for name, rate in rates.items()}
-    found |= {"ratio": rates["pipeline"] / rates["decoding"], "peak_mib": peak()}
+        spent["decoding"] += clocks() - start
+        start = clocks()
+        for _ in data.batches(BATCH, 0).take(TURN):
+            pass
+        spent["pipeline"] += clocks() - start
+    images = num_batches // TURN * TURN * BATCH
+    for name, (wall, cpu) in spent.items():
+        found |= {f"{name}_images_per_second": images / wall, f"{name}_cpu_microseconds": 1e6 * cpu / images}
+    found |= dict(zip(("ratio", "cpu_ratio"), spent["decoding"] / spent["pipeline"], strict=True))
+    found["peak_mib"] = peak()
     return {name: round(value, 2) for name, value in found.items()}
+
+
+def clocks() -> np.ndarray:
+    return np.array([time.monotonic(), time.process_time()])
 
 
 def peak() -> float:

@@ -16,6 +16,7 @@ from ebm_tf.energies.vector_net import vector_net
 from ebm_tf.mcmc.preconditioner import root_of_spectrum
 from ebm_tf.mcmc.sampler import Sampler
 from ebm_tf.settings.fields import bad_setting
+from ebm_tf.settings.presets import DEPTHS
 from ebm_tf.settings.train import TrainConfig
 
 __all__ = [
@@ -154,7 +155,7 @@ def build_energy(config: TrainConfig, event_shape: tuple[int, ...] | None = None
             "has_preconditioner": config.preconditioner == "spectrum",
         }
         if not is_image:
-            net = vector_net(shape[0], config.num_filters, config.data_noise or 1.0)
+            net = vector_net(shape[0], config.num_filters, config.data_noise or 1.0, DEPTHS[config.preset])
             return EnergyModel(net, config.energy_scale, **kept)
         return ImageNet(
             config.num_filters,

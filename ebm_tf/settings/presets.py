@@ -4,13 +4,14 @@ from typing import Any
 
 from ebm_tf.errors import ConfigError
 
-__all__ = ["PRESETS", "PRESET_SETTINGS", "settings_for"]
+__all__ = ["DEPTHS", "PRESETS", "PRESET_SETTINGS", "settings_for"]
 
 # Noise over the kernel width, and what differs: docs/own_data.md has what they were measured at.
 PRESETS: dict[str, tuple[float, dict[str, Any]]] = {
     "density": (0.75, {"scheme": "data", "bank_jump": True, "learning_rate": 3e-3, "train_steps": 3_000}),
     "detector": (0.7, {"scheme": "hybrid", "learning_rate": 1e-3, "train_steps": 500}),
 }
+DEPTHS = {"density": 3, "detector": 2}  # of the default network; two layers leave rings in one
 STEP_OVER_NOISE = 0.3  # epsilon over noise^2
 
 # configs/cifar_hybrid_preconditioned.flags: for a GPU. docs/own_data.md has what comes of less on a CPU.
