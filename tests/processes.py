@@ -5,6 +5,7 @@ not done, what it prints, what must be set before it) starts a fresh interpreter
 """
 
 import atexit
+import functools
 import multiprocessing
 import os
 import pathlib
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import traceback
+from multiprocessing import forkserver
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 IMPORTED = ["tensorflow", "keras", "tensorflow_probability", "matplotlib.pyplot", "scipy.stats"]
@@ -35,6 +37,7 @@ class Started:
         self._folder = tempfile.TemporaryDirectory()
         self._outputs = [os.path.join(self._folder.name, name) for name in ("stdout", "stderr")]
         settings = [str(argument) for argument in arguments], str(cwd), dict(os.environ if env is None else env)
+        _start_server()
         self._process = _context.Process(target=_run, args=(*settings, *self._outputs))
         self._process.start()
 
@@ -66,6 +69,19 @@ class Started:
 def run(arguments, cwd=ROOT, env=None, timeout=300):
     """`python ARGUMENTS`, as Started, to its end. Returns a subprocess.CompletedProcess, with text."""
     return Started(arguments, cwd, env).finish(timeout)
+
+
+@functools.cache
+def _start_server():
+    """Without the lines that TensorFlow prints while it is imported, whatever the log level."""
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        forkserver.ensure_running()
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nowhere)
 
 
 def _text(path):
