@@ -133,7 +133,8 @@ def test_vectors_by_the_command_line(folder):
     chosen = {
         "temperature": 1.0,
         "num_steps": 20,
-        "cd_weight": 5.0,
+        "scheme": "data",
+        "bank_jump": True,
         "reference": "gaussian",
         "preconditioner": "spectrum",
     }
