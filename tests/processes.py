@@ -9,7 +9,6 @@ import functools
 import multiprocessing
 import os
 import pathlib
-import runpy
 import signal
 import subprocess
 import sys
@@ -99,15 +98,18 @@ def _run(arguments, cwd, env, stdout, stderr):
     os.chdir(cwd)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     first, *rest = arguments
+    script = os.path.abspath(first)  # as the interpreter has it in __file__
     code = rest.pop(0) if first == "-c" else None
     own = [path for path in sys.path if path not in ("", str(ROOT))]
-    sys.path[:] = ["" if code else os.path.dirname(first), *filter(None, env.get("PYTHONPATH", "").split(":")), *own]
+    sys.path[:] = [
+        os.path.dirname(script) if code is None else "",
+        *filter(None, env.get("PYTHONPATH", "").split(":")),
+        *own,
+    ]
     sys.argv[:] = [first, *rest]
     try:
-        if code:
-            exec(compile(code, "<string>", "exec"), {"__name__": "__main__"})
-        else:
-            runpy.run_path(first, run_name="__main__")
+        text = pathlib.Path(script).read_bytes() if code is None else code
+        exec(compile(text, script, "exec"), {"__name__": "__main__", "__file__": script})
     except SystemExit:
         raise
     except BaseException:
