@@ -27,7 +27,7 @@ from ebm_tf.settings.commands import ExportConfig, SampleConfig
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
-SIGNATURES = {"energy", "energy_grad", "score", "sample", "metadata", "serving_default"}
+SIGNATURES = {"energy", "energy_grad", "score", "statistics", "sample", "metadata", "serving_default"}
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def test_saved_model_cli(image_export, some_images, tmp_path, truth):
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout  # its flags stay out of here
 
     shown = run("show", "--dir", str(image_export), "--all")
-    for name in SIGNATURES | {"energy_uint8", "energy_grad_uint8", "score_uint8"}:
+    for name in SIGNATURES | {"energy_uint8", "energy_grad_uint8", "score_uint8", "energy_bytes"}:
         assert f"signature_def['{name}']" in shown
     np.save(tmp_path / "images.npy", some_images)
     given = ["--signature_def", "energy_uint8", "--inputs", f"images={tmp_path / 'images.npy'}"]
