@@ -53,7 +53,7 @@ def measure(options, folder: pathlib.Path) -> dict:
     from ebm_tf.serving import score
     from ebm_tf.serving.sources.inputs import find_shards
     from ebm_tf.serving.trained import load_exported
-    from ebm_tf.settings.commands import ScoreConfig
+    from ebm_tf.settings.scoring import ScoreConfig
 
     _write_images(folder / "images", options.num_images, options.photos)
     model_folder = _export(folder, options.num_filters)

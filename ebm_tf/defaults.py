@@ -125,9 +125,7 @@ def saved_choice(run_dir: RunDir) -> dict[str, Any]:
 
 
 def _sizes(data: Dataset) -> tuple[tuple[int, ...], int, float]:
-    """Shape of one x, number of examples, and of vectors the kernel width of some whitened ones."""
+    """Shape of one x, number of examples, and of vectors the kernel width of some standardised ones."""
     if data.is_image:
         return data.event_shape, data.num_examples, 1.0
-    mean, factor = noise_spectrum(data, 0.0)
-    x = np.concatenate(list(data.examples(most=MOST)))
-    return data.event_shape, data.num_examples, kernel_width(np.linalg.solve(factor.astype(np.float64), (x - mean).T).T)
+    return data.event_shape, data.num_examples, kernel_width(np.concatenate(list(data.examples(most=MOST))))

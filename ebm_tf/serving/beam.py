@@ -18,7 +18,7 @@ from ebm_tf.serving.sources.inputs import find_shards, read_shard
 from ebm_tf.serving.sources.records import Record, Shard
 from ebm_tf.serving.table import COLUMNS, DETECTOR_COLUMNS, format_row, to_csv
 from ebm_tf.serving.trained import TrainedEnergy
-from ebm_tf.settings.commands import ScoreConfig
+from ebm_tf.settings.scoring import ScoreConfig
 
 try:
     import apache_beam as beam

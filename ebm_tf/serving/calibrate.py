@@ -14,7 +14,7 @@ from ebm_tf.serving.info import FILE_NAME, ModelInfo
 from ebm_tf.serving.score import Scoring, open_model, read_all
 from ebm_tf.serving.sources.inputs import find_shards
 from ebm_tf.serving.trained import TrainedEnergy
-from ebm_tf.settings.commands import CalibrateConfig
+from ebm_tf.settings.scoring import CalibrateConfig
 
 __all__ = ["calibrate"]
 

@@ -24,7 +24,7 @@ from ebm_tf.serving.sources.layout import RangeSeen
 from ebm_tf.serving.sources.records import Record, Shard
 from ebm_tf.serving.table import COLUMNS, DETECTOR_COLUMNS, PartialTable, check_output, format_row
 from ebm_tf.serving.trained import TrainedEnergy, calibration_at, load_exported
-from ebm_tf.settings.commands import ScoreConfig
+from ebm_tf.settings.scoring import ScoreConfig
 
 __all__ = [
     "Scoring",

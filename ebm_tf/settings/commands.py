@@ -20,13 +20,11 @@ from ebm_tf.settings.fields import (
 __all__ = [
     "ARTIFACTS",
     "TASKS",
-    "CalibrateConfig",
     "EvaluateConfig",
     "ExportConfig",
     "PackConfig",
     "ReproduceConfig",
     "SampleConfig",
-    "ScoreConfig",
     "SweepConfig",
     "UnpackConfig",
     "WatchConfig",
@@ -254,59 +252,6 @@ class ExportConfig(SourceConfig):
     output: str = setting("", "Folder for the SavedModel, new or empty.", given="a folder for the SavedModel")
     data_dir: str | None = setting(None, "Folder of prepared TFDS data sets, for label names. None: the run's.")
     onnx: bool = setting(False, "Also write the energy as model.onnx; needs the extra onnx.")
-
-
-_MODEL_HELP = "Folder that bin/export.py wrote, or of a finished run, or a .keras file."
-_INPUT_HELP = "Folder of images, FILE.npy, FILE.npz, FILE.tfrecord (or a pattern of such), or tfds:NAME/SPLIT."
-
-
-@dataclasses.dataclass(frozen=True)
-class ScoreConfig(Settings):
-    """Settings of bin/score.py and bin/score_beam.py."""
-
-    model: str = setting("", _MODEL_HELP, given=_MODEL_HELP.lower())
-    input: str = setting("", _INPUT_HELP, given=_INPUT_HELP.lower())
-    output: str = setting(
-        "",
-        "New table, FILE.csv or FILE.parquet; of bin/score_beam.py the start of its file names.",
-        given="a file for the table",
-    )
-    reference: str | None = setting(
-        None,
-        "The calibration.npz of another bin/calibrate.py of this model. None: the model's own, if there is one; else "
-        "there is the energy alone.",
-    )
-    false_positive_rate: float | None = setting(
-        None,
-        "Share of in-distribution inputs that may be flagged out. None: the calibration's.",
-        range=FRACTION,
-    )
-    batch_size: int = setting(256, "Inputs at once.", range=COUNT)
-    data_dir: str | None = setting(None, "Folder of prepared TFDS data sets. None: TFDS's own, and download.")
-    report: str | None = setting(None, "New FILE.html of bin/score.py: one page that shows the table, for a browser.")
-    skip_bad: bool = setting(False, "Exit 0 also where inputs could not be read; their rows tell why.")
-    resume: bool = setting(False, "Continue a table that was broken off.")
-
-
-@dataclasses.dataclass(frozen=True)
-class CalibrateConfig(Settings):
-    """Settings of bin/calibrate.py."""
-
-    model: str = setting("", _MODEL_HELP, given=_MODEL_HELP.lower())
-    input: str = setting("", f"In-distribution data that did not train. {_INPUT_HELP}", given=_INPUT_HELP.lower())
-    false_positive_rate: float = setting(
-        0.05, "Share of in-distribution inputs that may be flagged out.", range=FRACTION
-    )
-    tail: str = setting(
-        "both",
-        "Which inputs do not belong: those that are unusual, on either side, by the joint law of many statistics, or "
-        "those of high (upper) or of low energy (lower) alone.",
-        choices=("both", "upper", "lower"),
-    )
-    confidence: float = setting(0.95, "Coverage of the interval for the false-positive rate.", range=FRACTION)
-    batch_size: int = setting(256, "Inputs at once.", range=COUNT)
-    data_dir: str | None = setting(None, "Folder of prepared TFDS data sets. None: TFDS's own, and download.")
-    skip_bad: bool = setting(False, "Leave out inputs that cannot be read, and say how many.")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -41,16 +41,15 @@ def settings_for(
 ) -> dict[str, Any]:
     """Settings of TrainConfig.
 
-    Of vectors E = T (Gaussian of the data + network), T = 1, and Langevin steps go in whitened coordinates, in which
-    all data have size 1. The noise on the data is a share of how far apart the examples let one see, and epsilon a
-    share of the noise's square, so that a step stays within what the noise has smoothed. PRESETS has the shares. A
-    density has to weigh far modes against each other, by a bank whose chains jump; chains that L steps do not bring
-    from noise to the data would spoil that. Of images it is IMAGES.
+    Of vectors E = T (Gaussian of the data + network), T = 1, and standardised columns. The noise on the data is a share
+    of how far apart the examples let one see, and epsilon a share of the noise's square, so that a step stays within
+    what the noise has smoothed. PRESETS has the shares. A density has to weigh far modes against each other, by a bank
+    whose chains jump; chains that L steps do not bring from noise to the data would spoil that. Of images it is IMAGES.
 
     Args:
       event_shape: shape of one x, [D] or [H, W, C].
       num_examples: N.
-      width: of vectors, stats.kernel_width of whitened ones.
+      width: of vectors, stats.kernel_width of standardised ones.
       preset: density or detector.
 
     Raises:
@@ -58,13 +57,14 @@ def settings_for(
     """
     if preset not in PRESETS:
         raise ConfigError(f"--preset: expected one of {', '.join(PRESETS)}. Received: preset={preset}")
-    kept = {"noise_spectrum": "data", "preconditioner": "spectrum", "reference": "gaussian"}
+    kept = {"noise_spectrum": "data", "reference": "gaussian"}
     if len(event_shape) == 3:
-        return {**IMAGES, **kept, "batch_size": min(100, num_examples)}
+        return {**IMAGES, **kept, "preconditioner": "spectrum", "batch_size": min(100, num_examples)}
     share, own = PRESETS[preset]
     noise = share * width
     return {
         **kept,
+        "preconditioner": "none",  # the noise smooths all directions alike, and so bounds a step in all alike
         "data_noise": noise,
         "step_size": STEP_OVER_NOISE * noise**2,
         "temperature": 1.0,

@@ -14,7 +14,7 @@ from ebm_tf.cli import flags
 from ebm_tf.errors import ConfigError
 from ebm_tf.paper.tables import NOT_COMPARED
 from ebm_tf.runs.run_dir import FIXED_ON_RESUME, RunDir
-from ebm_tf.settings import commands
+from ebm_tf.settings import commands, scoring
 from ebm_tf.settings.chains import BankConfig, ChainConfig
 from ebm_tf.settings.data import DataConfig
 from ebm_tf.settings.energy import EnergyConfig
@@ -29,8 +29,8 @@ COMMANDS = {  # and what each needs
     commands.SampleConfig: {"workdir": "run", "output": "out"},
     commands.ReproduceConfig: {"runs": "runs", "output": "out"},
     commands.ExportConfig: {"workdir": "run", "output": "out"},
-    commands.ScoreConfig: {"model": "model", "input": "x.npy", "output": "out.csv"},
-    commands.CalibrateConfig: {"model": "model", "input": "x.npy"},
+    scoring.ScoreConfig: {"model": "model", "input": "x.npy", "output": "out.csv"},
+    scoring.CalibrateConfig: {"model": "model", "input": "x.npy"},
     commands.SweepConfig: {"runs": "runs", "grid": "seed=0"},
     commands.WatchConfig: {"workdir": "run"},
     commands.PackConfig: {"workdir": "run", "output": "out"},
@@ -43,7 +43,8 @@ IDS = [f"{cls.__name__}.{field.name}" for cls, field in EVERY]
 
 
 def test_no_class_of_settings_is_left_out():
-    made = {name for name in commands.__all__ if isinstance(getattr(commands, name), type)}
+    both = (commands, scoring)
+    made = {name for home in both for name in home.__all__ if isinstance(getattr(home, name), type)}
     assert made == {cls.__name__ for cls in COMMANDS}
 
 

@@ -18,7 +18,7 @@ import ebm_tf
 from ebm_tf.errors import ConfigError
 from ebm_tf.serving import score
 from ebm_tf.serving.sources import records
-from ebm_tf.settings.commands import ScoreConfig
+from ebm_tf.settings.scoring import ScoreConfig
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 

@@ -30,7 +30,7 @@ from ebm_tf.serving.encoded import decode_images
 from ebm_tf.serving.report.pictures import gradient_map
 from ebm_tf.serving.sources.records import fit
 from ebm_tf.serving.trained import load_exported
-from ebm_tf.settings.commands import CalibrateConfig, ScoreConfig
+from ebm_tf.settings.scoring import CalibrateConfig, ScoreConfig
 from ebm_tf.stats.conformal import clopper_pearson, threshold
 
 

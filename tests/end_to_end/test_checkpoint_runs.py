@@ -17,7 +17,8 @@ from ebm_tf.evaluation.sampling import sample
 from ebm_tf.serving.calibrate import calibrate
 from ebm_tf.serving.export import export
 from ebm_tf.serving.score import score
-from ebm_tf.settings.commands import CalibrateConfig, EvaluateConfig, ExportConfig, SampleConfig, ScoreConfig
+from ebm_tf.settings.commands import EvaluateConfig, ExportConfig, SampleConfig
+from ebm_tf.settings.scoring import CalibrateConfig, ScoreConfig
 from ebm_tf.settings.train import TrainConfig
 from ebm_tf.training import run
 

@@ -9,7 +9,8 @@ from PIL import Image
 
 from ebm_tf.errors import ConfigError
 from ebm_tf.serving import export, score
-from ebm_tf.settings.commands import ExportConfig, ScoreConfig
+from ebm_tf.settings.commands import ExportConfig
+from ebm_tf.settings.scoring import ScoreConfig
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from ebm_tf.serving import score, table
 from ebm_tf.serving.info import read_info
 from ebm_tf.serving.sources import inputs, records
 from ebm_tf.serving.trained import load_exported
-from ebm_tf.settings.commands import ScoreConfig
+from ebm_tf.settings.scoring import ScoreConfig
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DATA = pathlib.Path(os.environ.get("EBM_TF_DATA", ROOT.parent / "shared" / "tfds"))

@@ -39,7 +39,8 @@ from ebm_tf.serving import calibrate, score
 from ebm_tf.serving.export import export
 from ebm_tf.serving.sources import inputs
 from ebm_tf.serving.sources.kinds import kind_of
-from ebm_tf.settings.commands import CalibrateConfig, EvaluateConfig, ExportConfig, SampleConfig, ScoreConfig
+from ebm_tf.settings.commands import EvaluateConfig, ExportConfig, SampleConfig
+from ebm_tf.settings.scoring import CalibrateConfig, ScoreConfig
 from ebm_tf.settings.train import TrainConfig
 from ebm_tf.stats import drift, usable
 

@@ -10,7 +10,7 @@ bin/export.py use them.
 import functools
 
 from ebm_tf.cli import flags
-from ebm_tf.settings.commands import CalibrateConfig
+from ebm_tf.settings.scoring import CalibrateConfig
 
 
 def main(settings: CalibrateConfig) -> None:

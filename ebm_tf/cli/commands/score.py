@@ -10,7 +10,7 @@ which statistic was most unusual, on which side. An energy by itself does not sa
 import functools
 
 from ebm_tf.cli import flags
-from ebm_tf.settings.commands import ScoreConfig
+from ebm_tf.settings.scoring import ScoreConfig
 
 
 def main(settings: ScoreConfig) -> int:

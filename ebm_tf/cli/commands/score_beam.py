@@ -10,7 +10,7 @@ import functools
 import sys
 
 from ebm_tf.cli import flags
-from ebm_tf.settings.commands import ScoreConfig
+from ebm_tf.settings.scoring import ScoreConfig
 
 
 def main(settings: ScoreConfig, rest: list[str]) -> int:
