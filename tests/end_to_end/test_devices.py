@@ -41,9 +41,10 @@ assert len(devices.run_on_all(replicas, x[:2], arguments)) == 2
 
 from ebm_tf.settings.train import TrainConfig
 from ebm_tf.evaluation.finished import FinishedRun, energies, run_chains
+from ebm_tf.runs.run_dir import RunDir
 
 settings = dict(dataset="rings", num_filters=8, energy_scale=0.005, step_size=0.01, temperature=0.005)
-run = FinishedRun(None, TrainConfig(**settings), None, loaded=energy)
+run = FinishedRun(RunDir("."), TrainConfig(**settings), RunDir(".").model, loaded=energy)
 x_final, energy_final = run_chains(run, np.repeat(x[:1], 7, axis=0), 2, 0.01, tf.constant([5, 6]))
 assert len(np.unique(x_final, axis=0)) == 7, "parts share their noise"
 np.testing.assert_allclose(energies(run, x_final, batch_size=7), energy_final, rtol=1e-5, atol=1e-6)

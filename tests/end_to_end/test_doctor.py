@@ -3,6 +3,8 @@
 import itertools
 import json
 import re
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -142,7 +144,8 @@ def test_a_mirrored_run_is_tried_on_all_devices(batch_size, is_good, tmp_path):
 
 
 def test_the_command(tmp_path):
-    done = processes.run(["bin/doctor.py", "--flagfile=configs/smoke.flags", f"--workdir={tmp_path / 'run'}"])
+    command = [sys.executable, "bin/doctor.py", "--flagfile=configs/smoke.flags", f"--workdir={tmp_path / 'run'}"]
+    done = subprocess.run(command, cwd=processes.ROOT, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
     assert [line[:4] for line in lines] == ["ok  "] * len(NAMES)

@@ -105,7 +105,7 @@ def test_ten_lines_in_a_fresh_folder(folder):
 
 
 def test_the_lines_are_those_of_the_docs():
-    text = (ROOT / "docs" / "own_data.md").read_text()
+    text = (ROOT / "docs" / "own_network.md").read_text()
     for line in filter(None, LINES.replace("train_steps=60", "train_steps=2_000").splitlines()):
         assert line in text
 
@@ -136,7 +136,7 @@ def test_vectors_by_the_command_line(folder):
         "scheme": "data",
         "bank_jump": True,
         "reference": "gaussian",
-        "preconditioner": "spectrum",
+        "preconditioner": "none",
     }
     given = {"num_filters": 8, "bank_size": 300, "train_steps": 20, "batch_size": 128}
     assert chosen.items() | given.items() <= config.items()
