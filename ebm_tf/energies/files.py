@@ -1,6 +1,7 @@
 """Energies in .keras files."""
 
 import os
+import pathlib
 from typing import Any
 
 import keras
@@ -17,6 +18,9 @@ def load_energy(path: str | os.PathLike, flag: str = "model") -> EnergyModel:
     Raises:
       ConfigError: Keras cannot read it, or it is no energy of this package.
     """
+    if pathlib.Path(path).is_dir():
+        received = f"{path}, a folder; a run's energy is its model.keras"
+        raise ConfigError(f"--{flag}: expected a .keras file. Received: {received}")
     try:
         energy = keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras, h5py and zipfile raise a dozen kinds on a foreign or damaged file

@@ -250,10 +250,10 @@ def load_run(workdir: str | os.PathLike, output: str | os.PathLike | None = None
             f"is of update {done} of {steps}{as_it_is}; to finish it: {run_dir.resume_command()}"
         )
     try:
-        is_own = output is None or os.path.realpath(output) == os.path.realpath(workdir)
+        is_own = output is not None and os.path.realpath(output) == os.path.realpath(workdir)
     except ValueError as error:  # a byte of 0
         raise ConfigError(f"--output: expected a folder. Received: {one_line(str(output))}: {error}") from error
-    if is_own:
+    if is_own or output is None:
         return FinishedRun(run_dir, config.at_end, run_dir.model)
     return FinishedRun(RunDir(output), config.at_end, run_dir.model, source=run_dir)
 

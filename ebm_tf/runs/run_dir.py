@@ -24,6 +24,8 @@ DISK_ERRORS = (*DISK_FULL, errno.EACCES, errno.EPERM, errno.EROFS)
 
 # A resumed run keeps these.
 FIXED_ON_RESUME = names_of(TrainConfig, role=Role.MODEL)
+# What a finished run tells of how it was trained. It resumes on any devices; stages have a check of their own.
+_TOLD = sorted({*names_of(TrainConfig, role=Role.RESULT)} - {"strategy", "rollbacks", "stage", "train_steps"})
 
 
 _RESUMED = {field.name for field in dataclasses.fields(TrainConfig)} - {"workdir", "resume", "stop_after"}
@@ -97,6 +99,22 @@ class RunDir:
             if old[name] != new[name]:
                 expected = f"--{name}: expected {old[name]}, as the run in {self.path} has it"
                 raise ConfigError(f"{expected}. Received: {name}={new[name]}")
+        if self.model.exists() and old["train_steps"] == new["train_steps"] and (changed := self._changed(new)):
+            name, value = next(iter(changed.items()))
+            expected = f"--{name}: expected {value}, as the finished run in {self.path} has it, or a larger "
+            expected += "--train_steps"
+            raise ConfigError(f"{expected}. Received: {name}={new[name]}")
+
+    def _changed(self, new: dict[str, Any]) -> dict[str, Any]:
+        """Settings that change results and are others in config.json, with their values there."""
+        old = self.load_config().to_dict()
+        return {name: old[name] for name in _TOLD if old[name] != new[name]}
+
+    def changes(self, new: dict[str, Any]) -> str:
+        """One line on what a run resumed with these settings does otherwise than before; "" where that is nothing."""
+        changed = self._changed(new)
+        told = (f"--{name}={new[name]} (was {value})" for name, value in changed.items())
+        return f"{self.path} goes on with other settings, and keeps them: {', '.join(told)}" if changed else ""
 
     def _check_stages(self, before: TrainConfig, config: TrainConfig) -> None:
         """Stages that have begun stay as they were, but for the length of the newest of them."""

@@ -7,15 +7,17 @@ from ebm_tf.settings.fields import COUNT, FRACTION, Settings, setting
 __all__ = ["CalibrateConfig", "ScoreConfig"]
 
 _MODEL_HELP = "Folder that bin/export.py wrote, or of a finished run, or a .keras file."
+_MODEL_GIVEN = "a folder that bin/export.py wrote, or of a finished run, or a .keras file"
 _INPUT_HELP = "Folder of images, FILE.npy, FILE.npz, FILE.tfrecord (or a pattern of such), or tfds:NAME/SPLIT."
+_INPUT_GIVEN = "a folder of images, FILE.npy, FILE.npz, FILE.tfrecord or tfds:NAME/SPLIT"
 
 
 @dataclasses.dataclass(frozen=True)
 class ScoreConfig(Settings):
     """Settings of bin/score.py and bin/score_beam.py."""
 
-    model: str = setting("", _MODEL_HELP, given=_MODEL_HELP.lower())
-    input: str = setting("", _INPUT_HELP, given=_INPUT_HELP.lower())
+    model: str = setting("", _MODEL_HELP, given=_MODEL_GIVEN)
+    input: str = setting("", _INPUT_HELP, given=_INPUT_GIVEN)
     output: str = setting(
         "",
         "New table, FILE.csv or FILE.parquet; of bin/score_beam.py the start of its file names.",
@@ -42,8 +44,8 @@ class ScoreConfig(Settings):
 class CalibrateConfig(Settings):
     """Settings of bin/calibrate.py."""
 
-    model: str = setting("", _MODEL_HELP, given=_MODEL_HELP.lower())
-    input: str = setting("", f"In-distribution data that did not train. {_INPUT_HELP}", given=_INPUT_HELP.lower())
+    model: str = setting("", _MODEL_HELP, given=_MODEL_GIVEN)
+    input: str = setting("", f"In-distribution data that did not train. {_INPUT_HELP}", given=_INPUT_GIVEN)
     false_positive_rate: float = setting(
         0.05, "Share of in-distribution inputs that may be flagged out.", range=FRACTION
     )

@@ -84,6 +84,8 @@ def train(config: TrainConfig, given: Collection[str] | None = None) -> Trainer:
     is_chief = replicas.is_chief(config.strategy)
     if is_chief or config.resume:  # the chief may have begun to fill the folder that its workers share
         run_dir.check(config)
+    if is_chief and config.resume and (line := run_dir.changes(config.to_dict())):
+        print(line, file=sys.stderr)
     device.choose(config.device)
     try:
         with contextlib.ExitStack() as locks:

@@ -24,7 +24,8 @@ LINES = """
 import keras, numpy as np, ebm_tf
 
 data = ebm_tf.Dataset.from_array(np.load("x.npy"))
-net = keras.Sequential([keras.Input(data.event_shape), keras.layers.Dense(128, "silu"), keras.layers.Dense(1)])
+dense = [keras.layers.Dense(128, "silu") for _ in range(2)]
+net = keras.Sequential([keras.Input(data.event_shape), *dense, keras.layers.Dense(1)])
 trainer = ebm_tf.Trainer(ebm_tf.EnergyModel.from_network(net), data)
 trainer.compile(optimizer=keras.optimizers.Adam(1e-3))
 trainer.fit(train_steps=60)

@@ -1,5 +1,6 @@
 """bin/train.py on tiny data: what it writes, resuming, refusing, diverging, and the model read elsewhere."""
 
+import dataclasses
 import json
 import pathlib
 import shutil
@@ -472,3 +473,18 @@ def test_images(tmp_path):
     picture = tf.io.decode_png((tmp_path / "figures" / "chains_0000002.png").read_bytes())
     assert picture.shape[0] >= 8 * 32 and picture.shape[1] >= 8 * 32
     assert (tmp_path / "model.keras").is_file()
+
+
+def test_a_finished_run_goes_on_telling_how_it_was_trained(rings_run):
+    """--resume with other settings and no updates left would change what export and sample read."""
+    run_dir = RunDir(rings_run)
+    config, text = run_dir.load_config(), run_dir.config.read_text()
+    same = dataclasses.replace(config, resume=True, workdir=str(rings_run))
+    run_dir.check(same)
+    with pytest.raises(ConfigError, match=r"--num_steps: expected \d+, as the finished run in .* has it, or a larger"):
+        run_dir.check(dataclasses.replace(same, num_steps=config.num_steps + 1))
+    assert run_dir.config.read_text() == text
+    longer = dataclasses.replace(same, num_steps=config.num_steps + 1, train_steps=config.train_steps + 1)
+    run_dir.check(longer)
+    assert f"--num_steps={config.num_steps + 1} (was {config.num_steps})" in run_dir.changes(longer.to_dict())
+    assert run_dir.changes(same.to_dict()) == ""
