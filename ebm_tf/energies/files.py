@@ -61,7 +61,7 @@ def copy_weights(initial: EnergyModel, energy: EnergyModel, path: str | None) ->
 
 
 def _flags_of(energy: EnergyModel) -> dict[str, Any]:
-    """Flags of bin/train.py, with values, on which the energy as a function of x hangs beside its weights."""
+    """Flags of bin/train.py, with values, on which the energy depends beside its weights."""
     size = len(energy.event_shape)
     flags: dict[str, Any] = {"data": "images" if size == 3 else f"vectors of {energy.event_shape[0]}"}
     names = ("num_filters", "attention", "image_size", "energy_scale")

@@ -64,7 +64,7 @@ def _sample_sets(scheme: Scheme, cd_weight: float | None) -> list[str]:
 
 
 def _fid(run: SavedRun, chains: str) -> dict[str, Any] | None:
-    """The distance of one set of samples with all that it hangs on; None where it was not measured."""
+    """The distance of one set of samples with all that it depends on; None where it was not measured."""
     if not run.has("fid"):
         return None
     numbers = run.numbers("fid")

@@ -70,7 +70,7 @@ class PartialTable:
     Args:
       output: the file in the end.
       columns: names of the columns.
-      key: says what the rows hang on; a broken table with another key is not continued.
+      key: says what the rows depend on; a broken table with another key is not continued.
       resume: whether to continue a broken table.
 
     Raises:

@@ -54,7 +54,7 @@ class FeatureExtractor(NamedTuple):
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """Features float32 [N, D] of uint8 images [N, S, S, 3]."""
         starts = range(0, len(pixels), self.batch_size)
-        with full_float32():  # a distance does not hang on the device
+        with full_float32():  # a distance does not depend on the device
             return np.concatenate([self.call_fn(pixels[start : start + self.batch_size]) for start in starts])
 
 
