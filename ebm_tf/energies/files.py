@@ -1,7 +1,6 @@
 """Energies in .keras files."""
 
 import os
-import pathlib
 from typing import Any
 
 import keras
@@ -18,7 +17,7 @@ def load_energy(path: str | os.PathLike, flag: str = "model") -> EnergyModel:
     Raises:
       ConfigError: Keras cannot read it, or it is no energy of this package.
     """
-    if pathlib.Path(path).is_dir():
+    if os.path.isdir(path):
         received = f"{path}, a folder; a run's energy is its model.keras"
         raise ConfigError(f"--{flag}: expected a .keras file. Received: {received}")
     try:
