@@ -22,6 +22,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 NUMBERS = ROOT / "results" / "numbers"
 TABLE = re.compile(r"(?P<open><!-- table: (?P<spec>[^\n]+?) -->\n).*?(?P<close><!-- /table -->)", re.DOTALL)
 NUMBER = re.compile(r"(?P<open><!-- number: (?P<spec>[^\n]+?) -->).*?(?P<close><!-- /number -->)", re.DOTALL)
+MOST = 120  # characters of a line
+FREE = re.compile(r"\s*(\||<!--|!\[|\[[^\]]+\]:)")  # tables, comments, pictures
 HOW = {"command", "machine", "date", "commit"}
 
 
@@ -79,19 +81,19 @@ def filled(text):
     return NUMBER.sub(lambda found: found["open"] + number_of(found["spec"]) + found["close"], text)
 
 
-def pages(root=ROOT):
+def pages():
     """The Markdown files under version control, as far as there is a repository, else all."""
     try:
         names = subprocess.run(
             ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"],
-            cwd=root,
+            cwd=ROOT,
             capture_output=True,
             text=True,
             check=True,
         ).stdout.splitlines()
     except (OSError, subprocess.CalledProcessError):
-        names = [path.relative_to(root).as_posix() for path in root.rglob("*.md")]
-    return [root / name for name in names if (root / name).exists()]
+        names = [path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.md")]
+    return [ROOT / name for name in names if (ROOT / name).exists()]
 
 
 def main(arguments):
@@ -114,10 +116,6 @@ def main(arguments):
         print(fault)
     print(f"tables: {len(faults)} faults" if faults else "tables: as results/numbers has them")
     return 1 if faults else 0
-
-
-MOST = 120
-FREE = re.compile(r"\s*(\||<!--|!\[|\[[^\]]+\]:)")  # tables, comments, pictures
 
 
 def too_long(text):

@@ -99,20 +99,15 @@ class RunDir:
             if old[name] != new[name]:
                 expected = f"--{name}: expected {old[name]}, as the run in {self.path} has it"
                 raise ConfigError(f"{expected}. Received: {name}={new[name]}")
-        if self.model.exists() and old["train_steps"] == new["train_steps"] and (changed := self._changed(new)):
+        if self.model.exists() and old["train_steps"] == new["train_steps"] and (changed := _changed(old, new)):
             name, value = next(iter(changed.items()))
             expected = f"--{name}: expected {value}, as the finished run in {self.path} has it, or a larger "
             expected += "--train_steps"
             raise ConfigError(f"{expected}. Received: {name}={new[name]}")
 
-    def _changed(self, new: dict[str, Any]) -> dict[str, Any]:
-        """Settings that change results and are others in config.json, with their values there."""
-        old = self.load_config().to_dict()
-        return {name: old[name] for name in _TOLD if old[name] != new[name]}
-
     def changes(self, new: dict[str, Any]) -> str:
         """One line on what a run resumed with these settings does otherwise than before; "" where that is nothing."""
-        changed = self._changed(new)
+        changed = _changed(self.load_config().to_dict(), new)
         told = (f"--{name}={new[name]} (was {value})" for name, value in changed.items())
         return f"{self.path} goes on with other settings, and keeps them: {', '.join(told)}" if changed else ""
 
@@ -235,6 +230,11 @@ class RunDir:
         """Drops the rows after update `step`, which a resumed run writes anew."""
         rows = [row for row in self.read_metrics() if row["step"] <= step]
         replace_file(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def _changed(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Settings that change results and differ, with their old values."""
+    return {name: old[name] for name in _TOLD if old[name] != new[name]}
 
 
 def make_folder(path: pathlib.Path) -> None:

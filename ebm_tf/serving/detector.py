@@ -83,7 +83,7 @@ class Calibration:
         """
         detector = Detector.fit(statistics, info.statistics, tail=tail)
         detector.check_rate(false_positive_rate)
-        known = {"both": detector.calibration, "upper": detector.energy, "lower": -detector.energy}[tail]
+        known = detector.known_scores
         value = threshold(known, false_positive_rate)
         above = int((known > value).sum())
         numbers = {

@@ -127,6 +127,7 @@ class TrainedEnergy:
         if calibration is None:
             expected = "expected a model that bin/calibrate.py has seen, or fit_detector with held-out data"
             raise ConfigError(f"{expected}. Received: one without a calibration")
+        self._calibrated = lambda: calibration  # read from its file once
         return TrainedDetector(calibration, self.statistics)
 
     def fit_detector(

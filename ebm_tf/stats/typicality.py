@@ -117,6 +117,11 @@ class Detector:
         """n: the smallest p-value is 1 / (n + 1)."""
         return len(self.energy)
 
+    @property
+    def known_scores(self) -> np.ndarray:
+        """ood_score of the n calibration inputs, sorted."""
+        return {"both": self.calibration, "upper": self.energy, "lower": -self.energy[::-1]}[self.tail]
+
     def check_rate(self, false_positive_rate: float, flag: str = "false_positive_rate") -> None:
         """Raises ConfigError where no input could be flagged at so small a rate."""
         if 1 / (self.num_calibration + 1) > false_positive_rate * (1 + 1e-9):
@@ -140,7 +145,7 @@ class Detector:
 
     def p_value(self, ood_score: np.ndarray) -> np.ndarray:
         """[N] of scores [N]: the share of calibration inputs that are as atypical or more, at least 1 / (n + 1)."""
-        known = {"both": self.calibration, "upper": self.energy, "lower": -self.energy[::-1]}[self.tail]
+        known = self.known_scores
         below = np.searchsorted(known, ood_score, side="left")
         return (1 + len(known) - np.where(np.isnan(ood_score), len(known), below)) / (len(known) + 1)
 

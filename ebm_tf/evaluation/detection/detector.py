@@ -143,9 +143,9 @@ def _row(own: np.ndarray, score: np.ndarray) -> dict[str, Any]:
     return detection(-np.minimum(own, most), -np.minimum(score, most))
 
 
-def _statistics(run, partial, sets, first_block, batch_size):
+def _statistics(run: FinishedRun, partial: PartialArrays, sets: Sets, first_block: int, batch_size: int):
     """((names, names without a model), {set: (statistics, those without a model)}), block by block."""
-    replicas = devices.replicate(run.energy, lambda energy: _compile(energy, use_xla(run.config)))
+    replicas = devices.replicate(run.energy, lambda energy: _compile(energy, use_xla(run.config.jit_compile)))
     names = statistics_of(run.energy).names, tuple(pixel_statistics(tf.zeros([1, *run.event_shape])))
     found = {
         name: tuple(

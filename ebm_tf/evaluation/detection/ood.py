@@ -16,6 +16,7 @@ from ebm_tf.data.stores import HELD_OUT
 from ebm_tf.errors import ConfigError
 from ebm_tf.evaluation.detection.detector import LEAST_HELD_OUT, detect, print_table
 from ebm_tf.evaluation.finished import FinishedRun, TaskResult, energies
+from ebm_tf.evaluation.task import STORED, Task
 from ebm_tf.plots import figures
 from ebm_tf.runs import progress
 from ebm_tf.runs.partial import PartialArrays, blocks
@@ -26,6 +27,8 @@ from ebm_tf.stats.resizing import resized, unequal
 from ebm_tf.stats.usable import finite_rows
 
 __all__ = [
+    "SETTINGS",
+    "TASKS",
     "check_energies",
     "check_ood",
     "energies_inputs",
@@ -214,3 +217,10 @@ def ood_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays)
         numbers["resized"] = resizing(run, settings, {"in": own_sources(run, settings)["test"], **names})
     arrays |= {f"energy_{name}": values for name, values in energy.items()}
     return TaskResult(numbers, arrays)
+
+
+SETTINGS = ("num_samples", "ood_data")  # that the tasks of this folder read
+TASKS = {
+    "energies": Task(energies_task, SETTINGS, STORED, inputs=energies_inputs, check=check_energies, takes_bare=True),
+    "ood": Task(ood_task, ("seed", *SETTINGS), STORED, check=check_ood, unprinted=("detector",), takes_bare=True),
+}

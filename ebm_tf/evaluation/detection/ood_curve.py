@@ -13,8 +13,9 @@ from ebm_tf.build import build_energy, use_xla
 from ebm_tf.data import images
 from ebm_tf.energies.precision import compile_energy
 from ebm_tf.errors import ConfigError
-from ebm_tf.evaluation.detection.ood import check_ood, ood_sets, other_sets, own_sources, resizing
+from ebm_tf.evaluation.detection.ood import SETTINGS, check_ood, ood_sets, other_sets, own_sources, resizing
 from ebm_tf.evaluation.finished import FinishedRun, TaskResult
+from ebm_tf.evaluation.task import Task
 from ebm_tf.plots import figures
 from ebm_tf.runs import progress
 from ebm_tf.runs.partial import PartialArrays, blocks
@@ -22,7 +23,7 @@ from ebm_tf.settings.commands import EvaluateConfig
 from ebm_tf.stats.detection import detection
 from ebm_tf.training.checkpoints import intact
 
-__all__ = ["check_ood_curve", "ood_curve_task"]
+__all__ = ["TASKS", "check_ood_curve", "ood_curve_task"]
 
 COLORS = (figures.BLUE, figures.ORANGE, figures.GREEN, figures.PURPLE, figures.BLACK)
 
@@ -75,3 +76,6 @@ def _draw(updates, auroc, run):
     chance = figures.Curve("chance", updates, np.full(len(updates), 0.5), "0.6", dashed=True)
     panel = figures.Panel(f"{run.config.scheme}", "AUROC of -E", [*curves, chance])
     figures.curves_figure([panel], "update", run.run_dir.figures / "ood_curve.png")
+
+
+TASKS = {"ood_curve": Task(ood_curve_task, SETTINGS, "images", check=check_ood_curve, has_arrays=False)}
