@@ -26,7 +26,7 @@ from typing import Any, NoReturn
 
 from absl import flags as absl_flags
 
-from ebm_tf.cli import native_stderr, xla
+from ebm_tf.cli import native_stderr, xla, xla_cache
 from ebm_tf.errors import ConfigError, UnusableError
 from ebm_tf.runs.run_dir import DISK_ERRORS
 from ebm_tf.runs.signals import Stopped
@@ -259,6 +259,7 @@ def load_tensorflow() -> None:
     They are shown when the import fails. Later lines of its C++ that are no errors are dropped, see native_stderr.
     """
     xla.configure()
+    xla_cache.configure()
     native_stderr.start()
     sys.stderr.flush()
     with tempfile.TemporaryFile() as chatter:

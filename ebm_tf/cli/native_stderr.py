@@ -21,6 +21,8 @@ HARMLESS = (
     # A TensorFlow for GPUs where there is none.
     rb"cuda_platform\.cc:\d+\] failed call to cuInit: ",
     rb"cudart_stub\.cc:\d+\] Could not find cuda drivers on your machine",
+    # Of every compiled program that is read from a cache: it tries text first, then binary.
+    rb"text_format\.cc:\d+\] Error parsing text-format tensorflow\.XlaSerializedCacheEntry: ",
     # oneDNN says that it is there.
     rb"port\.cc:\d+\] oneDNN custom operations are on\.",
     rb"WARNING: All log messages before absl::InitializeLog\(\) is called are written to STDERR",

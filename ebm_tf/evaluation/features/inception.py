@@ -18,8 +18,9 @@ import numpy as np
 import tensorflow as tf
 
 from ebm_tf.errors import ConfigError, one_line
+from ebm_tf.runs.cache import cache_dir
 
-__all__ = ["SHA256", "cache_dir", "cached_graph", "graph_file", "load_graph"]
+__all__ = ["SHA256", "cached_graph", "graph_file", "load_graph"]
 
 URL = "http://download.tensorflow.org/models/image/imagenet/inception-2015-12-05.tgz"  # as in the original's code
 MEMBER = "classify_image_graph_def.pb"
@@ -27,11 +28,6 @@ MEMBER = "classify_image_graph_def.pb"
 SIZE = 95_673_916
 SHA256 = "009d6814d1bc560d4e7b236e170e9b2d5ca6f4b57bd8037f6db05776204415c6"
 TIMEOUT_SECONDS = 30
-
-
-def cache_dir() -> pathlib.Path:
-    """Folder of what is made or downloaded once for all runs: $XDG_CACHE_HOME/ebm_tf, or ~/.cache/ebm_tf."""
-    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "ebm_tf"
 
 
 def cached_graph() -> pathlib.Path:
