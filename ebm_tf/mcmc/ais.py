@@ -18,7 +18,7 @@ import tensorflow as tf
 from ebm_tf.mcmc.langevin import EnergyFn, energy_and_grad, prepare
 from ebm_tf.mcmc.mala import mala_move
 
-__all__ = ["AisState", "Base", "Schedule", "anneal", "compile_anneal", "find_schedule", "init_state", "log_mean_exp"]
+__all__ = ["AisState", "Base", "Schedule", "anneal", "compile_anneal", "find_schedule", "init_state"]
 
 TARGET_RATE, GAIN = 0.67, 0.3  # of the pilot: the step's logarithm moves by GAIN (rate - TARGET_RATE) a move
 SPACING, GROWTH = 0.5, 64.0  # of the pilot: size of an increment of ln w, in nats, and how much it grows to the end
@@ -271,9 +271,3 @@ def find_schedule(
     places = np.linspace(0, lengths[-1], num_stages + 1)
     found = np.interp(places, lengths, log_steps)[1:].astype(np.float32)
     return Schedule(np.interp(places, lengths, betas), found)
-
-
-def log_mean_exp(log_weights: np.ndarray) -> float:
-    """ln of the mean weight."""
-    largest = np.max(log_weights)
-    return float(largest + np.log(np.mean(np.exp(log_weights - largest))))

@@ -13,7 +13,8 @@ from scipy import special, stats
 
 from ebm_tf.energies import RingsNet
 from ebm_tf.mcmc import ais
-from ebm_tf.mcmc.ais import AisState, Base, Schedule, anneal, compile_anneal, find_schedule, init_state, log_mean_exp
+from ebm_tf.mcmc.ais import AisState, Base, Schedule, anneal, compile_anneal, find_schedule, init_state
+from ebm_tf.stats.log_z import log_mean_exp
 from tests.oracles import FALSE_ALARM_RATE, quadratic, skewed, skewed_law, skewed_p_value
 
 STD_ERRORS = 4.9
