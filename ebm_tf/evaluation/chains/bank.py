@@ -42,7 +42,8 @@ def bank_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays
     prefix = _prefix(run)
     assert prefix  # check_bank has seen it
     x_bank = read_bank(prefix, settings.num_samples)
-    (ends,) = short_chains(run, settings, partial, "bank", {"final": lambda part, block: x_bank[part]}, len(x_bank))
+    starts = {"final": lambda part, block: x_bank[part]}
+    ends = short_chains(run, settings, partial, "bank", starts, len(x_bank))["final"]
     energy_init = energies(run, x_bank, settings.batch_size)
     numbers = {
         "num_samples": len(x_bank),

@@ -44,7 +44,7 @@ def short_chains(
     task: str,
     starts: dict[str, Callable[[slice, int], np.ndarray]],
     num_chains: int,
-) -> list[Ends]:
+) -> dict[str, Ends]:
     """Chains of num_steps steps, block by block.
 
     Law: see run_chains.
@@ -56,21 +56,19 @@ def short_chains(
       num_chains: of each kind.
 
     Returns:
-      Their ends, by kind.
+      kind -> its ends.
     """
     assert settings.num_steps and settings.step_size  # resolve has filled them in
     bound, shape = range_bound(run), (num_chains, *run.event_shape)
-    stored = [partial.array(f"x_{kind}", shape, np.uint8 if run.is_image else np.float32) for kind in starts]
-    energy = [partial.array(f"energy_{kind}", (num_chains,), np.float32) for kind in starts]
-    measured = [partial.array(f"measured_{kind}", (num_chains, 2), np.float32) for kind in starts]
+    stored = {kind: partial.array(f"x_{kind}", shape, np.uint8 if run.is_image else np.float32) for kind in starts}
+    energy = {kind: partial.array(f"energy_{kind}", (num_chains,), np.float32) for kind in starts}
+    measured = {kind: partial.array(f"measured_{kind}", (num_chains, 2), np.float32) for kind in starts}
     for block, part in partial.remaining(blocks(num_chains, settings.batch_size), task, "chain"):
-        for index, starts_fn in enumerate(starts.values()):
-            seed = block_seed(settings.seed, CHAINS, block, index)
-            x, energy[index][part] = run_chains(
-                run, starts_fn(part, block), settings.num_steps, settings.step_size, seed
-            )
-            stored[index][part], measured[index][part] = to_stored(run, x), usable.measure(x, bound)
-    return [Ends(x, e, usable.summary(found, bound)) for x, e, found in zip(stored, energy, measured)]
+        for index, (kind, starts_fn) in enumerate(starts.items()):
+            x_init, seed = starts_fn(part, block), block_seed(settings.seed, CHAINS, block, index)
+            x, energy[kind][part] = run_chains(run, x_init, settings.num_steps, settings.step_size, seed)
+            stored[kind][part], measured[kind][part] = to_stored(run, x), usable.measure(x, bound)
+    return {kind: Ends(stored[kind], energy[kind], usable.summary(measured[kind], bound)) for kind in starts}
 
 
 def short_run_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays) -> TaskResult:
@@ -84,12 +82,11 @@ def short_run_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialA
         return run.data(None).held_out(part.stop - part.start, block_seed(settings.seed, DATA_STARTS, block))
 
     starts = {"from_noise": noise} | ({"from_data": exact_draws} if run.has_density else {})
-    found = short_chains(run, settings, partial, "short_run", starts, settings.num_samples)
-    ends = dict(zip(starts, found))
+    ends = short_chains(run, settings, partial, "short_run", starts, settings.num_samples)
     numbers: dict[str, Any] = {"num_samples": settings.num_samples, **how_it_ran(run, settings, settings.num_steps)}
     numbers["finite"] = {kind.removeprefix("from_"): bool(np.isfinite(one.energy).all()) for kind, one in ends.items()}
-    x, energy = ends["from_noise"].x, ends["from_noise"].energy
-    numbers |= ends["from_noise"].usable
+    x, energy, found = ends["from_noise"]
+    numbers |= found
     if run.has_density:
         numbers |= {kind: plane.on_ring_shares(one.x) for kind, one in ends.items()}
     else:
