@@ -79,7 +79,7 @@ class FinishedRun(RunResults):
     def sampler(self) -> Sampler:
         """The chains of its training; where a file alone tells of them, with the step of each coordinate as it does."""
         sampler, origin = build_sampler(self.energy, self.config), self.energy.origin
-        if not self.is_bare or origin is None or self.has_density:
+        if not self.is_bare or origin is None:
             return sampler
         relative = np.asarray(origin.step_size) / np.min(origin.step_size)
         return dataclasses.replace(sampler, step_size=np.float32(sampler.step_size * relative))

@@ -53,13 +53,11 @@ def bare_run(model: str, output: str, data_dir: str | None, step_size: float | N
 
 def _of_origin(origin: Origin) -> dict[str, Any]:
     """Settings of the run that made it, as far as its file tells."""
-    least, most = float(np.min(origin.step_size)), float(np.max(origin.step_size))
-    known: dict[str, Any] = {"temperature": origin.temperature, "data_noise": origin.data_noise, "step_size": least}
+    known: dict[str, Any] = {"temperature": origin.temperature, "data_noise": origin.data_noise}
+    known["step_size"] = float(np.min(origin.step_size))  # FinishedRun.sampler has that of each coordinate
     known["num_steps"] = origin.sample_num_steps or origin.num_steps
-    if origin.dataset == rings.NAME:
-        return {**known, "step_ratio": most / least}
     known["dataset"] = origin.dataset
-    if origin.dataset not in IMAGE_SPLITS:
+    if origin.dataset not in (rings.NAME, *IMAGE_SPLITS):
         known["dataset"] = origin.dataset if kind_of(origin.dataset) else f"array:{origin.dataset}"
         known["fit"] = origin.fit if origin.data_range else None
     return known
