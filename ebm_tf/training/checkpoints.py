@@ -20,6 +20,7 @@ import re
 import shutil
 import sys
 import threading
+from collections.abc import Iterator
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -33,7 +34,17 @@ from ebm_tf.runs.run_dir import RunDir, replace_file
 from ebm_tf.settings.train import TrainConfig
 from ebm_tf.training.failures import FILE_ERRORS, TrainingError, fsync
 
-__all__ = ["Checkpoints", "Saved", "find", "has_bank", "intact", "newest_intact", "read_bank", "restored_energy"]
+__all__ = [
+    "Checkpoints",
+    "Saved",
+    "find",
+    "has_bank",
+    "intact",
+    "mismatch_explained",
+    "newest_intact",
+    "read_bank",
+    "restored_energy",
+]
 
 DRAFT = "draft"
 BANK_KEY = "bank/samples/.ATTRIBUTES/VARIABLE_VALUE"
@@ -186,6 +197,17 @@ def find(run_dir: RunDir, checkpoint: str) -> Saved:
     return saved
 
 
+@contextlib.contextmanager
+def mismatch_explained(saved: Saved) -> Iterator[None]:
+    """Raises ConfigError where a checkpoint that is read inside is of another network, optimizer or bank."""
+    try:
+        yield
+    except (AssertionError, ValueError, tf.errors.OpError) as error:
+        raise ConfigError(
+            f"--workdir: expected a checkpoint of this run's settings. Received: {saved.prefix}: {one_line(error)}"
+        ) from error
+
+
 def restored_energy(config: TrainConfig, saved: Saved) -> EnergyModel:
     """The energy of a checkpoint; where the settings keep an average of the weights it has that, as model.keras would.
 
@@ -200,13 +222,9 @@ def restored_energy(config: TrainConfig, saved: Saved) -> EnergyModel:
     energy = build.build_energy(config, data.event_shape)
     optimizer = build.build_optimizer(config)
     optimizer.build(energy.trainable_variables)
-    try:
+    with mismatch_explained(saved):
         restored = tf.train.Checkpoint(energy=energy, optimizer=optimizer).restore(saved.prefix)
         restored.assert_existing_objects_matched().expect_partial()  # the bank is left out
-    except (AssertionError, ValueError, tf.errors.OpError) as error:
-        raise ConfigError(
-            f"--workdir: expected a checkpoint of this run's settings. Received: {saved.prefix}: {one_line(error)}"
-        ) from error
     optimizer.finalize_variable_values(energy.trainable_variables)
     energy.origin = Origin.of(data, build.build_sampler(energy, config), str(config.scheme), config.data_noise)
     return energy

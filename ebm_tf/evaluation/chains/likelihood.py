@@ -91,16 +91,18 @@ def _anneal(run, settings, partial, energy, base, points):
     last = partial.array("log_weight", (2, num_chains), np.float64)
     rates = partial.array("rates", (2, num_stages), np.float32)
     pilot_seed, start_seed = (block_seed(settings.seed, STARTS, number) for number in (0, 1))
-    fixed = (step_sizes(config, run.event_shape) / config.step_size, config.temperature, base)
+    jit_compile = use_xla(config.jit_compile)
+    step_shape = step_sizes(config, run.event_shape) / config.step_size
+    fixed = {"step_shape": step_shape, "temperature": config.temperature, "base": base}
     if not partial.blocks_done:
         pilot = base.draw(num_chains, pilot_seed)
         seed = block_seed(settings.seed, PILOT, 0)
-        schedule = ais.find_schedule(energy, pilot, num_stages, *fixed, seed, jit_compile=use_xla(config.jit_compile))
+        schedule = ais.find_schedule(energy, pilot, num_stages, **fixed, seed=seed, jit_compile=jit_compile)
         betas[:], log_steps[:] = schedule
         partial.mark(1)
     forward = ais.Schedule(np.asarray(betas), np.asarray(log_steps))
     schedules = (forward, forward.reverse())
-    anneal = ais.compile_anneal(energy, run.event_shape, use_xla(config.jit_compile))
+    anneal = ais.compile_anneal(energy, run.event_shape, jit_compile)
     parts = [((way, number), part) for way in (0, 1) for number, part in blocks(num_stages, STAGES_PER_BLOCK)]
     for (way, number), part in partial.remaining(parts, "likelihood", "stage", first_block=1):
         if number:
@@ -108,7 +110,7 @@ def _anneal(run, settings, partial, energy, base, points):
         else:
             state = ais.init_state(points[:num_chains] if way else base.draw(num_chains, start_seed))
         (betas, log_steps), seed = schedules[way], block_seed(settings.seed, (FORWARD, REVERSE)[way], number)
-        state, found = anneal(state, betas[part.start : part.stop + 1], log_steps[part], *fixed, seed)
+        state, found = anneal(state, betas[part.start : part.stop + 1], log_steps[part], *fixed.values(), seed)
         x.after[:], log_weight.after[:], last[way] = state.x, state.log_weight, state.log_weight
         rates[way, part] = found
     names = ("forward", "reverse")
