@@ -32,7 +32,7 @@ def bounds(forward: np.ndarray, reverse: np.ndarray, unnormalised: np.ndarray, d
       dimensions: of one x.
 
     Returns:
-      log_z_nats, gap_nats (between its bounds), gap_bits_per_dimension, log_likelihood_nats, and the verdict in words.
+      log_z_nats, gap_nats (between its bounds), gap_bits_per_dimension and log_likelihood_nats.
     """
     weights = np.exp(forward - forward.max())
     log_z = {
@@ -51,7 +51,6 @@ def bounds(forward: np.ndarray, reverse: np.ndarray, unnormalised: np.ndarray, d
         "gap_nats": gap,
         "gap_bits_per_dimension": gap / dimensions / math.log(2),
         "log_likelihood_nats": {**log_p, "std_error": float(np.std(unnormalised) / math.sqrt(len(unnormalised)))},
-        "verdict": verdict(log_z, dimensions),
     }
 
 

@@ -127,7 +127,7 @@ def _judged(run, points, unnormalised, forward, reverse) -> dict[str, Any]:
     if run.is_image:
         numbers["bits_per_dimension"] = log_z.bits_per_dimension(log_p, dimensions, LEVEL)
         numbers["dequantisation"] = "uniform noise over one of 256 levels"
-    return numbers
+    return {**numbers, "verdict": log_z.verdict(numbers["log_z_nats"], dimensions)}
 
 
 TASKS = {
