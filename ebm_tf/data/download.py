@@ -1,4 +1,4 @@
-"""Downloads: of data by TFDS, with an answer within seconds where there is none, and of single files into a cache.
+"""Downloads: of data by TFDS, with an answer within seconds where there is none, and of single files.
 
 TFDS alone retries for 3.5 minutes without a network, and waits without end for a host that does not answer.
 """
@@ -25,7 +25,7 @@ from tensorflow_datasets.core.download.util import DownloadError
 
 from ebm_tf.errors import ConfigError, one_line
 
-__all__ = ["cache_dir", "fetch_member", "prepare"]
+__all__ = ["fetch_member", "prepare"]
 
 PATIENCE_SECONDS = 8.0  # to the first byte of a host; the download itself may take as long as it likes
 TIMEOUT_SECONDS = 30  # of a single file's host
@@ -113,11 +113,6 @@ def _reason(error: Exception) -> str:
     """Without the layers around it: what urllib3 wraps says the most."""
     cause = error.args[0] if error.args else error
     return one_line(getattr(cause, "reason", error))
-
-
-def cache_dir() -> pathlib.Path:
-    """Folder of what is made or downloaded once for all runs: $XDG_CACHE_HOME/ebm_tf, or ~/.cache/ebm_tf."""
-    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "ebm_tf"
 
 
 def fetch_member(url: str, name: str, size: int, sha256: str, path: pathlib.Path) -> None:

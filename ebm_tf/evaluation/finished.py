@@ -63,7 +63,7 @@ class FinishedRun(RunResults):
     @functools.cached_property
     def energy(self) -> EnergyModel:
         """The trained energy. Raises ConfigError when the file holds none."""
-        return self.loaded or load_energy(self.model, self.model_flag)
+        return self.loaded or load_energy(self.model, self._model_flag)
 
     @functools.cached_property
     def energy_fns(self) -> list[devices.Replica]:

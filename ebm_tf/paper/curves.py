@@ -11,7 +11,7 @@ from ebm_tf.paper.catalog import LABELS, Artifact, Catalog, Table, settings_of
 from ebm_tf.plots import figures
 from ebm_tf.runs.saved import SavedRun
 from ebm_tf.settings.train import Scheme
-from ebm_tf.stats.histogram import histogram
+from ebm_tf.stats.drift import histogram
 
 __all__ = ["fig5", "fig6", "fig9", "fig10", "smooth"]
 

@@ -43,7 +43,7 @@ class RunResults:
         try:
             return file_digest(self.model)
         except OSError as error:
-            expected = f"--{self.model_flag}: expected {self.model} to be readable"
+            expected = f"--{self._model_flag}: expected {self.model} to be readable"
             raise ConfigError(f"{expected}. Received: {error}") from error
 
     @property
@@ -62,7 +62,7 @@ class RunResults:
         return "output" if self.is_bare or self.source else "workdir"
 
     @property
-    def model_flag(self) -> str:
+    def _model_flag(self) -> str:
         """The flag that named the model."""
         return "model" if self.is_bare else "workdir"
 

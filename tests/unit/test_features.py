@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ebm_tf.data.download import cache_dir
 from ebm_tf.errors import ConfigError
 from ebm_tf.evaluation.features import extractors, inception
 from ebm_tf.evaluation.features.extractors import load_extractor
+from ebm_tf.runs.cache import cache_dir
 
 NUM_FEATURES = 5
 

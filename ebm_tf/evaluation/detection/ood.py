@@ -20,7 +20,7 @@ from ebm_tf.runs.partial import PartialArrays, blocks
 from ebm_tf.settings.commands import EvaluateConfig
 from ebm_tf.settings.data import set_names
 from ebm_tf.stats.detection import detection
-from ebm_tf.stats.histogram import histogram
+from ebm_tf.stats.drift import histogram
 from ebm_tf.stats.resizing import resized, unequal
 from ebm_tf.stats.usable import finite_rows
 

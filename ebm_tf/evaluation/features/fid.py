@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from ebm_tf.data import images
-from ebm_tf.data.download import cache_dir
 from ebm_tf.errors import ConfigError, UnusableError
 from ebm_tf.evaluation.features.extractors import FeatureExtractor, load_extractor
 from ebm_tf.evaluation.finished import FinishedRun, TaskResult
 from ebm_tf.evaluation.task import Task
+from ebm_tf.runs.cache import cache_dir
 from ebm_tf.runs.partial import PartialArrays, blocks
 from ebm_tf.runs.run_dir import draft_of
 from ebm_tf.settings.commands import EvaluateConfig

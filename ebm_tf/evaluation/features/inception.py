@@ -13,8 +13,9 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from ebm_tf.data.download import cache_dir, fetch_member
+from ebm_tf.data.download import fetch_member
 from ebm_tf.errors import ConfigError, one_line
+from ebm_tf.runs.cache import cache_dir
 
 __all__ = ["SHA256", "cached_graph", "graph_file", "load_graph"]
 
