@@ -122,7 +122,8 @@ def log_z_bounds(model, seed):
     energy = GaussianKernels(np.float32(model.centres_), model.width_)
     std = tf.constant(np.sqrt(model.centres_.var(axis=0) + model.width_**2), tf.float32)
     base, shape = ais.Base(tf.zeros_like(std), std), tf.square(std)
-    schedule = ais.find_schedule(energy, base.draw(CHAINS, seeds[0]), STAGES, shape, 1.0, base, seeds[1])
+    start, fixed = base.draw(CHAINS, seeds[0]), {"step_shape": shape, "temperature": 1.0, "base": base}
+    schedule = ais.find_schedule(energy, start, STAGES, **fixed, seed=seeds[1])
     rng = np.random.default_rng(seed)
     draws = model.centres_[rng.integers(len(model.centres_), size=CHAINS)]
     draws = draws + model.width_ * rng.normal(size=draws.shape)

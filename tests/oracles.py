@@ -4,6 +4,8 @@ import numpy as np
 import tensorflow as tf
 from scipy import stats
 
+from ebm_tf.mcmc.mala import mala_chain
+
 FALSE_ALARM_RATE = 1e-6  # of each assertion: a right kernel fails it for one seed in a million
 
 
@@ -14,6 +16,13 @@ def quadratic(stiffness=1.0, center=0.0):
         return 0.5 * tf.reduce_sum(stiffness * tf.square(x - center), axis=list(range(1, len(x.shape))))
 
     return energy_fn
+
+
+def uncompiled_mala(energy_fn):
+    """mala_chain as a function of the arguments that compile_mala's has, in their order."""
+    names = ("num_moves", "enough_accepted", "adapt", "step_size", "temperature", "target_rate", "per_chain")
+    names += ("projections", "seed")
+    return lambda state, *arguments: mala_chain(energy_fn, state, **dict(zip(names, arguments, strict=True)))
 
 
 def skewed(x):

@@ -2,9 +2,9 @@
 
   python tools/house.py
 
-`make house` runs it after lint-imports, which holds the floors. What was above a limit when the limits came is in HELD
-with its number of that day: it may not grow, and a number that has fallen is to be written down, until the limit is
-met and the entry goes.
+`make house` runs it after lint-imports, which holds the floors. What must be above a limit stands in HELD with its
+number and, in a comment, its reason: it may not grow, and a number that has fallen is to be written down, until the
+limit is met and the entry goes.
 """
 
 import ast
@@ -18,6 +18,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 LIMITS = {  # the most there may be of each
     "modules": 13,  # in a folder, beside __init__.py
     "lines": 350,  # of a module
+    "evaluation lines": 2_499,  # of all modules of evaluation/, which once was a third of the package
     "function lines": 40,  # of a function without its docstring
     "fields": 10,  # of a class of settings
     "arguments": 7,  # positional ones of a function, beside self
@@ -25,21 +26,7 @@ LIMITS = {  # the most there may be of each
     "whole configs": 5,  # functions that take a whole config and touch one member of it or none; settings apart
 }
 RINGS_ROOMS = ("data", "build.py", "paper", "__init__.py")  # of the last the public name
-HELD: dict[str, dict[str, int]] = {
-    "function lines": {
-        "evaluation/chains/long.py:_run_long": 49,
-        "evaluation/chains/mala.py:_result": 51,
-        "mcmc/mala.py:mala_chain": 46,
-        "paper/curves.py:fig6": 44,
-    },
-    "arguments": {
-        "mcmc/ais.py:anneal": 8,
-        "mcmc/ais.py:find_schedule": 8,
-        "mcmc/mala.py:mala_chain": 11,
-        "training/algorithm1.py:one_step_update": 10,
-        "training/run.py:_all_updates": 8,
-    },
-}
+HELD: dict[str, dict[str, int]] = {}
 
 
 def main() -> int:
@@ -53,14 +40,15 @@ def main() -> int:
 def measure(package):
     """{limit: {place: number}} of everything in a package's source files."""
     numbers = {limit: {} for limit in LIMITS}
-    spelled, whole = 0, 0
+    spelled, whole, evaluation = 0, 0, 0
     for file in sorted(package.rglob("*.py")):
         place, text = file.relative_to(package).as_posix(), file.read_text(encoding="utf-8")
-        tree, folder = ast.parse(text), file.parent.relative_to(package.parent).as_posix()
         room = place.split("/")[0]
+        tree, folder = ast.parse(text), file.parent.relative_to(package.parent).as_posix()
         if file.name != "__init__.py":
             numbers["modules"][folder] = numbers["modules"].get(folder, 0) + 1
         numbers["lines"][place] = len(text.splitlines())
+        evaluation += numbers["lines"][place] if room == "evaluation" else 0
         for name, node in _functions(tree):
             numbers["function lines"][f"{place}:{name}"] = _lines(node)
             numbers["arguments"][f"{place}:{name}"] = _positional(node)
@@ -71,7 +59,8 @@ def measure(package):
                     numbers["fields"][f"{place}:{node.name}"] = sum(isinstance(one, ast.AnnAssign) for one in node.body)
         if room not in RINGS_ROOMS:
             spelled += sum(isinstance(node, ast.Constant) and node.value == "rings" for node in ast.walk(tree))
-    return {**numbers, "rings": {"all": spelled}, "whole configs": {"all": whole}}
+    of_all = {"rings": spelled, "whole configs": whole, "evaluation lines": evaluation}
+    return {**numbers, **{limit: {"all": number} for limit, number in of_all.items()}}
 
 
 def _functions(tree, prefix=""):

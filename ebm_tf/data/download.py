@@ -1,13 +1,19 @@
-"""Downloads by TFDS, with an answer within seconds where nothing can be downloaded.
+"""Downloads: of data by TFDS, with an answer within seconds where there is none, and of single files.
 
 TFDS alone retries for 3.5 minutes without a network, and waits without end for a host that does not answer.
 """
 
 import glob
+import hashlib
+import os
 import pathlib
 import queue
+import shutil
+import tarfile
 import threading
 import time
+import urllib.request
+import zlib
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
@@ -19,9 +25,10 @@ from tensorflow_datasets.core.download.util import DownloadError
 
 from ebm_tf.errors import ConfigError, one_line
 
-__all__ = ["prepare"]
+__all__ = ["fetch_member", "prepare"]
 
 PATIENCE_SECONDS = 8.0  # to the first byte of a host; the download itself may take as long as it likes
+TIMEOUT_SECONDS = 30  # of a single file's host
 GIVES_NOTHING = (500, 502, 503, 504)  # the answers after which TFDS retries; it passes the others on at once
 
 
@@ -106,3 +113,46 @@ def _reason(error: Exception) -> str:
     """Without the layers around it: what urllib3 wraps says the most."""
     cause = error.args[0] if error.args else error
     return one_line(getattr(cause, "reason", error))
+
+
+def fetch_member(url: str, name: str, size: int, sha256: str, path: pathlib.Path) -> None:
+    """Takes one file of a .tar.gz into `path`, which appears whole and checked, or not at all.
+
+    Args:
+      url: of the archive.
+      name: of the file, in any folder of the archive.
+      size: of the file, in bytes.
+      sha256: of the file.
+      path: where it goes.
+
+    Raises:
+      OSError: there is no answer, or what came is another file.
+    """
+    draft = path.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _unpack(url, name, size, draft)
+        found = hashlib.sha256(draft.read_bytes()).hexdigest()
+        if found != sha256:
+            raise OSError(f"a download with sha256 {found[:16]}... in place of {sha256[:16]}...")
+        draft.replace(path)
+    except (EOFError, tarfile.TarError, zlib.error) as error:
+        raise OSError(one_line(error)) from error
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _unpack(url: str, name: str, size: int, target: pathlib.Path) -> None:
+    """The file alone, from the archive as it streams in."""
+    with (
+        urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response,
+        tarfile.open(fileobj=response, mode="r|gz") as archive,
+    ):
+        for member in archive:
+            if pathlib.PurePath(member.name).name == name and member.size == size:
+                source = archive.extractfile(member)  # None for what is not a plain file
+                if source is not None:
+                    with target.open("wb") as file:
+                        shutil.copyfileobj(source, file, 1 << 20)
+                    return
+    raise OSError(f"an archive without it at {size} bytes")

@@ -3,8 +3,7 @@
 import dataclasses
 import functools
 import os
-import pathlib
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -13,19 +12,16 @@ from ebm_tf import build
 from ebm_tf.build import build_sampler, use_xla
 from ebm_tf.data import images, rings
 from ebm_tf.data.base import Dataset
-from ebm_tf.energies import EnergyModel
+from ebm_tf.energies import EnergyModel, devices
 from ebm_tf.energies.files import load_energy
 from ebm_tf.energies.precision import compile_energy
 from ebm_tf.errors import ConfigError, one_line
-from ebm_tf.evaluation import devices
 from ebm_tf.mcmc.sampler import Sampler
 from ebm_tf.mcmc.streams import NOISE_STARTS, block_seed
 from ebm_tf.runs.partial import blocks
+from ebm_tf.runs.results import RunResults
 from ebm_tf.runs.run_dir import RunDir
-from ebm_tf.runs.saved import file_digest
-from ebm_tf.settings.commands import EvaluateConfig, SampleConfig
 from ebm_tf.settings.data import IMAGE_SPLITS
-from ebm_tf.settings.train import Scheme, TrainConfig
 from ebm_tf.stats import usable
 
 __all__ = [
@@ -35,13 +31,10 @@ __all__ = [
     "load_run",
     "noise_starts",
     "range_bound",
-    "resolve",
     "run_chains",
     "to_stored",
     "usable_numbers",
 ]
-
-Settings = TypeVar("Settings", EvaluateConfig, SampleConfig)
 
 
 class TaskResult(NamedTuple):
@@ -57,40 +50,20 @@ class TaskResult(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class FinishedRun:
-    """A run with its settings and its trained energy, which is read when it is first asked for.
+class FinishedRun(RunResults):
+    """A run with its trained energy, which is read when it is first asked for.
 
     Attributes:
-      run_dir: the folder that results go to.
-      config: the run's settings.
-      model: the .keras file of the energy.
       loaded: the energy, where it has been read already.
-      source: the run's own folder, where results go to another one: read, never written.
-      known_id: model_id, where it is no file's.
+      See RunResults for the others.
     """
 
-    run_dir: RunDir
-    config: TrainConfig
-    model: pathlib.Path
     loaded: EnergyModel | None = None
-    source: RunDir | None = None
-    known_id: str | None = None
 
     @functools.cached_property
     def energy(self) -> EnergyModel:
         """The trained energy. Raises ConfigError when the file holds none."""
         return self.loaded or load_energy(self.model, self._model_flag)
-
-    @functools.cached_property
-    def model_id(self) -> str:
-        """The first 16 hexadecimal digits of the sha256 of the model's file, or of a checkpoint's."""
-        if self.known_id:
-            return self.known_id
-        try:
-            return file_digest(self.model)
-        except OSError as error:
-            expected = f"--{self._model_flag}: expected {self.model} to be readable"
-            raise ConfigError(f"{expected}. Received: {error}") from error
 
     @functools.cached_property
     def energy_fns(self) -> list[devices.Replica]:
@@ -106,7 +79,7 @@ class FinishedRun:
     def sampler(self) -> Sampler:
         """The chains of its training; where a file alone tells of them, with the step of each coordinate as it does."""
         sampler, origin = build_sampler(self.energy, self.config), self.energy.origin
-        if not self.is_bare or origin is None or self.has_density:
+        if not self.is_bare or origin is None:
             return sampler
         relative = np.asarray(origin.step_size) / np.min(origin.step_size)
         return dataclasses.replace(sampler, step_size=np.float32(sampler.step_size * relative))
@@ -151,84 +124,6 @@ class FinishedRun:
             self._datasets[data_dir] = data
         return self._datasets[data_dir]
 
-    @property
-    def is_bare(self) -> bool:
-        """Whether it was made up around a model; see bare_run."""
-        return self.source is None and self.model != self.run_dir.model
-
-    @property
-    def own_dir(self) -> RunDir:
-        """The folder with the run's checkpoints."""
-        return self.source or self.run_dir
-
-    @property
-    def flag(self) -> str:
-        """The flag that named the folder of results."""
-        return "output" if self.is_bare or self.source else "workdir"
-
-    @property
-    def _model_flag(self) -> str:
-        return "model" if self.is_bare else "workdir"
-
-    @property
-    def results(self) -> pathlib.Path:
-        return self.run_dir.path / "results.json"
-
-    def read_results(self) -> dict[str, Any]:
-        """results.json, a key per task; {} before the first. Raises ConfigError when it cannot be read.
-
-        Where results go to another folder than the run's, those there come before the run's own.
-        """
-        own = self.source.read_results() if self.source else {}
-        return {**own, **self.run_dir.read_results(self.flag)}
-
-    def npz(self, task: str) -> pathlib.Path:
-        """The file of a task's arrays, which lies where its results are."""
-        is_new = self.source is None or task in self.run_dir.read_results(self.flag)
-        return (self.run_dir if is_new else self.own_dir).path / f"{task}.npz"
-
-    def arrays(self, task: str) -> dict[str, np.ndarray]:
-        """The arrays that a task left in RUN/<task>.npz.
-
-        Raises:
-          ConfigError: there are none, they cannot be read, or they are of an older model.keras.
-        """
-        path = self.npz(task)
-        source = f"--workdir={self.own_dir.path}"
-        if self.source:
-            source += f" --output={self.run_dir.path}"
-        if self.known_id:
-            source += f" --checkpoint={self.model.stem.removeprefix('update-')}"
-        if self.is_bare:
-            source = f"--model={self.model} --output={self.run_dir.path}"
-        made = f"made by bin/evaluate.py {source} --tasks={task}"
-        if not path.exists():
-            raise ConfigError(f"--{self.flag}: expected {path}, {made}. Received: no such file")
-        model = self.read_results().get(task, {}).get("model", self.model_id)
-        if model != self.model_id:
-            raise ConfigError(
-                f"--{self.flag}: expected {path} of the model as it is now, {made}. Received: an older one's"
-            )
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                return _Arrays(path, self.flag, {name: file[name] for name in file.files})
-        except Exception as error:  # NumPy and zipfile raise a dozen kinds on a damaged file
-            line = one_line(error)
-            raise ConfigError(
-                f"--{self.flag}: expected {path} whole, {made} once it is gone. Received: {line}"
-            ) from error
-
-
-class _Arrays(dict):
-    """Arrays by name; one that is missing is an error of the file's."""
-
-    def __init__(self, path: pathlib.Path, flag: str, arrays: dict[str, np.ndarray]):
-        super().__init__(arrays)
-        self.path, self.flag = path, flag
-
-    def __missing__(self, name):
-        raise ConfigError(f"--{self.flag}: expected {self.path} with {name}. Received: {', '.join(self)[:200]}")
-
 
 def load_run(workdir: str | os.PathLike, output: str | os.PathLike | None = None) -> FinishedRun:
     """The run in a folder.
@@ -256,23 +151,6 @@ def load_run(workdir: str | os.PathLike, output: str | os.PathLike | None = None
     if is_own or output is None:
         return FinishedRun(run_dir, config.at_end, run_dir.model)
     return FinishedRun(RunDir(output), config.at_end, run_dir.model, source=run_dir)
-
-
-def resolve(settings: Settings, config: TrainConfig) -> Settings:
-    """settings with a value in every place where None stands for one that depends on the run.
-
-    The paper's images under the hybrid are sampled with L = 1,000 and epsilon = 2 (Sec. 3), all others as in training.
-    """
-    is_papers = config.dataset in IMAGE_SPLITS
-    at_test = (1_000, 2.0) if is_papers and config.scheme is Scheme.HYBRID else (config.num_steps, config.step_size)
-    values: dict[str, Any] = {"num_steps": at_test[0], "step_size": at_test[1], "data_dir": config.data_dir}
-    if isinstance(settings, EvaluateConfig):
-        values["ood_data"] = "svhn_cropped" if is_papers else ""
-        values |= {"num_samples": 50_000 if is_papers else 5_000, "reference_split": config.train_split}
-    else:
-        values["temperature"] = config.temperature
-    missing = {name: value for name, value in values.items() if getattr(settings, name) is None}
-    return dataclasses.replace(settings, **missing)
 
 
 def noise_starts(run: FinishedRun, num_chains: int, seed: int, block: int) -> np.ndarray:

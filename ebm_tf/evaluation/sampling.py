@@ -8,20 +8,14 @@ import numpy as np
 from ebm_tf.data.pictures import scatter
 from ebm_tf.errors import ConfigError, UnusableError
 from ebm_tf.evaluation.chains.long import data_starts
-from ebm_tf.evaluation.finished import (
-    FinishedRun,
-    noise_starts,
-    resolve,
-    run_chains,
-    usable_numbers,
-)
+from ebm_tf.evaluation.finished import FinishedRun, noise_starts, run_chains, usable_numbers
 from ebm_tf.evaluation.opening import bare_run, open_run
 from ebm_tf.mcmc.streams import CHAINS, block_seed
 from ebm_tf.plots import figures
 from ebm_tf.runs import signals
 from ebm_tf.runs.partial import blocks
-from ebm_tf.runs.run_dir import draft_of, make_folder
-from ebm_tf.settings.commands import SampleConfig
+from ebm_tf.runs.run_dir import draft_of, writable_folder
+from ebm_tf.settings.commands import SampleConfig, resolve
 from ebm_tf.stats import plane, usable
 
 __all__ = ["sample"]
@@ -57,10 +51,7 @@ def sample(settings: SampleConfig) -> pathlib.Path:
     run.energy  # noqa: B018  read it before anything is written
     x_final = np.empty_like(x_init)
     with signals.listening() as stop:
-        try:
-            make_folder(output)
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"--output: expected a folder that can be written. Received: {error}") from error
+        writable_folder(output, "output")
         for block, part in parts:
             stop.obey(f"after {part.start} of {settings.num_samples} chains; nothing was written")
             seed = block_seed(settings.seed, CHAINS, block)

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from ebm_tf.errors import ConfigError
 from ebm_tf.evaluation.finished import FinishedRun, TaskResult
 from ebm_tf.runs.partial import PartialArrays
 from ebm_tf.settings.commands import EvaluateConfig
 
-__all__ = ["CHAIN_SETTINGS", "STORED", "Task"]
+__all__ = ["CHAIN_SETTINGS", "STORED", "Task", "check_is_hot", "check_one_batch", "if_done"]
 
 STORED = "images or own data"
 CHAIN_SETTINGS = ("seed", "step_size", "batch_size")
@@ -39,3 +40,26 @@ class Task(NamedTuple):
     has_arrays: bool = True
     unprinted: tuple[str, ...] = ()
     takes_bare: bool = False
+
+
+def if_done(other: str) -> Callable[[FinishedRun, EvaluateConfig], list[str]]:
+    """Inputs of a task that reads another one if that is asked for too or has been done with this model."""
+
+    def inputs(run, settings):
+        done = run.read_results().get(other, {}).get("model") == run.model_id
+        return [other] if done or other in settings.task_names else []
+
+    return inputs
+
+
+def check_is_hot(run: FinishedRun, task: str) -> None:
+    """Raises ConfigError at T = 0, where there is no density."""
+    if run.config.temperature == 0:
+        raise ConfigError(f"--tasks: expected {task} for a run with temperature above 0. Received: temperature=0")
+
+
+def check_one_batch(settings: EvaluateConfig, task: str) -> None:
+    """Raises ConfigError when there are more chains than fit in one batch."""
+    if settings.num_chains > settings.batch_size:
+        received = f"num_chains={settings.num_chains}, batch_size={settings.batch_size}"
+        raise ConfigError(f"--num_chains: expected at most batch_size, for {task}. Received: {received}")

@@ -8,10 +8,8 @@ RUN/results.json has a key per task:
 A task for which these four are those of its entry is not run again.
 """
 
-import errno
 import importlib
 import json
-import math
 import os
 import pathlib
 import pkgutil
@@ -22,18 +20,19 @@ import numpy as np
 from ebm_tf.data import rings
 from ebm_tf.errors import ConfigError, UnusableError
 from ebm_tf.evaluation import chains, detection, features
-from ebm_tf.evaluation.finished import FinishedRun, resolve
+from ebm_tf.evaluation.finished import FinishedRun
 from ebm_tf.evaluation.opening import bare_run, open_run
 from ebm_tf.evaluation.task import STORED, Task
 from ebm_tf.plots import figures
 from ebm_tf.runs import signals
 from ebm_tf.runs.partial import PartialArrays
-from ebm_tf.runs.run_dir import draft_of, make_folder, replace_file
-from ebm_tf.runs.saved import digest, file_digest
+from ebm_tf.runs.results import as_json, content_digest
+from ebm_tf.runs.run_dir import writable_folder
+from ebm_tf.runs.saved import digest
 from ebm_tf.runs.signals import StopRequest
 from ebm_tf.settings.commands import TASKS as NAMES
-from ebm_tf.settings.commands import EvaluateConfig
-from ebm_tf.settings.data import SOURCES, kind_of
+from ebm_tf.settings.commands import EvaluateConfig, resolve
+from ebm_tf.settings.data import path_of
 from ebm_tf.stats import plane, usable
 
 __all__ = ["TASKS", "evaluate"]
@@ -71,7 +70,8 @@ def evaluate(settings: EvaluateConfig) -> FinishedRun:
     for name in due:
         TASKS[name].check(run, settings)
     if due:  # reading what has been done needs no writing
-        _make_figures(run)
+        for folder in (run.run_dir.figures, run.run_dir.path):
+            writable_folder(folder, run.flag, "" if run.is_bare else "; --output takes results elsewhere")
     with signals.listening() as stop:
         for name in settings.task_names:
             stop.obey(f"before {name}; the same command goes on from there")
@@ -90,17 +90,6 @@ def evaluate(settings: EvaluateConfig) -> FinishedRun:
         where = f"{run.results} has the numbers"
         raise UnusableError(f"{', '.join(lost)}: no sample can be used, not finite or out of range; {where}")
     return run
-
-
-def _make_figures(run: FinishedRun) -> None:
-    """Raises ConfigError where nothing can be written."""
-    try:
-        make_folder(run.run_dir.figures)
-        if not os.access(run.run_dir.path, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(run.run_dir.path))
-    except (OSError, ValueError) as error:
-        other = "" if run.is_bare else "; --output takes results elsewhere"
-        raise ConfigError(f"--{run.flag}: expected a folder that can be written{other}. Received: {error}") from error
 
 
 def _open(settings: EvaluateConfig) -> FinishedRun:
@@ -166,62 +155,23 @@ def _identity(run: FinishedRun, settings: EvaluateConfig, name: str) -> dict[str
         identity["inputs"] = {needed: digest(results.get(needed)) for needed in sorted(inputs)}
     named = ",".join(getattr(settings, field) or "" for field in _PATHS if field in task.settings)
     parts = [part.strip() for part in named.split(",") if part.strip()]
-    if files := {part: content for part in parts if (content := _content(_path(part)))}:
+    if files := {part: content for part in parts if (content := content_digest(path_of(part)))}:
         identity["files"] = files
     return identity
 
 
-def _path(part: str) -> pathlib.Path:
-    """Of a source: array:FILE and table:FILE are of a file."""
-    return pathlib.Path(os.path.expanduser(part.partition(":")[2] if kind_of(part) in SOURCES else part))
-
-
-def _content(path: pathlib.Path) -> str:
-    """Digest of a file, or of the names, sizes and times of a folder's files; "" if it cannot be read."""
-    try:
-        if path.is_file():
-            return file_digest(path)
-        stats = sorted((str(file.relative_to(path)), file.stat()) for file in path.rglob("*") if file.is_file())
-    except OSError:
-        return ""
-    return digest([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]) if stats else ""
-
-
 def _do(run: FinishedRun, settings: EvaluateConfig, name: str, stop: StopRequest) -> None:
     """Runs one task and saves what it hands back."""
-    folder = run.run_dir.path
     identity = _identity(run, settings, name)
-    partial = PartialArrays(folder / "partial" / name, digest(identity), stop)
+    partial = PartialArrays(run.run_dir.path / "partial" / name, digest(identity), stop)
     numbers, arrays = TASKS[name].fn(run, settings, partial)
-    numbers = _as_json(numbers)
+    numbers = as_json(numbers)
     if not all(np.isfinite(array).all() for array in arrays.values() if array.dtype.kind == "f"):
         print(f"{name}: warning: values that are not finite; the energy or its chains have diverged")
     total = numbers.get("num_samples", numbers.get("num_chains"))
     if "num_usable" in numbers and (line := usable.warning(numbers, total)):
         print(f"{name}: warning: {line}")
-    results = run.run_dir.read_results(run.flag)
-    if results.pop(name, None):  # the arrays and their entry are never of two different settings
-        _write_results(run, results)
-    if arrays:
-        with draft_of(folder / f"{name}.npz") as draft:
-            np.savez_compressed(draft, **arrays)  # type: ignore[arg-type]
-    results = run.run_dir.read_results(run.flag)  # as it is now: another process may have done another task
-    _write_results(run, {**results, name: {**identity, **numbers}})
+    run.save(name, {**identity, **numbers}, arrays)
     partial.remove()
     shown = {key: value for key, value in numbers.items() if key not in TASKS[name].unprinted}
     print(f"{name}: {json.dumps(shown)}", flush=True)
-
-
-def _write_results(run: FinishedRun, results: dict[str, Any]) -> None:
-    replace_file(run.results, json.dumps(results, indent=2, allow_nan=False) + "\n")
-
-
-def _as_json(value: Any) -> Any:
-    """value with NumPy's numbers as Python's, and None for those that are not finite."""
-    if isinstance(value, dict):
-        return {str(key): _as_json(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, np.ndarray)):
-        return [_as_json(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value

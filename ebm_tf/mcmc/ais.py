@@ -18,7 +18,7 @@ import tensorflow as tf
 from ebm_tf.mcmc.langevin import EnergyFn, energy_and_grad, prepare
 from ebm_tf.mcmc.mala import mala_move
 
-__all__ = ["AisState", "Base", "Schedule", "anneal", "compile_anneal", "find_schedule", "init_state", "log_mean_exp"]
+__all__ = ["AisState", "Base", "Schedule", "anneal", "compile_anneal", "find_schedule", "init_state"]
 
 TARGET_RATE, GAIN = 0.67, 0.3  # of the pilot: the step's logarithm moves by GAIN (rate - TARGET_RATE) a move
 SPACING, GROWTH = 0.5, 64.0  # of the pilot: size of an increment of ln w, in nats, and how much it grows to the end
@@ -130,6 +130,7 @@ def anneal(
     state: AisState,
     betas: tf.Tensor,
     log_steps: tf.Tensor,
+    *,
     step_shape: tf.Tensor,
     temperature: tf.Tensor,
     base: Base,
@@ -176,21 +177,23 @@ def anneal(
 def compile_anneal(
     energy_fn: EnergyFn, event_shape: tuple[int, ...], jit_compile: bool | None = None
 ) -> tf.types.experimental.PolymorphicFunction:
-    """anneal as one compiled function of its other arguments, traced once whatever the chains and stages."""
+    """anneal as one compiled function of its other arguments, in their order; traced once, whatever the chains and
+    stages.
+    """
     event = tf.TensorSpec(event_shape, tf.float32)
-    signature = [
-        AisState(tf.TensorSpec([None, *event_shape], tf.float32), tf.TensorSpec([None], tf.float64)),
-        tf.TensorSpec([None], tf.float64),
-        tf.TensorSpec([None], tf.float32),
-        event,
-        tf.TensorSpec([], tf.float32),
-        Base(event, event),
-        tf.TensorSpec([2], tf.int32),
-    ]
+    signature = {
+        "state": AisState(tf.TensorSpec([None, *event_shape], tf.float32), tf.TensorSpec([None], tf.float64)),
+        "betas": tf.TensorSpec([None], tf.float64),
+        "log_steps": tf.TensorSpec([None], tf.float32),
+        "step_shape": event,
+        "temperature": tf.TensorSpec([], tf.float32),
+        "base": Base(event, event),
+        "seed": tf.TensorSpec([2], tf.int32),
+    }
 
-    @tf.function(input_signature=signature, jit_compile=jit_compile, autograph=False)
+    @tf.function(input_signature=list(signature.values()), jit_compile=jit_compile, autograph=False)
     def traced(*arguments):
-        return anneal(energy_fn, *arguments)
+        return anneal(energy_fn, **dict(zip(signature, arguments)))
 
     return traced
 
@@ -225,6 +228,7 @@ def find_schedule(
     energy_fn: EnergyFn,
     x_init: tf.Tensor,
     num_stages: int,
+    *,
     step_shape: tf.Tensor,
     temperature: float,
     base: Base,
@@ -271,9 +275,3 @@ def find_schedule(
     places = np.linspace(0, lengths[-1], num_stages + 1)
     found = np.interp(places, lengths, log_steps)[1:].astype(np.float32)
     return Schedule(np.interp(places, lengths, betas), found)
-
-
-def log_mean_exp(log_weights: np.ndarray) -> float:
-    """ln of the mean weight."""
-    largest = np.max(log_weights)
-    return float(largest + np.log(np.mean(np.exp(log_weights - largest))))

@@ -19,22 +19,27 @@ These pool all chains, and a few that do not move hide among many that do. So ch
 
 import contextlib
 import logging
+import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 from scipy import special, stats
 
 __all__ = [
+    "NUM_PROJECTIONS",
     "R_HAT_LIMIT",
     "ChainDiagnostics",
     "bulk_ess",
     "diagnose",
     "drift",
+    "energy_bias",
     "few_accepted",
+    "projections",
     "split_r_hat",
     "stuck",
+    "summary",
     "verdict",
 ]
 
@@ -42,6 +47,7 @@ MIN_RECORDS = 8  # four per half chain
 R_HAT_LIMIT, ESS_WANTED = 1.01, 400  # Vehtari et al. (2021)
 DRIFT_LIMIT = 0.1  # over the record, in standard deviations of f
 STUCK_SHARE, STUCK_RECORDS = 0.1, 16  # see above
+NUM_PROJECTIONS, PROJECTIONS = 4, 21  # how many, and the stream of random numbers that they are drawn by
 FEW_ACCEPTED = 0.1  # of the median chain's accepted moves
 
 
@@ -228,3 +234,49 @@ def verdict(diagnostics: dict[str, ChainDiagnostics], num_accepted: np.ndarray |
         parts.append(f"{lazy} of {num_chains} chains accepted less than a tenth of the median chain's moves")
     settled = r_hat <= R_HAT_LIMIT and ess >= ESS_WANTED and not drifts and not num_stuck and not lazy
     return ("settled: " if settled else "not settled: ") + "; ".join(parts)
+
+
+def projections(event_shape: tuple[int, ...]) -> tf.Tensor:
+    """Fixed random unit directions, float32 [prod(event), P]: the same for every run of these shapes."""
+    shape = [math.prod(event_shape), NUM_PROJECTIONS]
+    directions = tf.random.stateless_normal(shape, tf.constant([PROJECTIONS, PROJECTIONS], tf.int32), alg="philox")
+    return directions / tf.norm(directions, axis=0)
+
+
+def summary(
+    energy: np.ndarray, projected: np.ndarray, moves_per_record: float, num_accepted: np.ndarray | None = None
+) -> tuple[dict[str, Any], str]:
+    """Diagnostics of recorded chains, as JSON values, and the verdict in words.
+
+    Args:
+      energy: [N, C].
+      projected: [N, C, P].
+      moves_per_record: moves between records.
+      num_accepted: [C], of adjusted chains; see verdict.
+    """
+    if len(energy) < MIN_RECORDS:
+        return {}, f"no verdict: {len(energy)} records, {MIN_RECORDS} or more are needed"
+    if not (np.isfinite(energy).all() and np.isfinite(projected).all()):
+        return {}, "diverged: energies or states are not finite"
+    values = {"energy": energy} | {f"projection_{i}": projected[..., i] for i in range(projected.shape[-1])}
+    found = {name: diagnose(value, moves_per_record) for name, value in values.items()}
+    return {name: number._asdict() for name, number in found.items()}, verdict(found, num_accepted)
+
+
+def energy_bias(ula: dict[str, float], mala: dict[str, float], temperature: float) -> dict[str, Any]:
+    """Mean energies without and with the Metropolis adjustment, their difference and its standard error, over T.
+
+    Args:
+      ula: numbers of the energy of unadjusted chains, as ChainDiagnostics.
+      mala: the same of adjusted chains.
+      temperature: T. With T = 0 there is no unit, and no bias.
+    """
+    difference = ula["mean"] - mala["mean"]
+    error = float(np.hypot(ula["mean_std_error"], mala["mean_std_error"]))
+    return {
+        "ula_energy_mean": ula["mean"],
+        "mala_energy_mean": mala["mean"],
+        "difference": difference,
+        "std_error": error,
+        "difference_over_temperature": difference / temperature if temperature else None,
+    }

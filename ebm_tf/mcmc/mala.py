@@ -158,14 +158,19 @@ def freeze(state: MalaState) -> MalaState:
     return state._replace(log_step_scale=state.log_step_scale_mean, num_accepted=tf.zeros_like(state.num_accepted))
 
 
-def _adapt(state, accept_prob, target_rate, per_chain):
-    """Robbins and Monro's rule on the logarithm of the step, and its average (Polyak and Ruppert)."""
+def _next_state(state, x, results, adapt, target_rate, per_chain):
+    """The state after a move to x. Where adapt is true the step has moved by Robbins and Monro's rule on its logarithm,
+    and the average of that (Polyak and Ruppert) with it.
+    """
     count = state.num_adapted + 1.0
+    accept_prob = tf.exp(tf.minimum(results.log_accept_ratio, 0.0))
     rate = tf.where(per_chain, accept_prob, tf.reduce_mean(accept_prob))
     log_scale = state.log_step_scale + count**-GAIN_DECAY * (rate - target_rate)
     weight = (AVERAGE_POWER + 1.0) / (count + AVERAGE_POWER)
     mean = state.log_step_scale_mean + weight * (log_scale - state.log_step_scale_mean)
-    return log_scale, mean, count
+    as_before = (state.log_step_scale, state.log_step_scale_mean, state.num_adapted)
+    log_scale, mean, count = (tf.where(adapt, new, old) for new, old in zip((log_scale, mean, count), as_before))
+    return MalaState(x, log_scale, mean, count, state.num_accepted + tf.cast(results.is_accepted, tf.int32))
 
 
 def _record(trace, index, state, results, temperature, projections):
@@ -197,6 +202,7 @@ def _empty_trace(num_bins, num_chains, num_projections):
 def mala_chain(
     energy_fn: EnergyFn,
     state: MalaState,
+    *,
     num_moves: tf.Tensor,
     enough_accepted: tf.Tensor,
     adapt: tf.Tensor,
@@ -206,7 +212,6 @@ def mala_chain(
     per_chain: tf.Tensor,
     projections: tf.Tensor,
     seed: tf.Tensor,
-    *,
     num_bins: int = 20,
 ) -> tuple[MalaState, MalaTrace]:
     """At most num_moves moves of all chains, in memory that does not grow with their number; one gradient a move.
@@ -250,18 +255,12 @@ def mala_chain(
     def body(move, state, results, trace):
         move_seed = tf.random.experimental.stateless_fold_in(seed, move)
         x, results = _move(kernel_of(state), state.x, results, move_seed)
-        accept_prob = tf.exp(tf.minimum(results.log_accept_ratio, 0.0))
-        num_accepted = state.num_accepted + tf.cast(results.is_accepted, tf.int32)
-        adapted = _adapt(state, accept_prob, target_rate, per_chain)
-        as_before = (state.log_step_scale, state.log_step_scale_mean, state.num_adapted)
-        log_scale, mean, count = (tf.where(adapt, new, old) for new, old in zip(adapted, as_before))
-        state = MalaState(x, log_scale, mean, count, num_accepted)
+        state = _next_state(state, x, results, adapt, target_rate, per_chain)
         trace = _record(trace, move // moves_per_bin, state, results, temperature, projections)
         return move + 1, state, results, trace
 
     trace = _empty_trace(num_bins, num_chains, tf.shape(projections)[1])
-    results = kernel_of(state).bootstrap_results(state.x)
-    loop = (tf.constant(0), state, results, trace)
+    loop = (tf.constant(0), state, kernel_of(state).bootstrap_results(state.x), trace)
     _, state, _, trace = tf.while_loop(condition, body, loop, parallel_iterations=1)
     rate = trace.acceptance_rate / tf.cast(tf.maximum(trace.num_moves, 1), tf.float32)
     return state, trace._replace(acceptance_rate=rate)
@@ -284,21 +283,21 @@ def compile_mala(
     """
     scalar, vector = tf.TensorSpec([], tf.float32), tf.TensorSpec([None], tf.float32)
     x = tf.TensorSpec([None, *event_shape], tf.float32)
-    signature = [
-        MalaState(x, vector, vector, scalar, tf.TensorSpec([None], tf.int32)),
-        tf.TensorSpec([], tf.int32),
-        scalar,
-        tf.TensorSpec([], tf.bool),
-        tf.TensorSpec(None, tf.float32),  # [] or [*event]
-        scalar,
-        scalar,
-        tf.TensorSpec([], tf.bool),
-        tf.TensorSpec([None, None], tf.float32),
-        tf.TensorSpec([2], tf.int32),
-    ]
+    signature = {
+        "state": MalaState(x, vector, vector, scalar, tf.TensorSpec([None], tf.int32)),
+        "num_moves": tf.TensorSpec([], tf.int32),
+        "enough_accepted": scalar,
+        "adapt": tf.TensorSpec([], tf.bool),
+        "step_size": tf.TensorSpec(None, tf.float32),  # [] or [*event]
+        "temperature": scalar,
+        "target_rate": scalar,
+        "per_chain": tf.TensorSpec([], tf.bool),
+        "projections": tf.TensorSpec([None, None], tf.float32),
+        "seed": tf.TensorSpec([2], tf.int32),
+    }
 
-    @tf.function(input_signature=signature, jit_compile=jit_compile, autograph=False)
+    @tf.function(input_signature=list(signature.values()), jit_compile=jit_compile, autograph=False)
     def traced(*arguments):
-        return mala_chain(energy_fn, *arguments, num_bins=num_bins)
+        return mala_chain(energy_fn, **dict(zip(signature, arguments)), num_bins=num_bins)
 
     return traced

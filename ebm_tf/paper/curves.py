@@ -11,7 +11,7 @@ from ebm_tf.paper.catalog import LABELS, Artifact, Catalog, Table, settings_of
 from ebm_tf.plots import figures
 from ebm_tf.runs.saved import SavedRun
 from ebm_tf.settings.train import Scheme
-from ebm_tf.stats.histogram import histogram
+from ebm_tf.stats.drift import histogram
 
 __all__ = ["fig5", "fig6", "fig9", "fig10", "smooth"]
 
@@ -93,22 +93,12 @@ def fig6(catalog: Catalog) -> Artifact:
     windows = set()
     for scheme, run in chosen.items():
         rows = run.metrics()
-        steps = np.array([row["step"] for row in rows])
         window = 2 * (max(round(SMOOTHING * len(rows)), 1) // 2) + 1
         windows.add(window)
-        for component, label, color, dashed in _components(scheme):
-            std, snr = (_column(run, rows, f"{component}/{key}") for key in ("std", "snr"))
-            stds.append(figures.Curve(label, steps, smooth(std, window), color, dashed))
-            snrs.append(figures.Curve(label, steps, smooth(snr, window), color, dashed))
-            last = slice(-max(len(rows) // 10, 1), None)
-            ours.append(
-                {
-                    "curve": label,
-                    "run": run.path.name,
-                    "std, last tenth": _mean(std[last]),
-                    "SNR, last tenth": _mean(snr[last]),
-                }
-            )
+        for std, snr, numbers in _loss_curves(run, rows, scheme, window):
+            stds.append(std)
+            snrs.append(snr)
+            ours.append(numbers)
     panels = [
         figures.Panel("(A) standard deviation", "std of E(x) - E(x̂)", stds, log=True),
         figures.Panel("(B) signal to noise", "mean / std", snrs),
@@ -129,6 +119,16 @@ def fig6(catalog: Catalog) -> Artifact:
         notes,
         lambda path: figures.curves_figure(panels, "update", path),
     )
+
+
+def _loss_curves(run: SavedRun, rows: list[dict[str, Any]], scheme: Scheme, window: int):
+    """(curve of std, curve of SNR, numbers) of each component of a run's loss."""
+    steps, last = np.array([row["step"] for row in rows]), slice(-max(len(rows) // 10, 1), None)
+    for component, label, color, dashed in _components(scheme):
+        std, snr = (_column(run, rows, f"{component}/{key}") for key in ("std", "snr"))
+        curves = (figures.Curve(label, steps, smooth(values, window), color, dashed) for values in (std, snr))
+        means = {"std, last tenth": _mean(std[last]), "SNR, last tenth": _mean(snr[last])}
+        yield *curves, {"curve": label, "run": run.path.name, **means}
 
 
 def _components(scheme: Scheme) -> list[tuple[str, str, str, bool]]:

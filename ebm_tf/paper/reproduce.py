@@ -12,7 +12,7 @@ from ebm_tf.paper import numbers as paper
 from ebm_tf.paper.catalog import LABELS, Artifact, Catalog, Table, settings_of
 from ebm_tf.plots import figures
 from ebm_tf.runs import saved
-from ebm_tf.runs.run_dir import make_folder
+from ebm_tf.runs.run_dir import writable_folder
 from ebm_tf.runs.saved import SavedRun, budget
 from ebm_tf.settings.commands import ARTIFACTS, EvaluateConfig, ReproduceConfig
 from ebm_tf.settings.train import Scheme
@@ -55,10 +55,7 @@ def reproduce(settings: ReproduceConfig, load_tensorflow: Callable[[], None] = l
     report.print_budgets(budgets)
     for name, artifact in made.items():
         report.print_artifact(name, artifact)
-    try:
-        make_folder(output)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"--output: expected a folder that can be written. Received: {error}") from error
+    writable_folder(output, "output")
     written = [_write(name, artifact, output, settings) for name, artifact in made.items()]
     if settings.is_all:
         page = output / "index.html"

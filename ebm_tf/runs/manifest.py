@@ -7,7 +7,7 @@ from typing import Any
 
 from ebm_tf.errors import one_line
 
-__all__ = ["BLOCK", "damage", "read", "sha256"]
+__all__ = ["BLOCK", "damage", "data_digest", "read", "sha256"]
 
 BLOCK = 1 << 20  # bytes read at once
 
@@ -24,6 +24,13 @@ def read(folder: pathlib.Path, step: int) -> dict[str, Any]:
     if type(rollbacks) is not int or rollbacks < 0:
         raise ValueError(f"update-{step}.json has rollbacks={rollbacks}")
     return manifest
+
+
+def data_digest(folder: pathlib.Path, step: int) -> str:
+    """The sha256 of a checkpoint's arrays; of its index where they have no manifest."""
+    digests = read(folder, step).get("sha256", {})
+    name = next((name for name in digests if ".data-" in name), f"update-{step}.index")
+    return digests.get(name) or sha256(folder / name)
 
 
 def damage(folder: pathlib.Path, step: int) -> str:

@@ -5,14 +5,17 @@ import json
 import os
 import pathlib
 import shutil
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
 
 import numpy as np
 
+from ebm_tf.runs import progress
 from ebm_tf.runs.signals import StopRequest
 
-__all__ = ["PartialArrays", "blocks"]
+__all__ = ["PartialArrays", "StateArray", "blocks"]
+
+Name = TypeVar("Name")
 
 
 class PartialArrays:
@@ -57,6 +60,33 @@ class PartialArrays:
         self._arrays[name] = array
         return array
 
+    def state(self, name: str, shape: tuple[int, ...], dtype: Any = np.float32) -> "StateArray":
+        """An array that every block reads as the block before left it, and writes anew."""
+        return StateArray(self, self.array(name, (2, *shape), dtype))
+
+    def remaining(
+        self, parts: Iterable[tuple[Name, slice]], label: str, unit: str, first_block: int = 0
+    ) -> Iterator[tuple[Name, slice]]:
+        """The blocks that are left, under a progress bar. Each is marked when the next one is asked for.
+
+        Args:
+          parts: (name, what it does) of every block, as `blocks` gives them.
+          label: of the bar.
+          unit: the singular of what the slices count.
+          first_block: blocks of the task before these.
+
+        Raises:
+          Stopped: see mark.
+        """
+        parts = list(parts)
+        sizes = [part.stop - part.start for _, part in parts]
+        done = max(self.blocks_done - first_block, 0)
+        with progress.bar(label, sum(sizes), unit, sum(sizes[:done])) as bar:
+            for index in range(done, len(parts)):
+                yield parts[index]
+                self.mark(first_block + index + 1)
+                bar.update(sizes[index])
+
     def mark(self, blocks_done: int) -> None:
         """Says that so many blocks are whole: flushes the arrays, then records the number, whole or not at all.
 
@@ -76,6 +106,23 @@ class PartialArrays:
         shutil.rmtree(self.folder, ignore_errors=True)
         with contextlib.suppress(OSError):
             self.folder.parent.rmdir()
+
+
+class StateArray:
+    """An array of two slots on disk: a block reads one and writes the other, so that it can be done again."""
+
+    def __init__(self, partial: PartialArrays, slots: np.ndarray):
+        self._partial, self._slots = partial, slots
+
+    @property
+    def before(self) -> np.ndarray:
+        """What the block before this one left; zeros before the first. Not to be written."""
+        return self._slots[self._partial.blocks_done % 2, ...]
+
+    @property
+    def after(self) -> np.ndarray:
+        """What the next block will read, to be written."""
+        return self._slots[(self._partial.blocks_done + 1) % 2, ...]
 
 
 def _open(path: pathlib.Path) -> np.memmap | None:

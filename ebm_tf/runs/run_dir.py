@@ -16,7 +16,7 @@ from ebm_tf.errors import ConfigError, one_line
 from ebm_tf.settings.fields import Role, names_of
 from ebm_tf.settings.train import TrainConfig
 
-__all__ = ["DISK_ERRORS", "DISK_FULL", "RunDir", "draft_of", "make_folder", "replace_file"]
+__all__ = ["DISK_ERRORS", "DISK_FULL", "RunDir", "draft_of", "make_folder", "replace_file", "writable_folder"]
 
 # A full disk, a limit on files or on their size; and a folder that is closed or read-only.
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -247,6 +247,17 @@ def make_folder(path: pathlib.Path) -> None:
             with contextlib.suppress(OSError, ValueError):
                 part.rmdir()
         raise
+
+
+def writable_folder(path: pathlib.Path, flag: str, otherwise: str = "") -> None:
+    """Makes a folder in which files can be written. Raises ConfigError, which says what to do otherwise."""
+    try:
+        make_folder(path)
+        if not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    except (OSError, ValueError) as error:
+        expected = f"--{flag}: expected a folder that can be written{otherwise}"
+        raise ConfigError(f"{expected}. Received: {error}") from error
 
 
 def _metrics_row(line: bytes) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 from ebm_tf.energies import EnergyModel
 from ebm_tf.energies.statistics import Statistics
 from ebm_tf.errors import ConfigError
-from ebm_tf.evaluation.finished import FinishedRun, load_run, resolve
+from ebm_tf.evaluation.finished import FinishedRun, load_run
 from ebm_tf.evaluation.opening import bare_run, open_run
 from ebm_tf.runs.run_dir import DISK_ERRORS
 from ebm_tf.serving.detect import detect_endpoints, keep
@@ -20,7 +20,7 @@ from ebm_tf.serving.detector import place_of
 from ebm_tf.serving.endpoints import Endpoint, endpoints
 from ebm_tf.serving.info import FILE_NAME, ModelInfo
 from ebm_tf.serving.trained import TrainedEnergy, calibration_at, load_exported
-from ebm_tf.settings.commands import ExportConfig, SampleConfig
+from ebm_tf.settings.commands import ExportConfig, SampleConfig, resolve
 from ebm_tf.settings.data import IMAGE_SPLITS
 from ebm_tf.settings.train import TrainConfig
 from ebm_tf.version import __version__

@@ -1,8 +1,10 @@
 """Settings of the commands other than bin/train.py, as those of training are: see settings.train."""
 
 import dataclasses
+from typing import Any, TypeVar
 
 from ebm_tf.errors import ConfigError
+from ebm_tf.settings.data import IMAGE_SPLITS
 from ebm_tf.settings.fields import (
     COUNT,
     FRACTION,
@@ -16,6 +18,7 @@ from ebm_tf.settings.fields import (
     setting,
     shortened,
 )
+from ebm_tf.settings.train import Scheme, TrainConfig
 
 __all__ = [
     "ARTIFACTS",
@@ -28,6 +31,7 @@ __all__ = [
     "SweepConfig",
     "UnpackConfig",
     "WatchConfig",
+    "resolve",
 ]
 
 TASKS = (  # in the order in which they run: what one reads comes before it
@@ -302,3 +306,23 @@ class UnpackConfig(Settings):
         given="a folder of bin/checkpoint.py pack",
     )
     workdir: str = setting("", "Folder for the run, new or empty.", given="a folder for the run")
+
+
+Asked = TypeVar("Asked", EvaluateConfig, SampleConfig)
+
+
+def resolve(settings: Asked, config: TrainConfig) -> Asked:
+    """settings with a value in every place where None stands for one that depends on the run.
+
+    The paper's images under the hybrid are sampled with L = 1,000 and epsilon = 2 (Sec. 3), all others as in training.
+    """
+    is_papers = config.dataset in IMAGE_SPLITS
+    at_test = (1_000, 2.0) if is_papers and config.scheme is Scheme.HYBRID else (config.num_steps, config.step_size)
+    values: dict[str, Any] = {"num_steps": at_test[0], "step_size": at_test[1], "data_dir": config.data_dir}
+    if isinstance(settings, EvaluateConfig):
+        values["ood_data"] = "svhn_cropped" if is_papers else ""
+        values |= {"num_samples": 50_000 if is_papers else 5_000, "reference_split": config.train_split}
+    else:
+        values["temperature"] = config.temperature
+    missing = {name: value for name, value in values.items() if getattr(settings, name) is None}
+    return dataclasses.replace(settings, **missing)

@@ -1,12 +1,14 @@
 """Settings of the data that train."""
 
 import dataclasses
+import os
+import pathlib
 
 from ebm_tf.errors import ConfigError
 from ebm_tf.settings.fields import COUNT, NOT_NEGATIVE, SHARE, Role, Settings, setting
 from ebm_tf.settings.presets import PRESETS
 
-__all__ = ["IMAGE_SPLITS", "RINGS", "SOURCES", "DataConfig", "kind_of"]
+__all__ = ["IMAGE_SPLITS", "RINGS", "SOURCES", "DataConfig", "kind_of", "path_of", "set_names"]
 
 RINGS = "rings"
 # The image data sets that train by their names, with their splits.
@@ -26,6 +28,32 @@ def kind_of(dataset: str) -> str:
     """KIND of KIND:SOURCE; "" of a data set that is known by its name."""
     kind, colon, _ = dataset.partition(":")
     return kind if colon else ""
+
+
+def path_of(source: str) -> pathlib.Path:
+    """Where a source lies: FILE of array:FILE and table:FILE, else the source as a path."""
+    return pathlib.Path(os.path.expanduser(source.partition(":")[2] if kind_of(source) in SOURCES else source))
+
+
+def set_names(ood_data: str) -> dict[str, str]:
+    """name -> source of each of the sets of --ood_data: the last part of a folder, the name of a file without its
+    ending, NAME, or NAME_SPLIT unless the split is test.
+
+    Raises:
+      ConfigError: none, or two of one name.
+    """
+    sources = [part.strip() for part in ood_data.split(",") if part.strip()]
+    names = {}
+    for source in sources:
+        folder = pathlib.Path(os.path.expanduser(source))
+        name = folder.resolve().name if os.path.isdir(folder) else source.removesuffix("/test").replace("/", "_")
+        if kind_of(source) in ("array", "table"):
+            name = path_of(source).stem
+        names[name] = source
+    if not sources or len(names) < len(sources) or set(names) & {"test", "train", "long_run", "in"}:
+        expected = "sets separated by commas, of different names, none of them test, train, long_run or in"
+        raise ConfigError(f"--ood_data: expected {expected}. Received: ood_data={ood_data}")
+    return names
 
 
 @dataclasses.dataclass(frozen=True)

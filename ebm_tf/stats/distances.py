@@ -11,12 +11,12 @@ small number added to singular covariances, and does not square the condition nu
 Kernel distance (Bińkowski et al. 2018): the unbiased estimate of MMD² with k(x, y) = (x·y/d + 1)³.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import linalg
 
-__all__ = ["KernelDistance", "Moments", "frechet_distance", "kernel_distance", "unbiased_mmd"]
+__all__ = ["KernelDistance", "Moments", "both_distances", "frechet_distance", "kernel_distance", "unbiased_mmd"]
 
 KERNEL_SUBSET = 1_000
 MIN_SUBSETS = 10
@@ -140,3 +140,24 @@ def unbiased_mmd(x: np.ndarray, y: np.ndarray) -> float:
         return (gram.sum() - np.trace(gram)) / (len(a) * (len(a) - 1))
 
     return float(within(x) + within(y) - 2 * kernel(x, y).mean())
+
+
+def both_distances(rows: np.ndarray, reference: np.ndarray, moments: Moments, seed: int) -> dict[str, Any]:
+    """Both distances of a set's features from a reference's, for results.json.
+
+    Args:
+      rows: features of the set [N, D].
+      reference: those of the reference [M, D].
+      moments: of the reference.
+      seed: see kernel_distance.
+    """
+    own = Moments.of(rows)
+    kernel = kernel_distance(rows, reference, seed=seed)
+    return {
+        "num_samples": len(rows),
+        "frechet_distance": frechet_distance(own.mean, own.covariance, moments.mean, moments.covariance),
+        "kid": kernel.value,
+        "kid_std_error": kernel.std_error,
+        "kid_subset_size": kernel.subset_size,
+        "kid_num_subsets": kernel.num_subsets,
+    }

@@ -1,11 +1,12 @@
-"""Whether long chains have settled, by their energies."""
+"""Energies in numbers: means, histograms, and whether long chains have settled by them."""
 
 from typing import Any
 
 import numpy as np
 
-__all__ = ["mean_of", "std_of", "verdict"]
+__all__ = ["histogram", "mean_of", "std_of", "verdict"]
 
+BINS = (5, 40)  # least and most bars of a histogram
 DRIFT, STILL = 0.1, 0.5  # see verdict
 
 
@@ -91,3 +92,15 @@ def _slopes(steps: np.ndarray, energy: np.ndarray) -> np.ndarray:
     """Least-squares slope per step of every column of energy [K, N]: [N]."""
     t = steps - steps.mean()
     return t @ energy.astype(np.float64) / (t @ t)
+
+
+def histogram(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(edges [B + 1], heights [B]) of the finite values, the highest 1. B: the root of their number, within BINS."""
+    values = values[np.isfinite(values)].astype(np.float64)
+    bins = int(np.clip(np.sqrt(len(values)), *BINS))
+    if not len(values):
+        return np.linspace(0, 1, bins + 1), np.zeros(bins)
+    low, high = values.min(), values.max()
+    margin = 0.5 * max(abs(low), 1.0) * 1e-6 if high == low else 0.0
+    counts, edges = np.histogram(values, bins=bins, range=(low - margin, high + margin))
+    return edges, counts / counts.max()

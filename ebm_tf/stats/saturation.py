@@ -10,11 +10,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Bounds", "is_saturated", "saturation_bounds"]
+from ebm_tf.pixels import to_uint8
+
+__all__ = ["Bounds", "is_saturated", "noisy", "saturation_bounds"]
 
 TAIL = 0.001
 DARK, BRIGHT = 2, 253  # |x| > 0.98
-BLOCK = 2_000  # images at once
+BLOCK, NOISE_BLOCK = 2_000, 1_000  # images at once
 
 
 class Bounds(NamedTuple):
@@ -29,6 +31,14 @@ class Bounds(NamedTuple):
     least_variation: float
     most_variation: float
     most_extreme: float
+
+
+def noisy(images: np.ndarray, noise_std: float) -> np.ndarray:
+    """Images uint8 [N, H, W, C] with the noise that was learned, which samples have; rounded as they are."""
+    rng = np.random.default_rng(0)
+    parts = np.array_split(images, -(-len(images) // NOISE_BLOCK))
+    found = (x / 127.5 - 1 + np.float32(noise_std) * rng.standard_normal(x.shape, dtype=np.float32) for x in parts)
+    return np.concatenate([to_uint8(x) for x in found])
 
 
 def saturation_bounds(reference: np.ndarray) -> Bounds:

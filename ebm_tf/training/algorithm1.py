@@ -124,6 +124,7 @@ def one_step_update(
     x: tf.Tensor,
     x_inits: Sequence[tf.Tensor],
     weights: Sequence[float | tf.Tensor],
+    *,
     num_steps: tf.Tensor,
     step_size: tf.Tensor,
     temperature: tf.Tensor,

@@ -20,18 +20,34 @@ import re
 import shutil
 import sys
 import threading
+from collections.abc import Iterator
 from typing import Any, NamedTuple, NoReturn
 
+import numpy as np
 import tensorflow as tf
 
+from ebm_tf import build
+from ebm_tf.energies.base import EnergyModel, Origin
 from ebm_tf.errors import ConfigError, one_line
 from ebm_tf.runs import manifest as manifests
 from ebm_tf.runs.run_dir import RunDir, replace_file
+from ebm_tf.settings.train import TrainConfig
 from ebm_tf.training.failures import FILE_ERRORS, TrainingError, fsync
 
-__all__ = ["Checkpoints", "Saved", "intact", "newest_intact"]
+__all__ = [
+    "Checkpoints",
+    "Saved",
+    "find",
+    "has_bank",
+    "intact",
+    "mismatch_explained",
+    "newest_intact",
+    "read_bank",
+    "restored_energy",
+]
 
 DRAFT = "draft"
+BANK_KEY = "bank/samples/.ATTRIBUTES/VARIABLE_VALUE"
 
 
 class Saved(NamedTuple):
@@ -165,6 +181,66 @@ def intact(run_dir: RunDir, only: int | None = None) -> list[Saved]:
     """All checkpoints that are whole, the oldest first; `only`: none but that of this update."""
     steps = [step for step in run_dir.checkpoint_steps() if only in (None, step)]
     return [_saved(run_dir, step) for step in steps if not _damage(run_dir.checkpoints, step)]
+
+
+def find(run_dir: RunDir, checkpoint: str) -> Saved:
+    """The checkpoint of the update that --checkpoint names. Raises ConfigError: there is none, or it is damaged."""
+    there = run_dir.checkpoint_steps()
+    expected = f"--checkpoint: expected the update of a checkpoint in {run_dir.checkpoints}, "
+    expected += f"of {', '.join(map(str, there))}" if there else "which has none"
+    step = int(checkpoint) if checkpoint.isascii() and checkpoint.isdecimal() else None
+    if step not in there:
+        raise ConfigError(f"{expected}. Received: checkpoint={one_line(checkpoint)}")
+    saved = next((one for one in intact(run_dir, step)), None)
+    if saved is None:
+        raise ConfigError(f"{expected}. Received: checkpoint={step}, which is damaged")
+    return saved
+
+
+@contextlib.contextmanager
+def mismatch_explained(saved: Saved) -> Iterator[None]:
+    """Raises ConfigError where a checkpoint that is read inside is of another network, optimizer or bank."""
+    try:
+        yield
+    except (AssertionError, ValueError, tf.errors.OpError) as error:
+        raise ConfigError(
+            f"--workdir: expected a checkpoint of this run's settings. Received: {saved.prefix}: {one_line(error)}"
+        ) from error
+
+
+def restored_energy(config: TrainConfig, saved: Saved) -> EnergyModel:
+    """The energy of a checkpoint; where the settings keep an average of the weights it has that, as model.keras would.
+
+    Args:
+      config: settings of the checkpoint's stage.
+      saved: the checkpoint.
+
+    Raises:
+      ConfigError: it is of other settings.
+    """
+    data = build.dataset(config)
+    energy = build.build_energy(config, data.event_shape)
+    optimizer = build.build_optimizer(config)
+    optimizer.build(energy.trainable_variables)
+    with mismatch_explained(saved):
+        restored = tf.train.Checkpoint(energy=energy, optimizer=optimizer).restore(saved.prefix)
+        restored.assert_existing_objects_matched().expect_partial()  # the bank is left out
+    optimizer.finalize_variable_values(energy.trainable_variables)
+    energy.origin = Origin.of(data, build.build_sampler(energy, config), str(config.scheme), config.data_noise)
+    return energy
+
+
+def has_bank(prefix: str) -> bool:
+    """Whether a checkpoint holds a bank of chains."""
+    return tf.train.load_checkpoint(prefix).has_tensor(BANK_KEY)
+
+
+def read_bank(prefix: str, num_samples: int) -> np.ndarray:
+    """The first slots of the bank in a checkpoint, float32 [at most num_samples, *event].
+
+    The checkpoint's reader gives a variable as a whole: 60,000 images take 737 MB for the moment.
+    """
+    return tf.train.load_checkpoint(prefix).get_tensor(BANK_KEY)[:num_samples].astype(np.float32)
 
 
 def _saved(run_dir: RunDir, step: int) -> Saved:

@@ -15,7 +15,7 @@ from ebm_tf.defaults import preset_of, saved_choice, with_preset
 from ebm_tf.energies import EnergyModel
 from ebm_tf.energies.base import Origin
 from ebm_tf.energies.files import copy_weights, load_energy
-from ebm_tf.errors import ConfigError, one_line
+from ebm_tf.errors import ConfigError
 from ebm_tf.plots import watch
 from ebm_tf.runs import leftovers, lock, signals
 from ebm_tf.runs.run_dir import RunDir, draft_of
@@ -23,7 +23,7 @@ from ebm_tf.runs.signals import Stopped, StopRequest
 from ebm_tf.settings.data import kind_of
 from ebm_tf.settings.train import Stage, TrainConfig
 from ebm_tf.training import board, callbacks, cluster, device, replicas
-from ebm_tf.training.checkpoints import Checkpoints, Saved, newest_intact
+from ebm_tf.training.checkpoints import Checkpoints, Saved, mismatch_explained, newest_intact
 from ebm_tf.training.cluster import WorkerLostError
 from ebm_tf.training.failures import TrainingError, disk_explained, fsync, memory_explained, out_of_memory
 from ebm_tf.training.guard import DivergenceError
@@ -137,7 +137,7 @@ def _train(config: TrainConfig, given, run_dir: RunDir, is_chief: bool, locks, d
         if is_chief:
             about = device.describe(build.use_xla(config.jit_compile))
             run_dir.log_event("resume" if config.resume else "start", first_step, **about)
-        trainer = _all_updates(config, trainer, dataset, saved, initial, run_dir, files, deadline)
+        trainer = _all_updates(config, trainer, dataset, saved, initial, files, deadline)
         if is_chief:
             _save_model(trainer, run_dir, config.train_steps)
             if config.watch:
@@ -155,13 +155,13 @@ def _with_data(config: TrainConfig, given) -> tuple[TrainConfig, Dataset]:
     return config, data
 
 
-def _all_updates(config, trainer, dataset, saved, initial, run_dir, files, deadline) -> Trainer:
+def _all_updates(config, trainer, dataset, saved, initial, files, deadline) -> Trainer:
     """Does all updates that are left, stage after stage, with rollbacks where config allows them.
 
     Returns:
       The trainer of the last stage.
     """
-    strategy = trainer.strategy
+    strategy, run_dir = trainer.strategy, RunDir(config.workdir)
     while True:
         error = _fit(config, trainer, replicas.split_batches(strategy, dataset), run_dir, files, deadline)
         if error is not None:
@@ -283,12 +283,8 @@ def restore(trainer: Trainer, saved: Saved | None, initial: EnergyModel | None =
         if initial is not None:
             copy_weights(initial, trainer.energy, trainer.config.init_model)
         return
-    try:
+    with mismatch_explained(saved):
         trainer.checkpoint_like(saved.prefix).restore(saved.prefix).assert_existing_objects_matched()
-    except (AssertionError, ValueError, tf.errors.OpError) as error:
-        raise ConfigError(
-            f"--workdir: expected a checkpoint of this run's settings. Received: {saved.prefix}: {one_line(error)}"
-        ) from error
     if isinstance(trainer.bank, replicas.BankShards):
         trainer.bank.share_out()
     if trainer.config.learning_rate_schedule == "constant":

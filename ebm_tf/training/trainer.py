@@ -262,9 +262,9 @@ class Trainer(keras.Model):
 
     def _one_step_update(self, x, x_inits, weights, step_size, seed):
         energy, theta = self.energy, self.energy.trainable_variables
-        steps, temperature = self._num_steps(), tf.constant(self.config.temperature)
-        settings = steps, step_size, temperature, seed, self.sampler.preconditioner
-        result = one_step_update(energy, theta, x, x_inits, weights, *settings)
+        chains = {"num_steps": self._num_steps(), "step_size": step_size, "seed": seed}
+        chains |= {"temperature": tf.constant(self.config.temperature), "preconditioner": self.sampler.preconditioner}
+        result = one_step_update(energy, theta, x, x_inits, weights, **chains)
         # The chains' own energies are not logged; what is not returned is not computed.
         return result._replace(info=result.info._replace(energy_init=None, energy_final=None))
 

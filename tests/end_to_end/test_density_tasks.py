@@ -16,13 +16,14 @@ from ebm_tf.energies.precision import rounding_over_temperature, with_policy
 from ebm_tf.errors import ConfigError
 from ebm_tf.evaluation import tasks
 from ebm_tf.evaluation.chains import diagnostics, likelihood
-from ebm_tf.evaluation.chains.mala import projections
 from ebm_tf.evaluation.detection import ood
 from ebm_tf.evaluation.finished import load_run
+from ebm_tf.mcmc.diagnostics import projections
 from ebm_tf.runs.partial import PartialArrays
 from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.settings.commands import EvaluateConfig
 from ebm_tf.settings.train import TrainConfig
+from ebm_tf.stats import log_z
 from tests.oracles import FALSE_ALARM_RATE
 
 STIFFNESS, TEMPERATURE, STEP_SIZE = 2.0, 0.3, 0.25
@@ -330,7 +331,7 @@ LOG_Z_NUMBERS = {
     ],
 )
 def test_verdict_on_bounds(changes, words):
-    assert words in likelihood._verdict({**LOG_Z_NUMBERS, **changes}, dimensions=10)
+    assert words in log_z.verdict({**LOG_Z_NUMBERS, **changes}, dimensions=10)
 
 
 def test_bits_per_dimension_of_images(bfloat16_images, monkeypatch):

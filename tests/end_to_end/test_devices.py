@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ebm_tf.energies import ImageNet, RingsNet
-from ebm_tf.evaluation import devices
+from ebm_tf.energies import ImageNet, RingsNet, devices
 from ebm_tf.mcmc.langevin import compile_chain
 from tests import processes
 
@@ -16,7 +15,7 @@ import tensorflow as tf
 three = [tf.config.LogicalDeviceConfiguration()] * 3
 tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], three)
 from ebm_tf.energies import RingsNet
-from ebm_tf.evaluation import devices
+from ebm_tf.energies import devices
 from ebm_tf.mcmc.langevin import compile_chain
 
 energy = RingsNet(num_filters=8)

@@ -11,10 +11,10 @@ from ebm_tf.data import images
 from ebm_tf.errors import ConfigError, UnusableError
 from ebm_tf.evaluation.features import fid
 from ebm_tf.evaluation.features.extractors import load_extractor
-from ebm_tf.evaluation.finished import FinishedRun, resolve
+from ebm_tf.evaluation.finished import FinishedRun
 from ebm_tf.runs.partial import PartialArrays
 from ebm_tf.runs.run_dir import RunDir
-from ebm_tf.settings.commands import EvaluateConfig
+from ebm_tf.settings.commands import EvaluateConfig, resolve
 from ebm_tf.settings.train import TrainConfig
 from ebm_tf.stats.distances import Moments, frechet_distance, kernel_distance
 

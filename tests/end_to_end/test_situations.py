@@ -30,7 +30,7 @@ from ebm_tf.errors import ConfigError, UnusableError
 from ebm_tf.evaluation import tasks
 from ebm_tf.evaluation.detection import ood
 from ebm_tf.evaluation.features import fid, neighbours
-from ebm_tf.evaluation.finished import FinishedRun, load_run, resolve
+from ebm_tf.evaluation.finished import FinishedRun, load_run
 from ebm_tf.evaluation.sampling import sample
 from ebm_tf.mcmc import diagnostics
 from ebm_tf.runs.partial import PartialArrays
@@ -39,7 +39,7 @@ from ebm_tf.serving import calibrate, score
 from ebm_tf.serving.export import export
 from ebm_tf.serving.sources import inputs
 from ebm_tf.serving.sources.kinds import kind_of
-from ebm_tf.settings.commands import EvaluateConfig, ExportConfig, SampleConfig
+from ebm_tf.settings.commands import EvaluateConfig, ExportConfig, SampleConfig, resolve
 from ebm_tf.settings.scoring import CalibrateConfig, ScoreConfig
 from ebm_tf.settings.train import TrainConfig
 from ebm_tf.stats import drift, usable

@@ -13,8 +13,8 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from ebm_tf.mcmc.langevin import langevin_step
-from ebm_tf.mcmc.mala import compile_mala, init_state, mala_chain, mala_step
-from tests.oracles import skewed
+from ebm_tf.mcmc.mala import compile_mala, init_state, mala_step
+from tests.oracles import skewed, uncompiled_mala
 
 TEMPERATURE, NUM_CHAINS = 0.3, 2_000
 SEED = tf.constant([31, 32])
@@ -114,7 +114,7 @@ def test_chain_is_tfps_own_sample_chain():
         expected, results = kernel.one_step(expected, results, seed=seed)
         num_accepted += np.asarray(results.is_accepted)
     limits = (num_moves, np.inf, False, step_size, TEMPERATURE, 0.67, False, tf.eye(3))
-    for chain in (lambda *rest: mala_chain(energy_fn, *rest), compile_mala(energy_fn, (3,), jit_compile=False)):
+    for chain in (uncompiled_mala(energy_fn), compile_mala(energy_fn, (3,), jit_compile=False)):
         state, trace = chain(init_state(x), *limits, SEED)
         np.testing.assert_allclose(state.x, expected, rtol=1e-4, atol=1e-5)
         np.testing.assert_array_equal(state.num_accepted, num_accepted)

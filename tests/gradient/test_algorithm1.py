@@ -51,7 +51,8 @@ def x_noise():
 
 
 def update(energy, x, x_inits, weights, temperature=TEMPERATURE, num_steps=NUM_STEPS, seed=SEED):
-    return one_step_update(energy, energy.theta, x, x_inits, weights, num_steps, STEP_SIZE, temperature, seed)
+    settings = {"num_steps": num_steps, "step_size": STEP_SIZE, "temperature": temperature, "seed": seed}
+    return one_step_update(energy, energy.theta, x, x_inits, weights, **settings)
 
 
 def assert_lists_close(actual, expected, rtol=1e-4, atol=1e-5):
@@ -232,10 +233,10 @@ def test_data_init_differences_spread_less_than_noise_init():
         x,
         [noise, x],
         [1.0, 25.0],
-        10,
-        1e-5,
-        0.005,
-        SEED,
+        num_steps=10,
+        step_size=1e-5,
+        temperature=0.005,
+        seed=SEED,
     )
     noise_std, data_std = (np.std(result.energy_data - energy_final) for energy_final in result.energy_final)
     assert all(gradient is not None for gradient in result.gradient)
@@ -256,7 +257,8 @@ def test_what_is_equal_cancels_in_bfloat16(path, jit_compile):
 
     @tf.function(jit_compile=jit_compile, autograph=False)
     def gradients(x):
-        result = one_step_update(lambda x: energy()(x), theta, x, [x, x], [1.0, 25.0], 0, 1.0, 5e-5, SEED)
+        settings = {"num_steps": 0, "step_size": 1.0, "temperature": 5e-5, "seed": SEED}
+        result = one_step_update(lambda x: energy()(x), theta, x, [x, x], [1.0, 25.0], **settings)
         with tf.GradientTape() as tape:
             mean = tf.reduce_mean(energy()(x))
         return result.gradient_norm, 26 * tf.linalg.global_norm(tape.gradient(mean, theta))
@@ -273,7 +275,7 @@ def test_the_gradient_in_float16_is_float32s():
     """
     x = tf.random.stateless_uniform([8, 32, 32, 3], SEED, minval=-1.0)
     noise = tf.random.stateless_normal(x.shape, SEED)
-    gradients = []
+    gradients, settings = [], {"num_steps": 1, "step_size": 1e-3, "temperature": 0.0, "seed": SEED}
     for policy in ("mixed_float16", "float32"):
         keras.utils.set_random_seed(29)
         model = ImageNet(num_filters=8, energy_scale=1e-4, dtype=policy)
@@ -281,7 +283,7 @@ def test_the_gradient_in_float16_is_float32s():
         for variable in model.trainable_variables:
             variable.assign_add(0.05 * rng.standard_normal(variable.shape))
         theta = model.trainable_variables
-        gradients.append(one_step_update(model, theta, x, [noise, noise], [1.0, 25.0], 1, 1e-3, 0.0, SEED).gradient)
+        gradients.append(one_step_update(model, theta, x, [noise, noise], [1.0, 25.0], **settings).gradient)
     with tf.GradientTape(persistent=True) as tape:
         means = [26 * tf.reduce_mean(model(states)) for states in (x, noise)]
     parts = [tape.gradient(mean, theta) for mean in means]

@@ -156,8 +156,8 @@ def test_one_step_update_in_a_graph_and_under_xla(rings_net):
 
     def update():
         theta = rings_net.trainable_variables
-        weights = [1.0, 25.0]
-        return one_step_update(energy_fn(rings_net), theta, x, [x_noise, x], weights, 3, 1e-4, 0.0, SEED)
+        settings = {"num_steps": 3, "step_size": 1e-4, "temperature": 0.0, "seed": SEED}
+        return one_step_update(energy_fn(rings_net), theta, x, [x_noise, x], [1.0, 25.0], **settings)
 
     eager = update().gradient
     for jit_compile in (False, True):

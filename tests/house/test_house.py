@@ -101,15 +101,18 @@ def test_what_is_too_large_is_seen(copy):
     append(package / "data" / "crop.py", long)
     append(package / "stats" / "plane.py", "# one more\n" * 350)
     append(package / "settings" / "fields.py", "class Eleven:\n" + "".join(f"    a{i}: int\n" for i in range(11)))
+    (package / "evaluation" / "helpers.py").write_text("# one more\n" * 340)
     for i in range(13):
         (package / "plots" / f"more{i}.py").touch()
     seen = limits(copy)
     lines = len((package / "stats" / "plane.py").read_text().splitlines())
+    of_evaluation = sum(len(file.read_text().splitlines()) for file in (package / "evaluation").rglob("*.py"))
     for fault in (
         "data/crop.py:late: 41 function lines, expected at most 40",
         "data/crop.py:late: 8 arguments, expected at most 7",
         f"stats/plane.py: {lines} lines, expected at most 350",
         "settings/fields.py:Eleven: 11 fields, expected at most 10",
+        f"all: {of_evaluation} evaluation lines, expected at most 2499",
         f"ebm_tf/plots: {len(list((package / 'plots').glob('*.py'))) - 1} modules, expected at most 13",
     ):
         assert fault in seen

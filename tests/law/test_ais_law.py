@@ -13,7 +13,8 @@ from scipy import special, stats
 
 from ebm_tf.energies import RingsNet
 from ebm_tf.mcmc import ais
-from ebm_tf.mcmc.ais import AisState, Base, Schedule, anneal, compile_anneal, find_schedule, init_state, log_mean_exp
+from ebm_tf.mcmc.ais import AisState, Base, Schedule, anneal, compile_anneal, find_schedule, init_state
+from ebm_tf.stats.log_z import log_mean_exp
 from tests.oracles import FALSE_ALARM_RATE, quadratic, skewed, skewed_law, skewed_p_value
 
 STD_ERRORS = 4.9
@@ -23,6 +24,7 @@ STIFFNESS = np.array([1.0, 4.0, 20.0], np.float32)
 CENTER = np.array([0.5, 0.0, -0.3], np.float32)
 BASE = Base(tf.constant([0.0, 0.1, 0.0]), tf.constant([1.0, 0.8, 0.4]))
 STEP_SHAPE = tf.constant(1.0 / STIFFNESS)
+FIXED = {"step_shape": STEP_SHAPE, "temperature": TEMPERATURE, "base": BASE}
 LOG_Z = 0.5 * np.sum(np.log(2 * np.pi * TEMPERATURE / STIFFNESS)) - 2.0 / TEMPERATURE
 
 
@@ -38,14 +40,14 @@ def exact_draws(num_chains, seed=0):
 @pytest.fixture(scope="module")
 def schedule():
     start = BASE.draw(300, tf.constant([1, 2]))
-    return find_schedule(energy_fn, start, NUM_STAGES, STEP_SHAPE, TEMPERATURE, BASE, tf.constant([3, 4]))
+    return find_schedule(energy_fn, start, NUM_STAGES, **FIXED, seed=tf.constant([3, 4]))
 
 
 @pytest.fixture(scope="module")
 def weights(schedule):
     """(forward, reverse, their acceptance rates), ln w of NUM_CHAINS chains each."""
     fn = compile_anneal(energy_fn, (3,), jit_compile=False)
-    fixed = (STEP_SHAPE, TEMPERATURE, BASE)
+    fixed = FIXED.values()
     start = BASE.draw(NUM_CHAINS, tf.constant([5, 6]))
     forward, rates = fn(init_state(start), *schedule, *fixed, tf.constant([7, 8]))
     reverse, rates_back = fn(init_state(exact_draws(NUM_CHAINS)), *schedule.reverse(), *fixed, tf.constant([9, 10]))
@@ -119,7 +121,7 @@ def test_bounds_hold_and_the_estimates_lie_between(weights):
 def test_more_stages_close_the_gap(weights):
     forward, *_ = weights
     start = BASE.draw(300, tf.constant([1, 2]))
-    longer = find_schedule(energy_fn, start, 10 * NUM_STAGES, STEP_SHAPE, TEMPERATURE, BASE, tf.constant([3, 4]))
+    longer = find_schedule(energy_fn, start, 10 * NUM_STAGES, **FIXED, seed=tf.constant([3, 4]))
     start, fn = init_state(BASE.draw(300, tf.constant([5, 6]))), compile_anneal(energy_fn, (3,), jit_compile=False)
     state, _ = fn(start, *longer, STEP_SHAPE, TEMPERATURE, BASE, tf.constant([7, 8]))
     assert LOG_Z - np.mean(state.log_weight) < 0.4 * (LOG_Z - np.mean(forward))
@@ -149,7 +151,7 @@ def test_the_base_itself_has_weights_of_one():
 
     betas, log_steps = np.linspace(0, 1, 6), np.full(5, -2.0, np.float32)
     start = init_state(BASE.draw(10, tf.constant([1, 2])))
-    state, _ = anneal(same, start, betas, log_steps, STEP_SHAPE, TEMPERATURE, BASE, tf.constant([3, 4]))
+    state, _ = anneal(same, start, betas, log_steps, **FIXED, seed=tf.constant([3, 4]))
     np.testing.assert_allclose(state.log_weight, -0.25, atol=1e-5)
 
 
@@ -196,10 +198,14 @@ def test_a_net_in_the_plane_against_a_grid():
     log_density = -np.asarray(plane_energy(tf.constant(grid)), np.float64) / temperature
     log_z = special.logsumexp(log_density) + 2 * math.log(axis[1] - axis[0])
     base = Base(tf.zeros(2), 1.5 * tf.ones(2))
-    fixed = (tf.ones(2), temperature, base)
-    schedule = find_schedule(plane_energy, base.draw(200, tf.constant([1, 2])), 60, *fixed, tf.constant([3, 4]))
+    fixed = {"step_shape": tf.ones(2), "temperature": temperature, "base": base}
+    pilot, seed = base.draw(200, tf.constant([1, 2])), tf.constant([3, 4])
+    schedule, compiled = (
+        find_schedule(plane_energy, pilot, 60, **fixed, seed=seed),
+        compile_anneal(plane_energy, (2,), False),
+    )
     start = init_state(base.draw(2_000, tf.constant([5, 6])))
-    state, _ = compile_anneal(plane_energy, (2,), jit_compile=False)(start, *schedule, *fixed, tf.constant([7, 8]))
+    state, _ = compiled(start, *schedule, *fixed.values(), tf.constant([7, 8]))
     log_weight = state.log_weight.numpy()
     assert abs(log_z - math.log(2 * math.pi * 1.5**2)) > 0.3  # not the base's
     assert np.std(log_weight) < 1.5

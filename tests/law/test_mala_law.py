@@ -10,9 +10,9 @@ import tensorflow as tf
 from scipy import stats
 
 from ebm_tf.mcmc.langevin import langevin_chain
-from ebm_tf.mcmc.mala import compile_mala, freeze, init_state, mala_chain, mala_step
+from ebm_tf.mcmc.mala import compile_mala, freeze, init_state, mala_step
 from tests import oracles
-from tests.oracles import FALSE_ALARM_RATE, skewed, skewed_p_value
+from tests.oracles import FALSE_ALARM_RATE, skewed, skewed_p_value, uncompiled_mala
 
 NUM_COORDINATES, TEMPERATURE, STIFFNESS = 10, 0.3, 4.0
 NUM_CHAINS = 100
@@ -114,7 +114,7 @@ def test_stopping_together_keeps_the_law():
     x = np.log(np.random.default_rng(2).gamma(1 / TEMPERATURE, TEMPERATURE, (20_000, 2)))
     start, step_size = tf.constant(x, tf.float32), 1.0
     settings = (step_size, TEMPERATURE, 0.67, False, tf.zeros([2, 1]))
-    state, _ = mala_chain(skewed, init_state(start), 50, 1.0, False, *settings, tf.constant([51, 52]))
+    state, _ = uncompiled_mala(skewed)(init_state(start), 50, 1.0, False, *settings, tf.constant([51, 52]))
     assert np.mean(state.num_accepted) >= 1
     assert skewed_p_value(state.x, TEMPERATURE) > FALSE_ALARM_RATE
     _, info = mala_step(skewed, start, step_size, TEMPERATURE, tf.constant([51, 52]))
@@ -161,7 +161,7 @@ def test_no_moves_and_bad_proposals_leave_the_state(chain):
         is_start = tf.reduce_all(x == start, axis=-1)
         return tf.where(is_start, quadratic(x), float("nan") * quadratic(x))
 
-    state, trace = mala_chain(broken, init_state(start), 10, NEVER, True, *settings, tf.constant([1, 2]))
+    state, trace = uncompiled_mala(broken)(init_state(start), 10, NEVER, True, *settings, tf.constant([1, 2]))
     np.testing.assert_array_equal(state.x, start)
     assert not np.any(state.num_accepted)
     assert np.all(np.isfinite(trace.energy[:10])) and np.all(state.log_step_scale < 0)
@@ -184,8 +184,8 @@ def test_rounding_of_bfloat16_spoils_the_chain():
     law = stats.norm(scale=np.sqrt(TEMPERATURE / STIFFNESS)).cdf
     p_values = []
     for energy_fn in (offset, rounded):
-        state, _ = mala_chain(
-            energy_fn, init_state(exact_draws(3_000)), 30, NEVER, False, *settings, tf.constant([53, 54])
+        state, _ = uncompiled_mala(energy_fn)(
+            init_state(exact_draws(3_000)), 30, NEVER, False, *settings, tf.constant([53, 54])
         )
         p_values.append(stats.kstest(np.ravel(state.x), law).pvalue)
     assert p_values[0] > FALSE_ALARM_RATE > p_values[1]

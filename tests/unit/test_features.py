@@ -5,6 +5,7 @@ import io
 import pathlib
 import tarfile
 import urllib.error
+import urllib.request
 
 import keras
 import numpy as np
@@ -14,6 +15,7 @@ import tensorflow as tf
 from ebm_tf.errors import ConfigError
 from ebm_tf.evaluation.features import extractors, inception
 from ebm_tf.evaluation.features.extractors import load_extractor
+from ebm_tf.runs.cache import cache_dir
 
 NUM_FEATURES = 5
 
@@ -130,11 +132,11 @@ def test_no_network_says_how_to_give_the_file(graph, monkeypatch):
     def refuse(*args, **kwargs):
         raise urllib.error.URLError("no route to host")
 
-    monkeypatch.setattr(inception.urllib.request, "urlopen", refuse)
+    monkeypatch.setattr(urllib.request, "urlopen", refuse)
     with pytest.raises(ConfigError, match=r"^--inception_graph: expected .*--inception_graph=FILE.*no route") as error:
         load_extractor("inception", 32)
     assert "\n" not in str(error.value)
-    assert not files_below(inception.cache_dir())
+    assert not files_below(cache_dir())
 
 
 @pytest.mark.parametrize("damage", ["truncated", "no member", "other content", "no archive", "link"])
@@ -156,7 +158,7 @@ def test_bad_downloads_leave_nothing(graph, tmp_path, monkeypatch, damage):
     with pytest.raises(ConfigError, match=r"^--inception_graph: expected .*Received: a failure to get it: .") as error:
         load_extractor("inception", 32)
     assert "\n" not in str(error.value)
-    assert not files_below(inception.cache_dir())
+    assert not files_below(cache_dir())
 
 
 def test_given_graph_of_another_checksum_is_refused(graph):

@@ -13,9 +13,8 @@ import pytest
 from ebm_tf.data import images
 from ebm_tf.energies.files import load_energy
 from ebm_tf.energies.precision import with_policy
-from ebm_tf.evaluation.finished import resolve
 from ebm_tf.evaluation.opening import bare_run
-from ebm_tf.settings.commands import SampleConfig
+from ebm_tf.settings.commands import SampleConfig, resolve
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DATA = pathlib.Path(os.environ.get("EBM_TF_DATA", ROOT.parent / "shared" / "tfds"))

@@ -11,12 +11,12 @@ import pytest
 from ebm_tf.errors import ConfigError
 from ebm_tf.evaluation import tasks
 from ebm_tf.evaluation.chains.long import grid_steps, record_steps
-from ebm_tf.evaluation.detection.ood import set_names
-from ebm_tf.evaluation.finished import resolve
 from ebm_tf.mcmc.streams import block_seed
 from ebm_tf.runs import progress
 from ebm_tf.runs.partial import PartialArrays, blocks
-from ebm_tf.settings.commands import TASKS, EvaluateConfig, SampleConfig
+from ebm_tf.runs.results import as_json
+from ebm_tf.settings.commands import TASKS, EvaluateConfig, SampleConfig, resolve
+from ebm_tf.settings.data import set_names
 from ebm_tf.settings.train import TrainConfig
 from ebm_tf.stats.drift import verdict
 
@@ -51,6 +51,19 @@ def test_partial_arrays_of_something_else_start_anew(change, tmp_path):
     assert not again.array("x", shape, dtype).any()
     assert again.blocks_done == 0
     assert PartialArrays(folder, again.key).blocks_done == 0  # and it is so on disk
+
+
+def test_a_block_reads_what_the_one_before_it_wrote_though_it_be_done_again(tmp_path):
+    """A killed block has written its own slot, and must find the other as it was."""
+    for kill in (True, False):
+        partial = PartialArrays(tmp_path / "task", "key")
+        total = partial.state("total", (), np.int32)
+        for number, part in partial.remaining([("a", slice(0, 2)), ("b", slice(2, 5))], "task", "unit", first_block=0):
+            assert number == "ab"[partial.blocks_done]
+            total.after[...] = total.before + part.stop
+            if kill and number == "b":
+                break
+    assert partial.blocks_done == 2 and total.before == 2 + 5
 
 
 def test_blocks():
@@ -181,7 +194,7 @@ def test_every_task_of_the_flag_is_there_in_order():
 
 def test_numbers_are_made_json():
     value = {"a": np.float32(0.5), "b": [np.int64(3), np.nan], "c": np.array([1.0, np.inf]), 2: True}
-    assert json.loads(json.dumps(tasks._as_json(value), allow_nan=False)) == {
+    assert json.loads(json.dumps(as_json(value), allow_nan=False)) == {
         "a": 0.5,
         "b": [3, None],
         "c": [1.0, None],

@@ -8,8 +8,8 @@ import tensorflow as tf
 from scipy import stats
 from sklearn.covariance import LedoitWolf
 
-from ebm_tf.energies.typical import detect_fn
 from ebm_tf.errors import ConfigError
+from ebm_tf.serving.detect import detect_fn
 from ebm_tf.stats.typicality import TAILS, Detector
 
 NAMES = ("energy", "tied", "skewed", "constant", "half zero")

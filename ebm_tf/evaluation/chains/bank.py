@@ -1,23 +1,17 @@
 """The task bank: chains from the bank of a persistent scheme (Fig. 7; Sec. 3)."""
 
 import numpy as np
-import tensorflow as tf
 
 from ebm_tf.errors import ConfigError
-from ebm_tf.evaluation.chains.short import how_it_ran, save_grid
-from ebm_tf.evaluation.finished import FinishedRun, TaskResult, energies, range_bound, run_chains, to_stored
+from ebm_tf.evaluation.chains.short import how_it_ran, save_grid, short_chains
+from ebm_tf.evaluation.finished import FinishedRun, TaskResult, energies, to_stored
 from ebm_tf.evaluation.task import CHAIN_SETTINGS, Task
-from ebm_tf.mcmc.streams import CHAINS, block_seed
-from ebm_tf.runs import progress
 from ebm_tf.runs.partial import PartialArrays, blocks
 from ebm_tf.settings.commands import EvaluateConfig
-from ebm_tf.stats import usable
 from ebm_tf.stats.drift import mean_of
-from ebm_tf.training.checkpoints import newest_intact
+from ebm_tf.training.checkpoints import has_bank, newest_intact, read_bank
 
-__all__ = ["TASKS", "bank_task", "check_bank", "read_bank"]
-
-BANK_KEY = "bank/samples/.ATTRIBUTES/VARIABLE_VALUE"
+__all__ = ["TASKS", "bank_task", "check_bank"]
 
 
 def check_bank(run: FinishedRun, settings: EvaluateConfig) -> None:
@@ -26,7 +20,7 @@ def check_bank(run: FinishedRun, settings: EvaluateConfig) -> None:
         expected = "--tasks: expected bank for a run that keeps one only: a persistent scheme, or --bank_weight"
         raise ConfigError(f"{expected}. Received: scheme={run.config.scheme}")
     prefix = _prefix(run)
-    if prefix is None or not tf.train.load_checkpoint(prefix).has_tensor(BANK_KEY):
+    if prefix is None or not has_bank(prefix):
         where = run.own_dir.checkpoints
         raise ConfigError(f"--tasks: expected, for bank, a checkpoint that holds it in {where}. Received: {prefix}")
 
@@ -39,44 +33,31 @@ def _prefix(run: FinishedRun) -> str | None:
     return saved and saved.prefix
 
 
-def read_bank(run: FinishedRun, num_samples: int) -> np.ndarray:
-    """The first slots of the bank in the run's checkpoint, float32 [at most num_samples, *event].
-
-    The checkpoint's reader gives a variable as a whole: 60,000 images take 737 MB for the moment.
-    """
-    prefix = _prefix(run)
-    assert prefix  # check_bank has seen it
-    return tf.train.load_checkpoint(prefix).get_tensor(BANK_KEY)[:num_samples].astype(np.float32)
-
-
 def bank_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays) -> TaskResult:
     """Chains of num_steps steps from the bank's first num_samples slots, or from all of them.
 
     Law: see run_chains.
     """
-    assert settings.num_samples and settings.num_steps and settings.step_size  # finished.resolve has filled them in
-    x_bank = read_bank(run, settings.num_samples)
-    total, kind = len(x_bank), np.uint8 if run.is_image else np.float32
-    ends = ("init", "final")
-    stored = {end: partial.array(f"x_{end}", x_bank.shape, kind) for end in ends}
-    energy = {end: partial.array(f"energy_{end}", (total,), np.float32) for end in ends}
-    measured, bound = partial.array("measured", (total, 2), np.float32), range_bound(run)
-    with progress.bar("bank", total, "chain", partial.blocks_done * settings.batch_size) as bar:
-        for block, part in list(blocks(total, settings.batch_size))[partial.blocks_done :]:
-            seed = block_seed(settings.seed, CHAINS, block)
-            x_final, energy["final"][part] = run_chains(run, x_bank[part], settings.num_steps, settings.step_size, seed)
-            energy["init"][part] = energies(run, x_bank[part], settings.batch_size)
-            measured[part] = usable.measure(x_final, bound)
-            stored["init"][part], stored["final"][part] = to_stored(run, x_bank[part]), to_stored(run, x_final)
-            partial.mark(block + 1)
-            bar.update(part.stop - part.start)
-    numbers = {"num_samples": total, "bank_size": run.config.bank_size, **how_it_ran(run, settings, settings.num_steps)}
-    numbers |= {f"energy_{end}_mean": mean_of(values) for end, values in energy.items()}
-    numbers |= usable.summary(measured, bound)
+    assert settings.num_samples and settings.num_steps  # resolve has filled them in
+    prefix = _prefix(run)
+    assert prefix  # check_bank has seen it
+    x_bank = read_bank(prefix, settings.num_samples)
+    starts = {"final": lambda part, block: x_bank[part]}
+    ends = short_chains(run, settings, partial, "bank", starts, len(x_bank))["final"]
+    energy_init = energies(run, x_bank, settings.batch_size)
+    numbers = {
+        "num_samples": len(x_bank),
+        "bank_size": run.config.bank_size,
+        **how_it_ran(run, settings, settings.num_steps),
+        "energy_init_mean": mean_of(energy_init),
+        "energy_final_mean": mean_of(ends.energy),
+        **ends.usable,
+    }
     if run.is_image:
-        save_grid(run, "bank", stored["final"], energy["final"])
-    arrays = {f"x_{end}": stored[end] for end in ends} | {f"energy_{end}": energy[end] for end in ends}
-    return TaskResult(numbers, arrays)
+        save_grid(run, "bank", ends.x, ends.energy)
+    x_init = [to_stored(run, x_bank[part]) for _, part in blocks(len(x_bank), settings.batch_size)]  # in little memory
+    arrays = {"x_init": np.concatenate(x_init), "x_final": ends.x}
+    return TaskResult(numbers, {**arrays, "energy_init": energy_init, "energy_final": ends.energy})
 
 
 TASKS = {"bank": Task(bank_task, (*CHAIN_SETTINGS, "num_samples", "num_steps"), check=check_bank)}

@@ -2,9 +2,9 @@
 
     log p(x) = −E(x)/T − log Z,    lower ≤ log Z ≤ upper
 
-The lower bound is from chains that start in a Gaussian; the upper from chains that start at test data, and holds in so
-far as these are draws of the model. Images are dequantised: uniform noise over one of the 256 levels is added, and the
-discrete images' log probability is at least that of the noisy ones plus D log(2 / 255).
+The chains of the lower bound start in a Gaussian, those of the upper at test data; see stats.log_z. Images are
+dequantised: uniform noise over one of the 256 levels is added, and the discrete images' log probability is at least
+that of the noisy ones plus D log(2 / 255).
 """
 
 import math
@@ -17,27 +17,24 @@ from ebm_tf.build import step_sizes, use_xla
 from ebm_tf.energies.precision import compile_energy, full_float32, with_policy
 from ebm_tf.errors import ConfigError
 from ebm_tf.evaluation.finished import FinishedRun, TaskResult
-from ebm_tf.evaluation.task import Task
+from ebm_tf.evaluation.task import Task, check_is_hot
 from ebm_tf.mcmc import ais
 from ebm_tf.mcmc.streams import block_seed
-from ebm_tf.runs import progress
 from ebm_tf.runs.partial import PartialArrays, blocks
 from ebm_tf.settings.commands import EvaluateConfig
+from ebm_tf.stats import log_z
 
 __all__ = ["TASKS", "check_likelihood", "likelihood_task"]
 
 STAGES_PER_BLOCK = 200
 MOST_POINTS = 10_000  # test points
-USEFUL_GAP = 0.1  # bits per dimension
-_NO_DRAWS = "test data are no draws of this model, and only the lower bound of log Z holds"
 LEVEL = 2 / 255  # between two values of a pixel in [-1, 1]
 POINTS, STARTS, PILOT, FORWARD, REVERSE = 30, 31, 32, 33, 34  # what the random numbers are for, see streams.block_seed
 
 
 def check_likelihood(run: FinishedRun, settings: EvaluateConfig) -> None:
     """Raises ConfigError: T = 0, more chains than fit in one batch or than there are test points, no test data."""
-    if run.config.temperature == 0:
-        raise ConfigError("--tasks: expected likelihood for a run with temperature above 0. Received: temperature=0")
+    check_is_hot(run, "likelihood")
     most = min(settings.batch_size, len(_test_points(run, settings)))
     if settings.num_chains > most:
         raise ConfigError(
@@ -75,7 +72,7 @@ def likelihood_task(run: FinishedRun, settings: EvaluateConfig, partial: Partial
         "temperature": run.config.temperature,
         "num_gradients": 2 * settings.num_chains * settings.ais_steps,
         "acceptance_rate": {name: float(np.mean(rate)) for name, rate in rates.items()},
-        **_bounds(run, points, unnormalised, forward, backward),
+        **_judged(run, points, unnormalised, forward, backward),
     }
     arrays = {
         "log_weight_forward": forward,
@@ -90,108 +87,47 @@ def _anneal(run, settings, partial, energy, base, points):
     config, num_chains, num_stages = run.config, settings.num_chains, settings.ais_steps
     betas = partial.array("betas", (num_stages + 1,), np.float64)
     log_steps = partial.array("log_steps", (num_stages,), np.float32)
-    # Of each direction two slots: a block reads one and writes the other.
-    x = partial.array("x", (2, 2, num_chains, *run.event_shape), np.float32)
-    log_weight = partial.array("log_weight", (2, 2, num_chains), np.float64)
+    x, log_weight = partial.state("x", (num_chains, *run.event_shape)), partial.state("ln_w", (num_chains,), np.float64)
+    last = partial.array("log_weight", (2, num_chains), np.float64)
     rates = partial.array("rates", (2, num_stages), np.float32)
-    fixed = (step_sizes(config, run.event_shape) / config.step_size, config.temperature, base)
+    pilot_seed, start_seed = (block_seed(settings.seed, STARTS, number) for number in (0, 1))
+    jit_compile = use_xla(config.jit_compile)
+    step_shape = step_sizes(config, run.event_shape) / config.step_size
+    fixed = {"step_shape": step_shape, "temperature": config.temperature, "base": base}
     if not partial.blocks_done:
-        pilot = base.draw(num_chains, block_seed(settings.seed, STARTS, 0))
+        pilot = base.draw(num_chains, pilot_seed)
         seed = block_seed(settings.seed, PILOT, 0)
-        schedule = ais.find_schedule(energy, pilot, num_stages, *fixed, seed, jit_compile=use_xla(config.jit_compile))
+        schedule = ais.find_schedule(energy, pilot, num_stages, **fixed, seed=seed, jit_compile=jit_compile)
         betas[:], log_steps[:] = schedule
-        x[0, 0], x[1, 0] = base.draw(num_chains, block_seed(settings.seed, STARTS, 1)).numpy(), points[:num_chains]
-        log_weight[:, 0] = 0
         partial.mark(1)
     forward = ais.Schedule(np.asarray(betas), np.asarray(log_steps))
     schedules = (forward, forward.reverse())
-    anneal = ais.compile_anneal(energy, run.event_shape, use_xla(config.jit_compile))
-    parts = list(blocks(num_stages, STAGES_PER_BLOCK))
-    with progress.bar("likelihood", 2 * len(parts), "block", initial=partial.blocks_done - 1) as bar:
-        for block in range(partial.blocks_done - 1, 2 * len(parts)):
-            direction, number = divmod(block, len(parts))
-            part, slot = parts[number][1], number % 2
-            seed = block_seed(settings.seed, (FORWARD, REVERSE)[direction], number)
-            state = ais.AisState(tf.constant(x[direction, slot]), tf.constant(log_weight[direction, slot]))
-            betas, log_steps = schedules[direction]
-            state, found = anneal(state, betas[part.start : part.stop + 1], log_steps[part], *fixed, seed)
-            x[direction, 1 - slot], log_weight[direction, 1 - slot] = state.x.numpy(), state.log_weight.numpy()
-            rates[direction, part] = found.numpy()
-            partial.mark(block + 2)
-            bar.update(1)
-    last, names = len(parts) % 2, ("forward", "reverse")
-    weights = {name: np.array(log_weight[direction, last]) for direction, name in enumerate(names)}
-    return weights, {name: np.array(rates[direction]) for direction, name in enumerate(names)}
+    anneal = ais.compile_anneal(energy, run.event_shape, jit_compile)
+    parts = [((way, number), part) for way in (0, 1) for number, part in blocks(num_stages, STAGES_PER_BLOCK)]
+    for (way, number), part in partial.remaining(parts, "likelihood", "stage", first_block=1):
+        if number:
+            state = ais.AisState(tf.constant(x.before), tf.constant(log_weight.before))
+        else:
+            state = ais.init_state(points[:num_chains] if way else base.draw(num_chains, start_seed))
+        (betas, log_steps), seed = schedules[way], block_seed(settings.seed, (FORWARD, REVERSE)[way], number)
+        state, found = anneal(state, betas[part.start : part.stop + 1], log_steps[part], *fixed.values(), seed)
+        x.after[:], log_weight.after[:], last[way] = state.x, state.log_weight, state.log_weight
+        rates[way, part] = found
+    names = ("forward", "reverse")
+    return {name: np.array(last[way]) for way, name in enumerate(names)}, dict(zip(names, np.array(rates)))
 
 
-def _bounds(run, points, unnormalised, forward, backward) -> dict[str, Any]:
-    """log Z and the test points' mean log p, each with both bounds; on images in bits too, on the rings the KL."""
+def _judged(run, points, unnormalised, forward, reverse) -> dict[str, Any]:
+    """Bounds on log Z and on the points' log p; of images in bits too, and where there is a true density the KL."""
     dimensions = math.prod(run.event_shape)
-    errors = [float(np.std(weights, ddof=1) / math.sqrt(len(weights))) for weights in (forward, backward)]
-    weights = np.exp(forward - forward.max())
-    log_z = {
-        "lower": float(np.mean(forward)),
-        "lower_std_error": errors[0],
-        "estimate": ais.log_mean_exp(forward),
-        "estimate_reverse": -ais.log_mean_exp(backward),
-        "upper": -float(np.mean(backward)),
-        "upper_std_error": errors[1],
-        "ess_of_weights": float(weights.sum() ** 2 / np.sum(weights**2)),
-    }
-    mean = float(np.mean(unnormalised))
-    log_p = {"lower": mean - log_z["upper"], "estimate": mean - log_z["estimate"], "upper": mean - log_z["lower"]}
-    gap = log_z["upper"] - log_z["lower"]
-    gap_bits = gap / dimensions / math.log(2)
-    numbers = {
-        "log_z_nats": log_z,
-        "gap_nats": gap,
-        "gap_bits_per_dimension": gap_bits,
-        "log_likelihood_nats": {**log_p, "std_error": float(np.std(unnormalised) / math.sqrt(len(unnormalised)))},
-    }
+    numbers = log_z.bounds(forward, reverse, unnormalised, dimensions)
+    log_p = numbers["log_likelihood_nats"]
     if log_prob := run.data(None).log_prob if run.has_density else None:
-        numbers |= _against_the_truth(log_prob(points), unnormalised, log_p)
+        numbers |= log_z.against_the_truth(log_prob(points), unnormalised, log_p)
     if run.is_image:
-        bits = {name: -(value / dimensions + math.log(LEVEL)) / math.log(2) for name, value in log_p.items()}
-        numbers["bits_per_dimension"] = {"lower": bits["upper"], "estimate": bits["estimate"], "upper": bits["lower"]}
+        numbers["bits_per_dimension"] = log_z.bits_per_dimension(log_p, dimensions, LEVEL)
         numbers["dequantisation"] = "uniform noise over one of 256 levels"
-    return {**numbers, "verdict": _verdict(log_z, dimensions)}
-
-
-def _against_the_truth(true, unnormalised, log_p):
-    """From the points' true log density: its mean, the KL from it, and Z by importance sampling from it."""
-    ratio = unnormalised - true
-    weights = np.exp(ratio - ratio.max())
-    return {
-        "true_log_likelihood_nats": float(true.mean()),
-        "kl_nats": {
-            "lower": float(true.mean()) - log_p["upper"],
-            "estimate": float(true.mean()) - log_p["estimate"],
-            "upper": float(true.mean()) - log_p["lower"],
-        },
-        "log_z_by_importance": {
-            "estimate": ais.log_mean_exp(ratio),
-            "std_error": float(np.std(weights) / weights.mean() / math.sqrt(len(weights))),
-        },
-    }
-
-
-def _verdict(log_z, dimensions):
-    """In words. What can be used has a gap, and errors of it, that are small for each dimension."""
-    gap = log_z["upper"] - log_z["lower"]
-    error = math.hypot(log_z["lower_std_error"], log_z["upper_std_error"])
-    if not (math.isfinite(gap) and math.isfinite(error)):
-        return "no verdict: weights are not finite"
-    gap_bits, error_bits = gap / dimensions / math.log(2), error / dimensions / math.log(2)
-    bounds = f"log Z between {log_z['lower']:.2f} and {log_z['upper']:.2f} nats"
-    words = f"{bounds}, a gap of {gap_bits:.3f} ± {error_bits:.3f} bits per dimension"
-    apart = abs(log_z["estimate"] - log_z["estimate_reverse"]) / dimensions / math.log(2)
-    if gap < -4 * error:
-        return f"{words}: the bounds cross; {_NO_DRAWS}"
-    if abs(gap_bits) + 2 * error_bits > USEFUL_GAP:
-        return f"{words}: too wide to use (above {USEFUL_GAP}); raise --ais_steps"
-    if apart > USEFUL_GAP:
-        return f"{words}: narrow, but the estimates from the two sides lie {apart:.3f} apart; {_NO_DRAWS}"
-    return f"{words}: narrow enough to use (at most {USEFUL_GAP})"
+    return {**numbers, "verdict": log_z.verdict(numbers["log_z_nats"], dimensions)}
 
 
 TASKS = {

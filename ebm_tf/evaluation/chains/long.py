@@ -4,7 +4,7 @@ All random numbers of a block of chains, from a step on, are a function of (seed
 killed goes on as if it had not been. Chains come in blocks of settings.batch_size: another batch_size, other chains.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -22,7 +22,6 @@ from ebm_tf.evaluation.finished import (
 )
 from ebm_tf.evaluation.task import CHAIN_SETTINGS, Task
 from ebm_tf.mcmc.streams import CHAINS, DATA_STARTS, block_seed
-from ebm_tf.runs import progress
 from ebm_tf.runs.partial import PartialArrays, blocks
 from ebm_tf.settings.commands import EvaluateConfig
 from ebm_tf.stats.drift import verdict
@@ -91,6 +90,30 @@ def check_data_init(run: FinishedRun, settings: EvaluateConfig) -> None:
     data_starts(run, settings.num_chains, settings.data_dir)
 
 
+class _Record:
+    """What is kept of the chains: energies at record_steps, pictures of the first ones at grid_steps, and the ends."""
+
+    def __init__(self, run: FinishedRun, partial: PartialArrays, num_chains: int, num_steps: int):
+        self.run, self.num_steps = run, num_steps
+        self.steps, self.grid_steps = record_steps(num_steps), grid_steps(num_steps)
+        self.shown = min(GRID_IMAGES, num_chains) if run.is_image else 0
+        self.energy = partial.array("energy", (len(self.steps), num_chains), np.float32)
+        self.x_final = partial.array("x_final", (num_chains, *run.event_shape), np.float32)
+        self.grids = None
+        if run.is_image:
+            self.grids = partial.array("grids", (len(self.grid_steps), self.shown, *run.event_shape), np.uint8)
+
+    def keep(self, step: int, part: slice, x: np.ndarray, energy: np.ndarray) -> None:
+        """What is wanted of the chains `part` at a step."""
+        if step in self.steps:
+            self.energy[np.searchsorted(self.steps, step), part] = energy
+        if self.grids is not None and step in self.grid_steps and part.start < self.shown:
+            at = np.searchsorted(self.grid_steps, step)
+            self.grids[at, part.start : part.stop] = to_stored(self.run, x[: self.shown - part.start])
+        if step == self.num_steps:
+            self.x_final[part] = x
+
+
 def _run_long(
     name: str,
     run: FinishedRun,
@@ -99,57 +122,37 @@ def _run_long(
     num_steps: int,
     starts: Callable[[slice, int], np.ndarray],
 ) -> TaskResult:
-    """Chains from starts(part, block), block by block, each in pieces that end at the steps where something is kept.
-
-    Piece p of all leaves its states in half p % 2 of an array on disk, and piece p + 1 reads them there and writes the
-    other half: see PartialArrays.
-    """
-    event, total = run.event_shape, settings.num_chains
-    assert settings.step_size  # finished.resolve has filled it in
-    records, grid = record_steps(num_steps), grid_steps(num_steps)
-    stops = sorted({*records.tolist(), *range(0, num_steps, SAVE_EVERY)})
-    shown = min(GRID_IMAGES, total)
-    energy = partial.array("energy", (len(records), total), np.float32)
-    x_final = partial.array("x_final", (total, *event), np.float32)
-    states = partial.array("states", (2, min(settings.batch_size, total), *event), np.float32)
-    grids = partial.array("grids", (len(grid), shown, *event), np.uint8) if run.is_image else None
-
-    def keep(step, part, x, energy_x):
-        if step in records:
-            energy[np.searchsorted(records, step), part] = energy_x
-        if grids is not None and step in grid and part.start < shown:
-            grids[np.searchsorted(grid, step), part.start : part.stop] = to_stored(run, x[: shown - part.start])
-        if step == num_steps:
-            x_final[part] = x
-
-    pieces = [(part, block, stop) for block, part in blocks(total, settings.batch_size) for stop in stops]
-    steps_done = sum(stop - _before(stops, stop) for _, _, stop in pieces[: partial.blocks_done])
-    with progress.bar(name, num_steps * len(pieces) // len(stops), "step", steps_done) as bar:
-        for piece, (part, block, stop) in list(enumerate(pieces))[partial.blocks_done :]:
-            start, size = _before(stops, stop), part.stop - part.start
-            if stop == 0:
-                x = starts(part, block)
-                energy_x = energies(run, x, settings.batch_size)
-            else:
-                x = np.array(states[(piece - 1) % 2, :size])
-                seed = block_seed(settings.seed, CHAINS, block, start)
-                x, energy_x = run_chains(run, x, stop - start, settings.step_size, seed)
-            keep(stop, part, x, energy_x)
-            states[piece % 2, :size] = x
-            partial.mark(piece + 1)
-            bar.update(stop - start)
-
-    numbers = {"num_samples": total, **how_it_ran(run, settings, num_steps), **verdict(records, np.array(energy))}
-    arrays = {"steps": records, "energy": energy, "x_final": run.to_data(x_final)}
-    if grids is not None:
-        arrays |= {"grid_steps": grid, "grids": grids}
-        save_grid(run, name, grids[-1], energy[-1, :shown])
-    return TaskResult(numbers | usable_numbers(run, x_final), arrays)
+    """Chains from starts(part, block), block by block, each in pieces that end at the steps where something is kept."""
+    total = settings.num_chains
+    assert settings.step_size  # resolve has filled it in
+    record = _Record(run, partial, total, num_steps)
+    state = partial.state("state", (min(settings.batch_size, total), *run.event_shape))
+    pieces = _pieces(record, total, settings.batch_size)
+    for (block, part), steps in partial.remaining(pieces, name, "step"):
+        size = part.stop - part.start
+        if steps.stop == 0:
+            x = starts(part, block)
+            energy = energies(run, x, settings.batch_size)
+        else:
+            seed = block_seed(settings.seed, CHAINS, block, steps.start)
+            x, energy = run_chains(run, state.before[:size], steps.stop - steps.start, settings.step_size, seed)
+        record.keep(steps.stop, part, x, energy)
+        state.after[:size] = x
+    found = verdict(record.steps, np.array(record.energy))
+    numbers = {"num_samples": total, **how_it_ran(run, settings, num_steps), **found}
+    arrays = {"steps": record.steps, "energy": record.energy, "x_final": run.to_data(record.x_final)}
+    if record.grids is not None:
+        arrays |= {"grid_steps": record.grid_steps, "grids": record.grids}
+        save_grid(run, name, record.grids[-1], record.energy[-1, : record.shown])
+    return TaskResult(numbers | usable_numbers(run, record.x_final), arrays)
 
 
-def _before(stops: list[int], stop: int) -> int:
-    """The stop before this one, or 0."""
-    return stops[max(stops.index(stop) - 1, 0)]
+def _pieces(record: _Record, total: int, batch_size: int) -> Iterator[tuple[tuple[int, slice], slice]]:
+    """((block, its chains), its steps) of every piece; the first one of a block has none, and is its starts."""
+    stops = sorted({*record.steps.tolist(), *range(0, record.num_steps, SAVE_EVERY)})
+    for block in blocks(total, batch_size):
+        for start, stop in zip([0, *stops], stops):
+            yield block, slice(start, stop)
 
 
 TASKS = {

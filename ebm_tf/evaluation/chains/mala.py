@@ -4,7 +4,6 @@ Warm-up, in which the step size adapts, then sampling with the step frozen. Both
 """
 
 import math
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -12,10 +11,9 @@ import tensorflow as tf
 from ebm_tf.build import step_sizes, use_xla
 from ebm_tf.data.images import to_uint8
 from ebm_tf.energies.precision import compile_energy, full_float32, rounding_over_temperature, with_policy
-from ebm_tf.errors import ConfigError
 from ebm_tf.evaluation.finished import FinishedRun, TaskResult, noise_starts, usable_numbers
-from ebm_tf.evaluation.task import Task
-from ebm_tf.mcmc import diagnostics
+from ebm_tf.evaluation.task import Task, check_is_hot, check_one_batch
+from ebm_tf.mcmc.diagnostics import NUM_PROJECTIONS, projections, summary
 from ebm_tf.mcmc.mala import MalaState, MalaTrace, compile_mala, freeze, init_state
 from ebm_tf.mcmc.streams import block_seed
 from ebm_tf.plots import figures
@@ -24,44 +22,16 @@ from ebm_tf.runs.partial import PartialArrays
 from ebm_tf.settings.commands import EvaluateConfig
 from ebm_tf.stats import plane, usable
 
-__all__ = ["NUM_PROJECTIONS", "TASKS", "check_mala", "mala_task", "projections", "summary"]
+__all__ = ["TASKS", "check_mala", "mala_task"]
 
 NUM_BINS = 20  # of one block; the moves of one block are computed and recorded at once
 MOST_MOVES = 10  # for each accepted one: an end for chains that accept next to nothing
-NUM_PROJECTIONS = 4
 CHECKED = 32  # states at which rounding is measured
-CHAINS, PROJECTIONS = 20, 21  # what the random numbers are for, see streams.block_seed
-
-
-def projections(event_shape: tuple[int, ...]) -> tf.Tensor:
-    """Fixed random unit directions, float32 [prod(event), P]: the same for every run of these shapes."""
-    shape = [math.prod(event_shape), NUM_PROJECTIONS]
-    directions = tf.random.stateless_normal(shape, tf.constant([PROJECTIONS, PROJECTIONS], tf.int32), alg="philox")
-    return directions / tf.norm(directions, axis=0)
-
-
-def summary(
-    energy: np.ndarray, projected: np.ndarray, moves_per_record: float, num_accepted: np.ndarray | None = None
-) -> tuple[dict[str, Any], str]:
-    """Diagnostics of recorded chains, as JSON values, and the verdict in words.
-
-    Args:
-      energy: [N, C].
-      projected: [N, C, P].
-      moves_per_record: moves between records.
-      num_accepted: [C], of adjusted chains; see diagnostics.verdict.
-    """
-    if len(energy) < diagnostics.MIN_RECORDS:
-        return {}, f"no verdict: {len(energy)} records, {diagnostics.MIN_RECORDS} or more are needed"
-    if not (np.isfinite(energy).all() and np.isfinite(projected).all()):
-        return {}, "diverged: energies or states are not finite"
-    values = {"energy": energy} | {f"projection_{i}": projected[..., i] for i in range(projected.shape[-1])}
-    found = {name: diagnostics.diagnose(value, moves_per_record) for name, value in values.items()}
-    return {name: number._asdict() for name, number in found.items()}, diagnostics.verdict(found, num_accepted)
+CHAINS = 20  # what the random numbers are for, see streams.block_seed
 
 
 class _Recorder:
-    """State and record of the chains, on disk. Block i reads slot i % 2 of the state and writes the other."""
+    """State and record of the chains, on disk."""
 
     def __init__(self, partial: PartialArrays, event_shape: tuple[int, ...], num_chains: int, num_blocks: int):
         bins = num_blocks * NUM_BINS
@@ -73,7 +43,7 @@ class _Recorder:
             "num_accepted": (num_chains,),
         }
         kinds = {name: np.int32 if name == "num_accepted" else np.float32 for name in shapes}
-        self.slots = {name: partial.array(name, (2, *shape), kinds[name]) for name, shape in shapes.items()}
+        self.state = {name: partial.state(name, shape, kinds[name]) for name, shape in shapes.items()}
         self.trace = MalaTrace(
             num_moves=partial.array("trace_num_moves", (bins,), np.int32),
             acceptance_rate=partial.array("trace_acceptance_rate", (bins,), np.float32),
@@ -84,13 +54,12 @@ class _Recorder:
         self.partial = partial
 
     def read(self) -> MalaState:
-        slot = self.partial.blocks_done % 2
-        return MalaState(**{name: tf.constant(array[slot]) for name, array in self.slots.items()})
+        return MalaState(**{name: tf.constant(array.before) for name, array in self.state.items()})
 
     def write(self, state: MalaState, trace: MalaTrace) -> None:
         block = self.partial.blocks_done
-        for name, array in self.slots.items():
-            array[(block + 1) % 2] = getattr(state, name).numpy()
+        for name, array in self.state.items():
+            array.after[...] = getattr(state, name).numpy()
         for kept, new in zip(self.trace, trace):
             kept[block * NUM_BINS : (block + 1) * NUM_BINS] = new.numpy()
         self.partial.mark(block + 1)
@@ -125,11 +94,8 @@ class _Plan:
 
 def check_mala(run: FinishedRun, settings: EvaluateConfig) -> None:
     """Raises ConfigError: T = 0, or more chains than fit in one batch."""
-    if run.config.temperature == 0:
-        raise ConfigError("--tasks: expected mala for a run with temperature above 0. Received: temperature=0")
-    if settings.num_chains > settings.batch_size:
-        received = f"num_chains={settings.num_chains}, batch_size={settings.batch_size}"
-        raise ConfigError(f"--num_chains: expected at most batch_size, for mala. Received: {received}")
+    check_is_hot(run, "mala")
+    check_one_batch(settings, "mala")
 
 
 def mala_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays) -> TaskResult:
@@ -188,15 +154,48 @@ def _moves_to_show(plan, blocks_done, state):
 
 
 def _result(run, settings, plan, recorder, state, rounding):
-    config = run.config
+    config, x_final = run.config, state.x.numpy()
     warmup = recorder.phase(0, plan.warmup_blocks)
     sampling = recorder.phase(plan.warmup_blocks, recorder.partial.blocks_done)
-    x_final, accepted = state.x.numpy(), state.num_accepted.numpy()
-    num_moves = int(sampling.num_moves.sum())
     even = sampling.num_moves == plan.moves_per_bin  # a last bin may be shorter
-    found, words = summary(sampling.energy[even], sampling.projections[even], plan.moves_per_bin, accepted)
-    scales = np.exp(state.log_step_scale.numpy())
+    records = sampling.energy[even], sampling.projections[even]
+    found, words = summary(*records, plan.moves_per_bin, state.num_accepted.numpy())
     numbers = {
+        **_how_it_ran(config, settings, plan, sampling, state),
+        "energy_dtype": "float32",
+        "training_dtype_policy": config.dtype_policy,
+        "energy_rounding_nats": rounding,
+        "finite": bool(np.isfinite(x_final).all() and np.isfinite(sampling.energy).all()),
+        "energy_mean": float(sampling.energy[-1].mean()),
+        "energy_std": float(sampling.energy[-1].std()),
+        "diagnostics": found,
+    }
+    if run.has_density:
+        numbers["from_noise"] = plane.on_ring_shares(x_final)
+    numbers |= {**usable_numbers(run, x_final), "verdict": _verdict(numbers, words)}
+    scales = np.concatenate([warmup.log_step_scale, sampling.log_step_scale])
+    arrays = {
+        "acceptance_warmup": warmup.acceptance_rate,
+        "steps_warmup": np.cumsum(warmup.num_moves, dtype=np.int64),
+        "acceptance_sampling": sampling.acceptance_rate,
+        "steps": np.cumsum(sampling.num_moves, dtype=np.int64),
+        "step_size_trace": np.float32(config.step_size) * np.exp(scales),
+        "energy_warmup": warmup.energy,
+        "energy": sampling.energy,
+        "projections": sampling.projections,
+        "x_final": x_final,
+    }
+    if run.is_image:
+        arrays["samples"] = np.asarray(to_uint8(x_final))
+    _draw(run, settings, arrays)
+    return TaskResult(numbers, {**arrays, "x_final": run.to_data(x_final)})
+
+
+def _how_it_ran(config, settings, plan, sampling, state):
+    """Moves, acceptance and step sizes, for results.json."""
+    accepted, num_moves = state.num_accepted.numpy(), int(sampling.num_moves.sum())
+    scales = np.exp(state.log_step_scale.numpy())
+    return {
         "num_chains": settings.num_chains,
         "num_steps": settings.mala_steps,
         "count": settings.mala_count,
@@ -211,33 +210,7 @@ def _result(run, settings, plan, recorder, state, rounding):
         "step_size_range": [float(config.step_size * scales.min()), float(config.step_size * scales.max())],
         "training_step_size": config.step_size,
         "temperature": config.temperature,
-        "energy_dtype": "float32",
-        "training_dtype_policy": config.dtype_policy,
-        "energy_rounding_nats": rounding,
-        "finite": bool(np.isfinite(x_final).all() and np.isfinite(sampling.energy).all()),
-        "energy_mean": float(sampling.energy[-1].mean()),
-        "energy_std": float(sampling.energy[-1].std()),
-        "diagnostics": found,
     }
-    if run.has_density:
-        numbers["from_noise"] = plane.on_ring_shares(x_final)
-    numbers |= {**usable_numbers(run, x_final), "verdict": _verdict(numbers, words)}
-    scale_trace = np.concatenate([warmup.log_step_scale, sampling.log_step_scale])
-    arrays = {
-        "acceptance_warmup": warmup.acceptance_rate,
-        "steps_warmup": np.cumsum(warmup.num_moves, dtype=np.int64),
-        "acceptance_sampling": sampling.acceptance_rate,
-        "steps": np.cumsum(sampling.num_moves, dtype=np.int64),
-        "step_size_trace": np.float32(config.step_size) * np.exp(scale_trace),
-        "energy_warmup": warmup.energy,
-        "energy": sampling.energy,
-        "projections": sampling.projections,
-        "x_final": x_final,
-    }
-    if run.is_image:
-        arrays["samples"] = np.asarray(to_uint8(x_final))
-    _draw(run, settings, arrays)
-    return TaskResult(numbers, {**arrays, "x_final": run.to_data(x_final)})
 
 
 def _verdict(numbers, words):

@@ -5,7 +5,7 @@ not been. Chains come in blocks of settings.batch_size: another batch_size, othe
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,57 +13,87 @@ from ebm_tf.evaluation.finished import FinishedRun, TaskResult, noise_starts, ra
 from ebm_tf.evaluation.task import CHAIN_SETTINGS, Task
 from ebm_tf.mcmc.streams import CHAINS, DATA_STARTS, block_seed
 from ebm_tf.plots import figures
-from ebm_tf.runs import progress
 from ebm_tf.runs.partial import PartialArrays, blocks
 from ebm_tf.settings.commands import EvaluateConfig
 from ebm_tf.stats import plane, usable
 from ebm_tf.stats.drift import mean_of, std_of
 
-__all__ = ["TASKS", "how_it_ran", "save_grid", "short_run_task"]
+__all__ = ["TASKS", "Ends", "how_it_ran", "save_grid", "short_chains", "short_run_task"]
 
 GRID_IMAGES = 64
 
 
-def short_run_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays) -> TaskResult:
-    """num_samples chains of num_steps steps from noise; where data can be drawn, on the rings, as many from data.
+class Ends(NamedTuple):
+    """Where chains ended.
+
+    Attributes:
+      x: [N, *event], as it is stored.
+      energy: float32 [N].
+      usable: stats.usable's numbers.
+    """
+
+    x: np.ndarray
+    energy: np.ndarray
+    usable: dict[str, Any]
+
+
+def short_chains(
+    run: FinishedRun,
+    settings: EvaluateConfig,
+    partial: PartialArrays,
+    task: str,
+    starts: dict[str, Callable[[slice, int], np.ndarray]],
+    num_chains: int,
+) -> dict[str, Ends]:
+    """Chains of num_steps steps, block by block.
 
     Law: see run_chains.
+
+    Args:
+      run, settings, partial: of the task.
+      task: its name.
+      starts: kind of starts -> fn(part, block).
+      num_chains: of each kind.
+
+    Returns:
+      kind -> its ends.
     """
-    num_samples, event = settings.num_samples, run.event_shape
-    assert num_samples and settings.num_steps and settings.step_size  # finished.resolve has filled them in
-    starts: dict[str, Callable] = {"noise": noise_starts} | ({"data": _drawn} if run.has_density else {})
-    stored = {
-        start: partial.array(f"x_from_{start}", (num_samples, *event), np.uint8 if run.is_image else np.float32)
-        for start in starts
-    }
-    energy = {start: partial.array(f"energy_from_{start}", (num_samples,), np.float32) for start in starts}
-    measured = {start: partial.array(f"measured_{start}", (num_samples, 2), np.float32) for start in starts}
-    bound = range_bound(run)
-    with progress.bar("short_run", num_samples, "chain", partial.blocks_done * settings.batch_size) as bar:
-        for block, part in list(blocks(num_samples, settings.batch_size))[partial.blocks_done :]:
-            for index, (start, starts_fn) in enumerate(starts.items()):
-                x_init = starts_fn(run, part.stop - part.start, settings.seed, block)
-                seed = block_seed(settings.seed, CHAINS, block, index)
-                x, energy[start][part] = run_chains(run, x_init, settings.num_steps, settings.step_size, seed)
-                stored[start][part], measured[start][part] = to_stored(run, x), usable.measure(x, bound)
-            partial.mark(block + 1)
-            bar.update(part.stop - part.start)
-    numbers: dict[str, Any] = {"num_samples": num_samples, **how_it_ran(run, settings, settings.num_steps)}
-    numbers["finite"] = {start: bool(np.isfinite(values).all()) for start, values in energy.items()}
-    numbers |= usable.summary(measured["noise"], bound)
+    assert settings.num_steps and settings.step_size  # resolve has filled them in
+    bound, shape = range_bound(run), (num_chains, *run.event_shape)
+    stored = {kind: partial.array(f"x_{kind}", shape, np.uint8 if run.is_image else np.float32) for kind in starts}
+    energy = {kind: partial.array(f"energy_{kind}", (num_chains,), np.float32) for kind in starts}
+    measured = {kind: partial.array(f"measured_{kind}", (num_chains, 2), np.float32) for kind in starts}
+    for block, part in partial.remaining(blocks(num_chains, settings.batch_size), task, "chain"):
+        for index, (kind, starts_fn) in enumerate(starts.items()):
+            x_init, seed = starts_fn(part, block), block_seed(settings.seed, CHAINS, block, index)
+            x, energy[kind][part] = run_chains(run, x_init, settings.num_steps, settings.step_size, seed)
+            stored[kind][part], measured[kind][part] = to_stored(run, x), usable.measure(x, bound)
+    return {kind: Ends(stored[kind], energy[kind], usable.summary(measured[kind], bound)) for kind in starts}
+
+
+def short_run_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays) -> TaskResult:
+    """num_samples chains of num_steps steps from noise; where data can be drawn, on the rings, as many from data."""
+    assert settings.num_samples and settings.num_steps  # resolve has filled them in
+
+    def noise(part, block):
+        return noise_starts(run, part.stop - part.start, settings.seed, block)
+
+    def exact_draws(part, block):
+        return run.data(None).held_out(part.stop - part.start, block_seed(settings.seed, DATA_STARTS, block))
+
+    starts = {"from_noise": noise} | ({"from_data": exact_draws} if run.has_density else {})
+    ends = short_chains(run, settings, partial, "short_run", starts, settings.num_samples)
+    numbers: dict[str, Any] = {"num_samples": settings.num_samples, **how_it_ran(run, settings, settings.num_steps)}
+    numbers["finite"] = {kind.removeprefix("from_"): bool(np.isfinite(one.energy).all()) for kind, one in ends.items()}
+    x, energy, found = ends["from_noise"]
+    numbers |= found
     if run.has_density:
-        numbers |= {f"from_{start}": plane.on_ring_shares(x) for start, x in stored.items()}
+        numbers |= {kind: plane.on_ring_shares(one.x) for kind, one in ends.items()}
     else:
-        numbers |= {"energy_mean": mean_of(energy["noise"]), "energy_std": std_of(energy["noise"])}
+        numbers |= {"energy_mean": mean_of(energy), "energy_std": std_of(energy)}
     if run.is_image:
-        save_grid(run, "short_run", stored["noise"], energy["noise"])
-    arrays = {f"x_from_{start}": x for start, x in stored.items()}
-    return TaskResult(numbers, {**arrays, "energy_from_noise": energy["noise"]})
-
-
-def _drawn(run: FinishedRun, num_chains: int, seed: int, block: int) -> np.ndarray:
-    """Draws from the exact density."""
-    return run.data(None).held_out(num_chains, block_seed(seed, DATA_STARTS, block))
+        save_grid(run, "short_run", x, energy)
+    return TaskResult(numbers, {**{f"x_{kind}": one.x for kind, one in ends.items()}, "energy_from_noise": energy})
 
 
 def save_grid(run: FinishedRun, name: str, images: np.ndarray, energy: np.ndarray) -> None:

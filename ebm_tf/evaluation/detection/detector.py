@@ -8,25 +8,21 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from sklearn import metrics
 
 from ebm_tf.build import use_xla
 from ebm_tf.data import images
-from ebm_tf.energies import EnergyModel
+from ebm_tf.energies import EnergyModel, devices
 from ebm_tf.energies.precision import full_float32
 from ebm_tf.energies.statistics import pixel_statistics, statistics_of
 from ebm_tf.errors import ConfigError
-from ebm_tf.evaluation import devices
 from ebm_tf.evaluation.finished import FinishedRun
-from ebm_tf.runs import progress
 from ebm_tf.runs.partial import PartialArrays, blocks
-from ebm_tf.stats.detection import detection
-from ebm_tf.stats.typicality import LEAST, Detector
+from ebm_tf.stats.detection import RATE, Trial
+from ebm_tf.stats.typicality import LEAST
 
 __all__ = ["LEAST_HELD_OUT", "detect", "print_table"]
 
 LEAST_HELD_OUT = LEAST * 3 // 2
-RATE = 0.05
 Sets = dict[str, np.ndarray]
 
 
@@ -52,7 +48,7 @@ def detect(
     fit, told = np.split(order, [2 * len(order) // 3])
     try:
         own, pixels = (
-            _Fitted(kind, {name: arrays[row] for name, arrays in found.items()}, fit, told, seed)
+            Trial(kind, {name: arrays[row] for name, arrays in found.items()}, fit, told, seed)
             for row, kind in enumerate(names)
         )
     except ConfigError as error:  # energies that are not finite
@@ -96,53 +92,6 @@ def print_table(numbers: dict[str, Any], source: str) -> None:
         print(f"{name[:24]:24s} {row['num_out']:7d} {' '.join(shown[:7])} | {' '.join(shown[7:])}", flush=True)
 
 
-class _Fitted:
-    """A detector on the statistics of all sets.
-
-    Args:
-      names: of the statistics.
-      statistics: of each set, [N, K].
-      fit, told: which of the held-out examples fit it, and which are told.
-      seed: of the detector's halves.
-    """
-
-    def __init__(self, names, statistics: Sets, fit, told, seed):
-        self.detector = Detector.fit(statistics["in"][np.sort(fit)], names, seed)
-        self._statistics = {**statistics, "in": statistics["in"][np.sort(told)]}
-        self.scores = {name: self.detector.ood_score(values) for name, values in self._statistics.items()}
-
-    def itself(self) -> dict[str, Any]:
-        row = detection(-self.detector.calibration, -self.scores["in"])
-        return {**row, "flagged": self._flagged("in")}
-
-    def against(self) -> dict[str, Any]:
-        own, others = self.scores["in"], {name: score for name, score in self.scores.items() if name != "in"}
-        return {name: {**_row(own, score), "flagged": self._flagged(name)} for name, score in others.items()}
-
-    def by_statistic(self) -> dict[str, dict[str, float]]:
-        found: dict[str, dict[str, float]] = {}
-        own = self._statistics["in"]
-        label = {name: np.repeat([0, 1], [len(own), len(x)]) for name, x in self._statistics.items() if name != "in"}
-        for place in self.detector.kept:
-            column = found[self.detector.names[place]] = {}
-            for name in label:
-                values = np.concatenate([own[:, place], self._statistics[name][:, place]])
-                column[name] = float(metrics.roc_auc_score(label[name], np.nan_to_num(values)))
-        return found
-
-    def _flagged(self, name: str) -> float | None:
-        """The share with a p-value of at most RATE; None where the smallest p-value is above."""
-        if self.detector.num_calibration + 1 < 1 / RATE:
-            return None
-        return float(np.mean(self.detector.p_value(self.scores[name]) <= RATE))
-
-
-def _row(own: np.ndarray, score: np.ndarray) -> dict[str, Any]:
-    """As detection; an infinite score is the largest of all."""
-    most = np.finfo(np.float64).max
-    return detection(-np.minimum(own, most), -np.minimum(score, most))
-
-
 def _statistics(run: FinishedRun, partial: PartialArrays, sets: Sets, first_block: int, batch_size: int):
     """((names, names without a model), {set: (statistics, those without a model)}), block by block."""
     replicas = devices.replicate(run.energy, lambda energy: _compile(energy, use_xla(run.config.jit_compile)))
@@ -155,18 +104,13 @@ def _statistics(run: FinishedRun, partial: PartialArrays, sets: Sets, first_bloc
         for name, x in sets.items()
     }
     parts = [(name, part) for name, x in sets.items() for _, part in blocks(len(x), batch_size)]
-    done = max(partial.blocks_done - first_block, 0)
-    total, before = (sum(part.stop - part.start for _, part in some) for some in (parts, parts[:done]))
     unit = "image" if run.is_image else "row"
-    with progress.bar("ood, detector", total, unit, before) as bar, full_float32():
-        for index in range(done, len(parts)):
-            name, part = parts[index]
+    with full_float32():
+        for name, part in partial.remaining(parts, "ood, detector", unit, first_block):
             x = sets[name][part]
             x = images.to_unit_range(x).numpy() if x.dtype == np.uint8 else np.asarray(x, np.float32)
             for array, values in zip(found[name], zip(*devices.run_on_all(replicas, x))):
                 array[part] = np.concatenate(values)
-            partial.mark(first_block + index + 1)
-            bar.update(part.stop - part.start)
     return names, found
 
 

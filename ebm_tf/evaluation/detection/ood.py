@@ -5,8 +5,6 @@ sets go the same way, without noise: images as uint8 at the run's size, scaled t
 """
 
 import functools
-import os
-import pathlib
 from typing import Any
 
 import numpy as np
@@ -16,13 +14,13 @@ from ebm_tf.data.stores import HELD_OUT
 from ebm_tf.errors import ConfigError
 from ebm_tf.evaluation.detection.detector import LEAST_HELD_OUT, detect, print_table
 from ebm_tf.evaluation.finished import FinishedRun, TaskResult, energies
-from ebm_tf.evaluation.task import STORED, Task
+from ebm_tf.evaluation.task import STORED, Task, if_done
 from ebm_tf.plots import figures
-from ebm_tf.runs import progress
 from ebm_tf.runs.partial import PartialArrays, blocks
 from ebm_tf.settings.commands import EvaluateConfig
+from ebm_tf.settings.data import set_names
 from ebm_tf.stats.detection import detection
-from ebm_tf.stats.histogram import histogram
+from ebm_tf.stats.drift import histogram
 from ebm_tf.stats.resizing import resized, unequal
 from ebm_tf.stats.usable import finite_rows
 
@@ -38,29 +36,7 @@ __all__ = [
     "other_sets",
     "own_sources",
     "resizing",
-    "set_names",
 ]
-
-
-def set_names(ood_data: str) -> dict[str, str]:
-    """name -> source of each of the sets: the last part of a folder, the name of a file without its ending, NAME, or
-    NAME_SPLIT unless the split is test.
-
-    Raises:
-      ConfigError: none, or two of one name.
-    """
-    sources = [part.strip() for part in ood_data.split(",") if part.strip()]
-    names = {}
-    for source in sources:
-        folder = pathlib.Path(os.path.expanduser(source))
-        name = folder.resolve().name if os.path.isdir(folder) else source.removesuffix("/test").replace("/", "_")
-        if source.startswith(("array:", "table:")):
-            name = pathlib.Path(source.partition(":")[2]).stem
-        names[name] = source
-    if not sources or len(names) < len(sources) or set(names) & {"test", "train", "long_run", "in"}:
-        expected = "sets separated by commas, of different names, none of them test, train, long_run or in"
-        raise ConfigError(f"--ood_data: expected {expected}. Received: ood_data={ood_data}")
-    return names
 
 
 def other_sets(settings: EvaluateConfig) -> dict[str, str]:
@@ -152,22 +128,15 @@ def _check_sets(run, settings):
         _load(run, settings, source)
 
 
-def energies_inputs(run: FinishedRun, settings: EvaluateConfig) -> list[str]:
-    """long_run, if it is asked for too or has been done with this model."""
-    done = run.read_results().get("long_run", {}).get("model") == run.model_id
-    return ["long_run"] if done or "long_run" in settings.task_names else []
+energies_inputs = if_done("long_run")
 
 
 def _energies_of(run, settings, partial, sets: dict[str, np.ndarray], label: str) -> dict[str, np.ndarray]:
     """Energies of each set, block by block over all of them."""
     energy = {name: partial.array(name, (len(x),), np.float32) for name, x in sets.items()}
     parts = [(name, part) for name, x in sets.items() for _, part in blocks(len(x), settings.batch_size)]
-    total, done = sum(map(len, sets.values())), sum(part.stop - part.start for _, part in parts[: partial.blocks_done])
-    with progress.bar(label, total, "image" if run.is_image else "row", done) as bar:
-        for index, (name, part) in list(enumerate(parts))[partial.blocks_done :]:
-            energy[name][part] = energies(run, sets[name][part], settings.batch_size)
-            partial.mark(index + 1)
-            bar.update(part.stop - part.start)
+    for name, part in partial.remaining(parts, label, "image" if run.is_image else "row"):
+        energy[name][part] = energies(run, sets[name][part], settings.batch_size)
     return energy
 
 

@@ -17,7 +17,6 @@ from ebm_tf.evaluation.detection.ood import SETTINGS, check_ood, ood_sets, other
 from ebm_tf.evaluation.finished import FinishedRun, TaskResult
 from ebm_tf.evaluation.task import Task
 from ebm_tf.plots import figures
-from ebm_tf.runs import progress
 from ebm_tf.runs.partial import PartialArrays, blocks
 from ebm_tf.settings.commands import EvaluateConfig
 from ebm_tf.stats.detection import detection
@@ -46,16 +45,13 @@ def ood_curve_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialA
     auroc = partial.array("auroc", (len(saved), len(names) - 1), np.float64)
     energy = build_energy(run.config, run.event_shape)
     energy_fn = compile_energy(energy, use_xla(run.config.jit_compile))
-    with progress.bar("ood_curve", len(saved), "checkpoint", partial.blocks_done) as bar:
-        for index, checkpoint in list(enumerate(saved))[partial.blocks_done :]:
-            restored = tf.train.Checkpoint(energy=energy).restore(checkpoint.prefix)
-            restored.assert_existing_objects_matched().expect_partial()  # the optimizer and the bank are left out
-            values = {name: _energies(energy_fn, x, settings.batch_size) for name, x in sets.items()}
-            mean[index] = [values[name].mean(dtype=np.float64) for name in names]
-            found = (detection(-values["in"], -values[name])["auroc"] for name in names[1:])
-            auroc[index] = [np.nan if one is None else one for one in found]
-            partial.mark(index + 1)
-            bar.update(1)
+    for index, _ in partial.remaining(blocks(len(saved), 1), "ood_curve", "checkpoint"):
+        restored = tf.train.Checkpoint(energy=energy).restore(saved[index].prefix)
+        restored.assert_existing_objects_matched().expect_partial()  # the optimizer and the bank are left out
+        values = {name: _energies(energy_fn, x, settings.batch_size) for name, x in sets.items()}
+        mean[index] = [values[name].mean(dtype=np.float64) for name in names]
+        found = (detection(-values["in"], -values[name])["auroc"] for name in names[1:])
+        auroc[index] = [np.nan if one is None else one for one in found]
     steps = np.array([checkpoint.step for checkpoint in saved], np.int64)
     by_name = {name: auroc[:, column] for column, name in enumerate(names[1:])}
     _draw(steps, by_name, run)

@@ -18,26 +18,21 @@ from ebm_tf.errors import ConfigError, UnusableError
 from ebm_tf.evaluation.features.extractors import FeatureExtractor, load_extractor
 from ebm_tf.evaluation.finished import FinishedRun, TaskResult
 from ebm_tf.evaluation.task import Task
-from ebm_tf.runs import progress
 from ebm_tf.runs.cache import cache_dir
 from ebm_tf.runs.partial import PartialArrays, blocks
 from ebm_tf.runs.run_dir import draft_of
 from ebm_tf.settings.commands import EvaluateConfig
-from ebm_tf.stats.distances import KernelDistance, Moments, frechet_distance, kernel_distance
-from ebm_tf.stats.saturation import is_saturated, saturation_bounds
+from ebm_tf.stats.distances import Moments, both_distances
+from ebm_tf.stats.saturation import is_saturated, noisy, saturation_bounds
 from ebm_tf.stats.usable import finite_rows
 
 __all__ = [
     "TASKS",
-    "KernelDistance",
-    "Moments",
     "check_fid",
     "extract",
     "extractor_of",
     "fid_inputs",
     "fid_task",
-    "frechet_distance",
-    "kernel_distance",
     "left_out",
     "reference_images",
     "sample_images",
@@ -72,7 +67,7 @@ def extractor_of(run: FinishedRun, settings: EvaluateConfig) -> FeatureExtractor
 def reference_images(run: FinishedRun, settings: EvaluateConfig) -> np.ndarray:
     """uint8 [N, S, S, 3]: the split that samples are compared with."""
     data, split = run.data(settings.data_dir), settings.reference_split
-    assert split  # finished.resolve has filled it in
+    assert split  # resolve has filled it in
     pixels = data.stored({data.train_name: "train"}.get(split, split))
     return pixels if pixels.dtype == np.uint8 else images.to_uint8(pixels)
 
@@ -117,10 +112,10 @@ def fid_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays)
         _warn_if_few(name, len(pixels), extractor)
     features, reference_features = extract(extractor, sets, reference, reference_name, partial, "fid")
     moments = Moments.of(reference_features)
-    bounds = saturation_bounds(_noisy(reference, run.config.data_noise))
+    bounds = saturation_bounds(noisy(reference, run.config.data_noise))
     values = {}
     for name, rows in features.items():
-        values[name] = _distances(rows, reference_features, moments, settings.seed)
+        values[name] = both_distances(rows, reference_features, moments, settings.seed)
         values[name]["saturated_share"] = float(is_saturated(sets[name], bounds).mean())
         values[name]["num_not_finite"] = found[name][1]
         _print_value(name, values[name], extractor, f"{len(reference):,} of {reference_name}")
@@ -138,16 +133,6 @@ def fid_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays)
     return TaskResult(numbers, {})
 
 
-def _noisy(images_: np.ndarray, noise_std: float) -> np.ndarray:
-    """uint8 images with the noise that was learned, which samples have; rounded as they are."""
-    rng = np.random.default_rng(0)
-    parts = np.array_split(images_, -(-len(images_) // BLOCK))
-    noisy = (
-        part / 127.5 - 1 + np.float32(noise_std) * rng.standard_normal(part.shape, dtype=np.float32) for part in parts
-    )
-    return np.concatenate([images.to_uint8(part) for part in noisy])
-
-
 def _warn_if_few(name: str, count: int, extractor: FeatureExtractor) -> None:
     if count <= extractor.dimension:
         print(
@@ -156,19 +141,6 @@ def _warn_if_few(name: str, count: int, extractor: FeatureExtractor) -> None:
             "covariance of full rank; distances compare only at equal counts",
             flush=True,
         )
-
-
-def _distances(rows: np.ndarray, reference: np.ndarray, moments: Moments, seed: int) -> dict[str, Any]:
-    own = Moments.of(rows)
-    kernel = kernel_distance(rows, reference, seed=seed)
-    return {
-        "num_samples": len(rows),
-        "frechet_distance": frechet_distance(own.mean, own.covariance, moments.mean, moments.covariance),
-        "kid": kernel.value,
-        "kid_std_error": kernel.std_error,
-        "kid_subset_size": kernel.subset_size,
-        "kid_num_subsets": kernel.num_subsets,
-    }
 
 
 def _print_value(name: str, value: dict[str, Any], extractor: FeatureExtractor, reference: str) -> None:
@@ -219,12 +191,8 @@ def extract(
         name: partial.array(f"features_{name}", (len(x), extractor.dimension), np.float32) for name, x in todo.items()
     }
     parts = [(name, part) for name, x in todo.items() for _, part in blocks(len(x), BLOCK)]
-    done = sum(part.stop - part.start for _, part in parts[: partial.blocks_done])
-    with progress.bar(label, sum(map(len, todo.values())), "image", done) as bar:
-        for index, (name, part) in list(enumerate(parts))[partial.blocks_done :]:
-            rows[name][part] = extractor(todo[name][part])
-            partial.mark(index + 1)
-            bar.update(part.stop - part.start)
+    for name, part in partial.remaining(parts, label, "image"):
+        rows[name][part] = extractor(todo[name][part])
     if known is None:
         known = rows.pop("reference")
         _write_cached(cached, known)

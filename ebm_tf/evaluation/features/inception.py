@@ -8,15 +8,12 @@ as in the original's code (Heusel et al. 2017), so resizing and scaling are the 
 import hashlib
 import os
 import pathlib
-import shutil
-import tarfile
-import urllib.request
-import zlib
 from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
+from ebm_tf.data.download import fetch_member
 from ebm_tf.errors import ConfigError, one_line
 from ebm_tf.runs.cache import cache_dir
 
@@ -27,7 +24,6 @@ MEMBER = "classify_image_graph_def.pb"
 # Public copies of the graph agree on size and checksum; the size is also that in the archive's listing.
 SIZE = 95_673_916
 SHA256 = "009d6814d1bc560d4e7b236e170e9b2d5ca6f4b57bd8037f6db05776204415c6"
-TIMEOUT_SECONDS = 30
 
 
 def cached_graph() -> pathlib.Path:
@@ -59,38 +55,13 @@ def _bad(expected: str, received: str) -> ConfigError:
 
 
 def _download(path: pathlib.Path) -> None:
-    """Fetches the graph into the cache. The file appears whole and checked, or not at all."""
+    """Fetches the graph into the cache."""
     print(f"downloading {URL} (85 MiB, once) to {path}", flush=True)
-    expected = f"{MEMBER}, from {URL} or given by --inception_graph=FILE"
-    draft = path.with_suffix(f".{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _fetch_member(draft)
-        digest = hashlib.sha256(draft.read_bytes()).hexdigest()
-        if digest != SHA256:
-            raise tarfile.TarError(f"a download with sha256 {digest[:16]}... in place of {SHA256[:16]}...")
-        draft.replace(path)
-    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:  # URLError and time-outs are OSErrors
-        line = one_line(error)
-        raise _bad(expected, f"a failure to get it: {line}") from error
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def _fetch_member(target: pathlib.Path) -> None:
-    """Takes the graph alone from the archive, as it streams in."""
-    with (
-        urllib.request.urlopen(URL, timeout=TIMEOUT_SECONDS) as response,
-        tarfile.open(fileobj=response, mode="r|gz") as archive,
-    ):
-        for member in archive:
-            if pathlib.PurePath(member.name).name == MEMBER and member.size == SIZE:
-                source = archive.extractfile(member)  # None for what is not a plain file
-                if source is not None:
-                    with target.open("wb") as file:
-                        shutil.copyfileobj(source, file, 1 << 20)
-                    return
-        raise tarfile.TarError(f"an archive without it at {SIZE} bytes")
+        fetch_member(URL, MEMBER, SIZE, SHA256, path)
+    except OSError as error:
+        expected = f"{MEMBER}, from {URL} or given by --inception_graph=FILE"
+        raise _bad(expected, f"a failure to get it: {one_line(error)}") from error
 
 
 def load_graph(path: pathlib.Path) -> Callable[[np.ndarray], np.ndarray]:

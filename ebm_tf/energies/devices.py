@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from ebm_tf.energies import EnergyModel
+from ebm_tf.energies.base import EnergyModel
 
 __all__ = ["Replica", "local_devices", "replicate", "run_on_all"]
 
