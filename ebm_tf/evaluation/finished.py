@@ -143,7 +143,11 @@ class FinishedRun:
     def data(self, data_dir: str | None) -> Dataset:
         """The run's data, opened once. Raises ConfigError when they are not there, or have another shape now."""
         if data_dir not in self._datasets:
-            data = build.dataset(dataclasses.replace(self.config, data_dir=data_dir))
+            try:
+                data = build.dataset(dataclasses.replace(self.config, data_dir=data_dir))
+            except ConfigError as error:  # of bin/train.py, whose flags other commands do not have
+                text = str(error).removeprefix("--dataset: expected ")
+                raise ConfigError(f"--{self._model_flag}: expected its data, {self.config.dataset}: {text}") from error
             is_known = self.config.dataset in (rings.NAME, *IMAGE_SPLITS) and not self.is_bare
             if not is_known and data.event_shape != self.event_shape:
                 expected = f"--{self.flag}: expected data of the model's shape, {list(self.event_shape)}"

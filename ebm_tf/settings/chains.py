@@ -82,15 +82,16 @@ class ChainConfig(Settings):
     )
     noise_spectrum: str = setting(
         "white",
-        "Noise that chains start from: white, N(0, I), as in the paper; or data, Gaussian with the training images' "
-        "mean, and at every frequency of the cosine transform their variance (images only).",
+        "The noise that chains start from: white, N(0, I), as in the paper; or data, a Gaussian that is fitted to the "
+        "training data, of images with their mean and their variance at every frequency (of the cosine transform), of "
+        "vectors with their mean and covariance. Not for the rings.",
         choices=("white", "data"),
         role=Role.MODEL,
     )
     preconditioner: str = setting(
         "none",
-        "P of Langevin steps: none, as in the paper; or spectrum, steps longer where images vary more, by the fit of "
-        "--noise_spectrum=data.",
+        "Lengths of Langevin steps: none, alike in all directions, as in the paper; or spectrum, longer where images "
+        "vary more, by the fit of --noise_spectrum=data, which it needs.",
         choices=("none", "spectrum"),
         role=Role.MODEL,
     )
@@ -177,8 +178,9 @@ class BankConfig(Settings):
     )
     bank_jump: bool = setting(
         False,
-        "Each chain drawn from the bank first proposes a jump to a training example with its data_noise, accepted by "
-        "Metropolis' rule: so chains weigh far modes against each other, in few dimensions (mcmc/jump.py).",
+        "A chain that is drawn from the bank first tries a jump to a training example with data_noise on it, which "
+        "Metropolis' rule accepts or refuses, so that clusters far apart get their masses. Needs a bank, data_noise "
+        "and temperature above 0; in many dimensions jumps are hardly ever accepted.",
         role=Role.RESULT,
         per_stage=True,
     )

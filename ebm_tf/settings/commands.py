@@ -51,7 +51,7 @@ TASKS = (  # in the order in which they run: what one reads comes before it
 class SourceConfig(Settings):
     """Where a trained energy comes from."""
 
-    workdir: str | None = setting(None, "Folder of a run.")
+    workdir: str | None = setting(None, "Folder of a run; this or --model is required.")
     model: str | None = setting(
         None,
         "A .keras file of an energy, in place of workdir. What it does not say of itself is as in the scheme noise of "

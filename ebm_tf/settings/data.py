@@ -43,8 +43,8 @@ class DataConfig(Settings):
     )
     image_size: int | None = setting(
         None,
-        "Height and width of images, a multiple of 16. None: 32 for cifar10 and the flowers; other images as they are, "
-        "if they are alike, padded to multiples of 16.",
+        "Height and width of images, a multiple of 16, 32 or more. None: 32 for cifar10 and the flowers; other images "
+        "as they are, if they are alike, padded to multiples of 16.",
         unit="pixels",
         role=Role.MODEL,
     )

@@ -30,8 +30,8 @@ class EnergyConfig(Settings):
     )
     reference: str = setting(
         "none",
-        "What the network's output is added to: none, as in the paper; or gaussian, the energy of the fit of "
-        "--noise_spectrum=data, which the network then tilts.",
+        "What the network's output is added to: none, as in the paper; or gaussian, the energy of the Gaussian of "
+        "--noise_spectrum=data, which it needs: the network then learns how the data differ from it.",
         choices=("none", "gaussian"),
         role=Role.MODEL,
     )
