@@ -31,18 +31,23 @@ class ChainConfig(Settings):
     """Starts, length, steps and temperature of the chains."""
 
     scheme: Scheme = setting(
-        Scheme.HYBRID, "Where chains start.", "Sec. 3", choices=tuple(s.value for s in Scheme), role=Role.MODEL
+        Scheme.HYBRID,
+        "Where chains start: at data, at noise, where earlier ones ended (persistent), there but for some that restart "
+        "from noise (persistent_refresh), or at data and noise both (hybrid).",
+        "Sec. 3",
+        choices=tuple(s.value for s in Scheme),
+        role=Role.MODEL,
     )
     cd_weight: float | None = setting(
         None,
-        "lambda of Eq. 6, hybrid only. None: 25.",
+        "lambda: weight of the chains from data; hybrid only. None: 25.",
         "Eq. 6, Sec. 3",
         role=Role.RESULT,
         range=NOT_NEGATIVE,
         per_stage=True,
     )
     num_steps: int = setting(
-        500, "L: Langevin steps per update.", "Sec. 3", role=Role.RESULT, range=COUNT, per_stage=True
+        500, "L: Langevin steps of each chain in an update.", "Sec. 3", role=Role.RESULT, range=COUNT, per_stage=True
     )
     num_steps_start: int | None = setting(
         None,
@@ -53,7 +58,7 @@ class ChainConfig(Settings):
     )
     step_size: float = setting(
         1.0,
-        "epsilon; the largest step under the adaptive rule.",
+        "epsilon: size of the Langevin steps; under the adaptive rule the largest.",
         "Eq. 9",
         unit="x^2/energy",
         role=Role.RESULT,
@@ -67,7 +72,7 @@ class ChainConfig(Settings):
     )
     temperature: float = setting(
         5e-5,
-        "T. 0 is gradient descent.",
+        "T of the density exp(-E/T). 0 is gradient descent.",
         "Eq. 9, Sec. 3",
         unit="energy",
         role=Role.RESULT,
@@ -127,15 +132,15 @@ class BankConfig(Settings):
     )
     bank_weight: float = setting(
         0.0,
-        "mu: weight of one more bracket of Eq. 6, whose chains are of a bank and so are old (schemes data, noise and "
-        "hybrid). 0: none, as in the paper.",
+        "mu: weight of a further group of chains, which are of a bank and so are old, beside those of the schemes "
+        "data, noise and hybrid (docs/training.md). 0: none, as in the paper.",
         role=Role.RESULT,
         range=NOT_NEGATIVE,
         per_stage=True,
     )
     bank_start: str = setting(
         "noise",
-        "Where the chains of the bank start: noise, as in the paper; or data, the training images with their noise.",
+        "Where the chains of the bank start: noise, as in the paper; or data, training examples with data_noise.",
         "Sec. 3",
         choices=("noise", "data"),
         role=Role.RESULT,
@@ -143,7 +148,7 @@ class BankConfig(Settings):
     )
     bank_burn_in: int = setting(
         0,
-        "Langevin steps that a chain of the bank runs before it counts in its bracket (with bank_weight).",
+        "Langevin steps that a chain of the bank runs before it counts (with bank_weight).",
         role=Role.RESULT,
         range=NATURAL,
         per_stage=True,

@@ -59,7 +59,7 @@ def test_help_lists_settings_with_unit_and_section():
     done = train("--help")
     assert done.returncode == 0
     text = " ".join(done.stdout.split())
-    assert "--temperature: T. 0 is gradient descent. Unit: energy. Paper: Eq. 9, Sec. 3." in text
+    assert "--temperature: T of the density exp(-E/T). 0 is gradient descent. Unit: energy. Paper: Eq. 9," in text
     assert "<data|noise|persistent|persistent_refresh|hybrid>" in text
 
 

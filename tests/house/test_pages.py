@@ -1,5 +1,7 @@
 """README, docs and cards: every command would take its line and finds its files, every block of Python runs."""
 
+import importlib
+import inspect
 import types
 
 import keras
@@ -7,6 +9,7 @@ import numpy as np
 import pytest
 
 import ebm_tf
+from ebm_tf.cli import main
 from tests import pages
 
 ROOT = pages.ROOT
@@ -55,6 +58,13 @@ def _at_root(monkeypatch):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_page_has_no_command_that_would_be_refused(name):
     assert pages.faults(name, (ROOT / name).read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("command", main.COMMANDS)
+def test_a_commands_help_shows_no_line_that_would_be_refused(command):
+    about = inspect.getdoc(importlib.import_module(f"ebm_tf.cli.commands.{command}"))
+    lines = [line.split("      (")[0] for line in about.splitlines() if line.startswith("  bin/")]
+    assert lines and pages.faults(command, "\n".join(f"  {line}" for line in ["", *lines])) == []
 
 
 @pytest.mark.parametrize(("right", "wrong", "fault"), PLANTED, ids=[wrong for _, wrong, _ in PLANTED])
