@@ -59,12 +59,8 @@ def read(text):
         if kind == "python":
             python.append(block)
             continue
-        for line in re.sub(r"\\\n\s*", "", block).splitlines():
-            is_flags = line.startswith("--")
-            if is_flags or is_command(line):
-                commands.append(line if not is_flags else f"bin/train.py {shlex.quote(line)}")
-            elif re.search(r"(^|\s)(python|--\w+|bin/\w+\.py --)", line):
-                raise Fault(f"expected a command that begins with its program: {line}")
+        for part in re.sub(r"\\\n\s*", "", block).split("\n\n"):
+            commands += _commands(part.splitlines())
     for span in SPAN.findall(FENCE.sub("", text)):
         span = span.replace("\\|", "|").replace("\n", " ")
         if span.startswith(("--", "bin/")) and span != "--":
@@ -73,6 +69,20 @@ def read(text):
             commands.append(span)
         files += [span] if A_FILE.fullmatch(span) else []
     return Page(commands, alone, files, python)
+
+
+def _commands(lines):
+    """Commands among the lines of a block. Raises Fault where there is one, and a line that is none."""
+    is_shell = any(map(is_command, lines))
+    found = []
+    for line in lines:
+        if line.startswith("--"):  # of a flag file
+            found.append(f"bin/train.py {shlex.quote(line)}")
+        elif is_command(line):
+            found.append(line)
+        elif re.search(r"(^|\s)(python|--\w+)", line) or (is_shell and not re.fullmatch(r"\w+=\S+|", line)):
+            raise Fault(f"expected a command that begins with its program: {line}")
+    return found
 
 
 def blocks(text):
@@ -88,7 +98,9 @@ def is_command(line):
         words = _program(shlex.split(line, comments=True))
     except ValueError:  # a quote that has no end
         return False
-    return bool(words) and (words[0] in FOREIGN | set(PROGRAMS) or bool(re.fullmatch(r"\S+/\w+\.py", words[0])))
+    return bool(words) and (
+        words[0] in FOREIGN | set(PROGRAMS) or bool(re.fullmatch(r"\S+/\w+\.py|\.ci/run", words[0]))
+    )
 
 
 def faults(name, text):
@@ -124,7 +136,7 @@ def check(command, written):
     except ValueError as error:
         raise Fault(str(error)) from None
     program, *arguments = [word for word in words if word != "..."]
-    if program.endswith(".py"):
+    if program.endswith((".py", "/run")):
         if re.fullmatch(r"bin/\w+\.py", program):
             program, arguments = "ebm-tf", [pathlib.Path(program).stem, *arguments]
         else:

@@ -145,9 +145,9 @@ class FinishedRun:
         if data_dir not in self._datasets:
             try:
                 data = build.dataset(dataclasses.replace(self.config, data_dir=data_dir))
-            except ConfigError as error:  # of bin/train.py, whose flags other commands do not have
-                text = str(error).removeprefix("--dataset: expected ")
-                raise ConfigError(f"--{self._model_flag}: expected its data, {self.config.dataset}: {text}") from error
+            except ConfigError as error:  # other commands than bin/train.py have no --dataset
+                its = f"--{self._model_flag}: expected its data, {self.config.dataset}: "
+                raise ConfigError(str(error).replace("--dataset: expected ", its)) from error
             is_known = self.config.dataset in (rings.NAME, *IMAGE_SPLITS) and not self.is_bare
             if not is_known and data.event_shape != self.event_shape:
                 expected = f"--{self.flag}: expected data of the model's shape, {list(self.event_shape)}"
