@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import json
 import types
 
 import keras
@@ -65,6 +66,18 @@ def test_a_commands_help_shows_no_line_that_would_be_refused(command):
     about = inspect.getdoc(importlib.import_module(f"ebm_tf.cli.commands.{command}"))
     lines = [line.split("      (")[0] for line in about.splitlines() if line.startswith("  bin/")]
     assert lines and pages.faults(command, "\n".join(f"  {line}" for line in ["", *lines])) == []
+
+
+def test_notebooks_and_configs_show_no_line_that_would_be_refused():
+    texts = {}
+    for path in (ROOT / "examples").glob("*.ipynb"):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        texts[path.name] = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    for path in (ROOT / "configs").glob("*.flags"):
+        launch = path.read_text(encoding="utf-8").splitlines()[0]
+        assert launch == f"# python bin/train.py --flagfile=configs/{path.name}"
+        texts[path.name] = f"    {launch.removeprefix('# ')}\n"
+    assert [fault for name, text in texts.items() for fault in pages.faults(name, text)] == []
 
 
 @pytest.mark.parametrize(("right", "wrong", "fault"), PLANTED, ids=[wrong for _, wrong, _ in PLANTED])
