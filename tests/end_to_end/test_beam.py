@@ -55,7 +55,7 @@ def rows_of(pattern):
 
 
 def same(found, expected):
-    """Rows alike but for rounding of energies, which hangs on the batches."""
+    """Rows alike but for rounding of energies, which depends on the batches."""
     assert [row["id"] for row in found] == [row["id"] for row in expected]
     for one, other in zip(found, expected):
         assert list(one) == list(other)
