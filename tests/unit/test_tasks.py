@@ -12,11 +12,10 @@ from ebm_tf.errors import ConfigError
 from ebm_tf.evaluation import tasks
 from ebm_tf.evaluation.chains.long import grid_steps, record_steps
 from ebm_tf.evaluation.detection.ood import set_names
-from ebm_tf.evaluation.finished import FinishedRun, resolve
+from ebm_tf.evaluation.finished import resolve
 from ebm_tf.mcmc.streams import block_seed
 from ebm_tf.runs import progress
 from ebm_tf.runs.partial import PartialArrays, blocks
-from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.settings.commands import TASKS, EvaluateConfig, SampleConfig
 from ebm_tf.settings.train import TrainConfig
 from ebm_tf.stats.drift import verdict
@@ -286,9 +285,3 @@ def test_every_setting_is_one_that_some_task_depends_on_or_says_where_things_lie
     read = {name for task in tasks.TASKS.values() for name in task.settings}
     places = {"workdir", "model", "checkpoint", "output", "tasks", "data_dir"}
     assert {field.name for field in dataclasses.fields(EvaluateConfig)} == read | places
-
-
-def test_data_of_a_run_that_are_gone_are_named_by_a_flag_that_the_command_has(tmp_path):
-    run = FinishedRun(RunDir(tmp_path), TrainConfig(dataset=f"array:{tmp_path}/x.npy"), RunDir(tmp_path).model)
-    with pytest.raises(ConfigError, match=r"^--workdir: expected its data, array:.*x\.npy: a \.npy file.*not exist"):
-        run.data(None)
