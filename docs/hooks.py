@@ -21,6 +21,7 @@ OUTSIDE = {  # file of the repository -> page of the site
 }
 PICTURES = {path.relative_to(ROOT).as_posix(): path for path in (ROOT / "results").rglob("*.png")}
 LINK = re.compile(r"(?P<is_image>!?)\[(?P<text>[^\]]*)\]\((?P<path>[^)#:\s]+)(?P<anchor>#[^)\s]*)?\)")
+CODE, FLAG = re.compile(r"<code>[^<]*</code>"), re.compile(r"--\w+=?")
 SETTINGS = re.compile(r"^<!-- settings: (\w+) -->$", re.MULTILINE)
 
 
@@ -52,8 +53,9 @@ def on_page_markdown(markdown, page, config, files):
 
 
 def on_page_content(html, page, config, files):
-    """Docstrings' "Limits:" begins a line, as in the source."""
-    return html.replace("\nLimits:", "<br>\nLimits:")
+    """Docstrings' "Limits:" begins a line, as in the source; no line breaks inside the name of a flag."""
+    html = html.replace("\nLimits:", "<br>\nLimits:")
+    return CODE.sub(lambda code: FLAG.sub(r'<span class="flag">\g<0></span>', code[0]), html)
 
 
 def _settings_table(name):

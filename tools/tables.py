@@ -111,15 +111,15 @@ def main(arguments):
         elif new != text:
             path.write_text(new, encoding="utf-8")
             print(f"wrote {name}")
-        faults += [f"{name}:{line}: {words}" for line, words in too_long(new)]
+        faults += [f"{name}:{line}: {words}" for line, words in unfit(new)]
     for fault in faults:
         print(fault)
     print(f"tables: {len(faults)} faults" if faults else "tables: as results/numbers has them")
     return 1 if faults else 0
 
 
-def too_long(text):
-    """(line, what is wrong) of every line of a page above 120 characters; tables, code and pictures apart."""
+def unfit(text):
+    """(line, what is wrong) of lines above 120 characters, tables, code and pictures apart, and of paragraphs cut."""
     is_code = False
     for number, line in enumerate(text.splitlines(), start=1):
         if line.lstrip().startswith("```"):
@@ -127,6 +127,8 @@ def too_long(text):
         shown = re.sub(r"<!--.*?-->", "", line)  # of numbers, the text alone
         if len(shown) > MOST and not (is_code or FREE.match(line) or line.startswith("    ")):
             yield number, f"{len(shown)} characters; expected at most {MOST}"
+        if line.startswith("<!-- number"):
+            yield number, "expected a word before it: a comment that begins a line ends its paragraph"
 
 
 if __name__ == "__main__":

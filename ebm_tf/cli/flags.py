@@ -88,7 +88,7 @@ def define_flags(config_cls: type, flag_values: absl_flags.FlagValues = FLAGS) -
     for field in dataclasses.fields(config_cls):
         if field.name in flag_values:
             continue
-        help_text = field_help(field)
+        help_text = field_help(field).replace("None: ", "Not given: ")
         if field.metadata["choices"]:
             help_text = f"<{'|'.join(field.metadata['choices'])}>: {help_text}"
         kind, default = value_type(field)[0], typing.cast(Any, field.default)
@@ -292,10 +292,18 @@ def _parse(argv: list[str], about: str | None) -> None:
         reason = str(error).removeprefix("ERROR:: Unable to open flagfile: ")
         raise ConfigError(f"--flagfile: expected a file of flags, one per line. Received: {reason}") from None
     if FLAGS["help"].value:
-        print(_as_called(f"{about or argv[0]}\n{FLAGS.main_module_help()}"))
+        _show(_as_called(f"{about or argv[0]}\n{FLAGS.main_module_help()}"))
         sys.exit(0)
     if positional:
         raise ConfigError(f"expected only flags, --name=value. Received: {' '.join(positional)}")
+
+
+def _show(text: str) -> None:
+    """Prints; that the reader has seen enough (`| head`) is no error."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is flushed at the exit
 
 
 def _unknown_flag(name: str) -> str:

@@ -116,7 +116,11 @@ class FinishedRun(RunResults):
     def data(self, data_dir: str | None) -> Dataset:
         """The run's data, opened once. Raises ConfigError when they are not there, or have another shape now."""
         if data_dir not in self._datasets:
-            data = build.dataset(dataclasses.replace(self.config, data_dir=data_dir))
+            try:
+                data = build.dataset(dataclasses.replace(self.config, data_dir=data_dir))
+            except ConfigError as error:  # other commands than bin/train.py have no --dataset
+                its = f"--{self._model_flag}: expected its data, {self.config.dataset}: "
+                raise ConfigError(str(error).replace("--dataset: expected ", its)) from error
             is_known = self.config.dataset in (rings.NAME, *IMAGE_SPLITS) and not self.is_bare
             if not is_known and data.event_shape != self.event_shape:
                 expected = f"--{self.flag}: expected data of the model's shape, {list(self.event_shape)}"

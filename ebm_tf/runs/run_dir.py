@@ -98,7 +98,7 @@ class RunDir:
         for name in (*FIXED_ON_RESUME, *tilted):
             if old[name] != new[name]:
                 expected = f"--{name}: expected {old[name]}, as the run in {self.path} has it"
-                raise ConfigError(f"{expected}. Received: {name}={new[name]}")
+                raise ConfigError(f"{expected}. Received: {name}={new[name]}. To go on: {self.resume_command()}")
         if self.model.exists() and old["train_steps"] == new["train_steps"] and (changed := _changed(old, new)):
             name, value = next(iter(changed.items()))
             expected = f"--{name}: expected {value}, as the finished run in {self.path} has it, or a larger "

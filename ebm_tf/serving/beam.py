@@ -18,7 +18,7 @@ from ebm_tf.serving.sources.inputs import find_shards, read_shard
 from ebm_tf.serving.sources.records import Record, Shard
 from ebm_tf.serving.table import COLUMNS, DETECTOR_COLUMNS, format_row, to_csv
 from ebm_tf.serving.trained import TrainedEnergy
-from ebm_tf.settings.scoring import ScoreConfig
+from ebm_tf.settings.scoring import BeamConfig
 
 try:
     import apache_beam as beam
@@ -83,11 +83,11 @@ def _line(row: list[str]) -> bytes:
     return to_csv([row]).removesuffix(b"\n")
 
 
-def score(settings: ScoreConfig, arguments: list[str]) -> tuple[int, int]:
+def score(settings: BeamConfig, arguments: list[str]) -> tuple[int, int]:
     """Runs the pipeline and waits for its end.
 
     Args:
-      settings: as of bin/score.py; output is the start of the files' names, resume is off.
+      settings: output is the start of the files' names.
       arguments: for Beam, e.g. --runner=FlinkRunner.
 
     Returns:
@@ -98,10 +98,6 @@ def score(settings: ScoreConfig, arguments: list[str]) -> tuple[int, int]:
       PipelineError: it failed at work.
     """
     info = open_model(settings.model).info  # says what is wrong before any worker starts
-    if settings.report:
-        raise ConfigError(f"--report: expected none: bin/score.py makes the page. Received: report={settings.report}")
-    if settings.resume:
-        raise ConfigError("--resume: expected false: Beam writes all files or none. Received: resume=True")
     if FileSystems.match([f"{settings.output}-*.csv"])[0].metadata_list:
         raise ConfigError(f"--output: expected new files. Received: {settings.output}-*.csv, which are there")
     calibration = load_calibration(settings, info)
@@ -121,7 +117,7 @@ def score(settings: ScoreConfig, arguments: list[str]) -> tuple[int, int]:
     return _counts(result)
 
 
-def _build(pipeline, settings: ScoreConfig, info: ModelInfo, calibration, shards: list[Shard]) -> None:
+def _build(pipeline, settings: BeamConfig, info: ModelInfo, calibration, shards: list[Shard]) -> None:
     records = (
         pipeline
         | "Shards" >> beam.Create(shards)

@@ -24,7 +24,7 @@ from ebm_tf.serving.sources.layout import RangeSeen
 from ebm_tf.serving.sources.records import Record, Shard
 from ebm_tf.serving.table import COLUMNS, DETECTOR_COLUMNS, PartialTable, check_output, format_row
 from ebm_tf.serving.trained import TrainedEnergy, calibration_at, load_exported
-from ebm_tf.settings.scoring import ScoreConfig
+from ebm_tf.settings.scoring import BeamConfig, ScoreConfig
 
 __all__ = [
     "Scoring",
@@ -218,7 +218,7 @@ class Scoring:
         return Summary(rows, bad, self.resized, self.outside, self.energy_seconds, seconds)
 
 
-def load_calibration(settings: ScoreConfig, info: ModelInfo) -> Calibration | None:
+def load_calibration(settings: BeamConfig, info: ModelInfo) -> Calibration | None:
     """The calibration that --reference names, or else the model's own; None where there is neither.
 
     Raises:

@@ -31,18 +31,23 @@ class ChainConfig(Settings):
     """Starts, length, steps and temperature of the chains."""
 
     scheme: Scheme = setting(
-        Scheme.HYBRID, "Where chains start.", "Sec. 3", choices=tuple(s.value for s in Scheme), role=Role.MODEL
+        Scheme.HYBRID,
+        "Where chains start: at data, at noise, where earlier ones ended (persistent), there but for some that restart "
+        "from noise (persistent_refresh), or at data and noise both (hybrid).",
+        "Sec. 3",
+        choices=tuple(s.value for s in Scheme),
+        role=Role.MODEL,
     )
     cd_weight: float | None = setting(
         None,
-        "lambda of Eq. 6, hybrid only. None: 25.",
+        "lambda: weight of the chains from data; hybrid only. None: 25.",
         "Eq. 6, Sec. 3",
         role=Role.RESULT,
         range=NOT_NEGATIVE,
         per_stage=True,
     )
     num_steps: int = setting(
-        500, "L: Langevin steps per update.", "Sec. 3", role=Role.RESULT, range=COUNT, per_stage=True
+        500, "L: Langevin steps of each chain in an update.", "Sec. 3", role=Role.RESULT, range=COUNT, per_stage=True
     )
     num_steps_start: int | None = setting(
         None,
@@ -53,7 +58,7 @@ class ChainConfig(Settings):
     )
     step_size: float = setting(
         1.0,
-        "epsilon; the largest step under the adaptive rule.",
+        "epsilon: size of the Langevin steps; under the adaptive rule the largest.",
         "Eq. 9",
         unit="x^2/energy",
         role=Role.RESULT,
@@ -67,7 +72,7 @@ class ChainConfig(Settings):
     )
     temperature: float = setting(
         5e-5,
-        "T. 0 is gradient descent.",
+        "T of the density exp(-E/T). 0 is gradient descent.",
         "Eq. 9, Sec. 3",
         unit="energy",
         role=Role.RESULT,
@@ -82,15 +87,16 @@ class ChainConfig(Settings):
     )
     noise_spectrum: str = setting(
         "white",
-        "Noise that chains start from: white, N(0, I), as in the paper; or data, Gaussian with the training images' "
-        "mean, and at every frequency of the cosine transform their variance (images only).",
+        "The noise that chains start from: white, N(0, I), as in the paper; or data, a Gaussian that is fitted to the "
+        "training data, of images with their mean and their variance at every frequency (of the cosine transform), of "
+        "vectors with their mean and covariance. Not for the rings.",
         choices=("white", "data"),
         role=Role.MODEL,
     )
     preconditioner: str = setting(
         "none",
-        "P of Langevin steps: none, as in the paper; or spectrum, steps longer where images vary more, by the fit of "
-        "--noise_spectrum=data.",
+        "Lengths of Langevin steps: none, alike in all directions, as in the paper; or spectrum, longer where images "
+        "vary more, by the fit of --noise_spectrum=data, which it needs.",
         choices=("none", "spectrum"),
         role=Role.MODEL,
     )
@@ -126,15 +132,15 @@ class BankConfig(Settings):
     )
     bank_weight: float = setting(
         0.0,
-        "mu: weight of one more bracket of Eq. 6, whose chains are of a bank and so are old (schemes data, noise and "
-        "hybrid). 0: none, as in the paper.",
+        "mu: weight of a further group of chains, which are of a bank and so are old, beside those of the schemes "
+        "data, noise and hybrid (docs/training.md). 0: none, as in the paper.",
         role=Role.RESULT,
         range=NOT_NEGATIVE,
         per_stage=True,
     )
     bank_start: str = setting(
         "noise",
-        "Where the chains of the bank start: noise, as in the paper; or data, the training images with their noise.",
+        "Where the chains of the bank start: noise, as in the paper; or data, training examples with data_noise.",
         "Sec. 3",
         choices=("noise", "data"),
         role=Role.RESULT,
@@ -142,7 +148,7 @@ class BankConfig(Settings):
     )
     bank_burn_in: int = setting(
         0,
-        "Langevin steps that a chain of the bank runs before it counts in its bracket (with bank_weight).",
+        "Langevin steps that a chain of the bank runs before it counts (with bank_weight).",
         role=Role.RESULT,
         range=NATURAL,
         per_stage=True,
@@ -177,8 +183,9 @@ class BankConfig(Settings):
     )
     bank_jump: bool = setting(
         False,
-        "Each chain drawn from the bank first proposes a jump to a training example with its data_noise, accepted by "
-        "Metropolis' rule: so chains weigh far modes against each other, in few dimensions (mcmc/jump.py).",
+        "A chain that is drawn from the bank first tries a jump to a training example with data_noise on it, which "
+        "Metropolis' rule accepts or refuses, so that clusters far apart get their masses. Needs a bank, data_noise "
+        "and temperature above 0; in many dimensions jumps are hardly ever accepted.",
         role=Role.RESULT,
         per_stage=True,
     )

@@ -55,11 +55,11 @@ TASKS = (  # in the order in which they run: what one reads comes before it
 class SourceConfig(Settings):
     """Where a trained energy comes from."""
 
-    workdir: str | None = setting(None, "Folder of a run.")
+    workdir: str | None = setting(None, "Folder of a run; this or --model is required.")
     model: str | None = setting(
         None,
-        "A .keras file of an energy, in place of workdir. What it does not say of itself is as in the scheme noise of "
-        "Sec. 3, T that of its Gaussian reference if it has one, and of images the data CIFAR-10's.",
+        "A .keras file of an energy, in place of workdir. bin/train.py and Trainer write into it how it was trained; "
+        "of another file settings are the paper's for the scheme noise, and images are taken for CIFAR-10's.",
     )
     checkpoint: str | None = setting(
         None,
@@ -150,7 +150,7 @@ class EvaluateConfig(EvaluateMala, EvaluateImages, EvaluateChains, SourceConfig)
     tasks: str = setting(
         "short_run",
         f"Comma-separated, of {', '.join(TASKS)}; with --model short_run, long_run, data_init, energies, ood, "
-        "neighbours and fid, of images.",
+        "neighbours and fid, of images. docs/evaluation.md says what each does.",
         "Sec. 4",
     )
     data_dir: str | None = setting(None, "Folder of prepared TFDS data sets. None: the run's.")
@@ -185,7 +185,7 @@ class EvaluateConfig(EvaluateMala, EvaluateImages, EvaluateChains, SourceConfig)
 class SampleChains(Settings):
     """Settings of the chains of bin/sample.py."""
 
-    num_samples: int = setting(64, "Chains.", range=COUNT)
+    num_samples: int = setting(64, "Chains, and so samples.", range=COUNT)
     num_steps: int | None = setting(
         None,
         "L_test: Langevin steps. None: as in training, but 1,000 for the hybrid on images; with --model as its file "
@@ -207,7 +207,9 @@ class SampleChains(Settings):
         unit="energy",
         range=NOT_NEGATIVE,
     )
-    init: str = setting("noise", "Where chains start.", "Sec. 3", choices=("noise", "data"))
+    init: str = setting(
+        "noise", "Where chains start: at noise, or at held-out data.", "Sec. 3", choices=("noise", "data")
+    )
     batch_size: int = setting(1_000, "Chains at once; their random numbers depend on it.", range=COUNT)
     seed: int = setting(0, "Seed of the chains.", range=SEED)
 

@@ -71,8 +71,8 @@ class DataConfig(Settings):
     )
     image_size: int | None = setting(
         None,
-        "Height and width of images, a multiple of 16. None: 32 for cifar10 and the flowers; other images as they are, "
-        "if they are alike, padded to multiples of 16.",
+        "Height and width of images, a multiple of 16, 32 or more. None: 32 for cifar10 and the flowers; other images "
+        "as they are, if they are alike, padded to multiples of 16.",
         unit="pixels",
         role=Role.MODEL,
     )
@@ -86,7 +86,7 @@ class DataConfig(Settings):
     columns: str | None = setting(None, "Columns of a table to learn, separated by commas. None: all.", role=Role.MODEL)
     held_out: float = setting(
         0.1,
-        "Share of the examples that does not train, by a seed of its own; of data without a split for it.",
+        "Share of the examples that does not train, to evaluate on; of data without a split for it.",
         role=Role.MODEL,
         range=SHARE,
     )
@@ -99,14 +99,14 @@ class DataConfig(Settings):
     data_noise: float = setting(
         0.0,
         "Standard deviation of Gaussian noise added to every data batch.",
-        unit="pixel",
+        unit="pixels in [-1, 1], or standardised columns",
         role=Role.RESULT,
         range=NOT_NEGATIVE,
     )
     preset: str = setting(
         "density",
-        "What the settings are for that no flag gives, on data of one's own: density, sharp; or detector, smooth "
-        "(docs/own_data.md). The named data sets have flag files instead.",
+        "What the settings that no flag gives are made for, on data of one's own: a sharp density, or a smooth "
+        "detector (docs/own_data.md). rings, cifar10 and the flowers have flag files instead.",
         choices=tuple(PRESETS),
         role=Role.RESULT,
     )

@@ -11,8 +11,12 @@ __all__ = ["EnergyConfig"]
 class EnergyConfig(Settings):
     """The network, what is added to it, and its first weights."""
 
-    num_filters: int = setting(128, "n_f: width of the first layer.", "Sec. 3", role=Role.MODEL, range=COUNT)
-    attention: bool = setting(True, "Non-local blocks at 16x16 and 8x8 (images only).", "Sec. 3", role=Role.MODEL)
+    num_filters: int = setting(
+        128, "n_f: width of the network, of its first layer.", "Sec. 3", role=Role.MODEL, range=COUNT
+    )
+    attention: bool = setting(
+        True, "Self-attention where the network's maps are 16x16 and 8x8 (images only).", "Sec. 3", role=Role.MODEL
+    )
     energy_scale: float = setting(
         1.0,
         "The energy is energy_scale times the network's output. At energy_scale = T the network gives E/T.",
@@ -30,14 +34,15 @@ class EnergyConfig(Settings):
     )
     reference: str = setting(
         "none",
-        "What the network's output is added to: none, as in the paper; or gaussian, the energy of the fit of "
-        "--noise_spectrum=data, which the network then tilts.",
+        "What the network's output is added to: none, as in the paper; or gaussian, the energy of the Gaussian of "
+        "--noise_spectrum=data, which it needs: the network then learns how the data differ from it.",
         choices=("none", "gaussian"),
         role=Role.MODEL,
     )
     dtype_policy: str = setting(
         "float32",
-        "Keras dtype policy of the network. Chains and energies stay float32. mixed_float16 is for images alone.",
+        "Type in which the network computes, a dtype policy of Keras. Chains and energies stay float32. mixed_float16 "
+        "is for images alone.",
         choices=("float32", "mixed_bfloat16", "mixed_float16"),
         role=Role.MODEL,
     )

@@ -178,8 +178,8 @@ def checked(field: dataclasses.Field, value: Any) -> Any:
 
 
 def field_help(field: dataclasses.Field) -> str:
-    """The help text of one setting: what it is, its unit, where the paper speaks of it."""
-    text = field.metadata["help"]
+    """The help text of one setting: whether it must be given, what it is, its unit, where the paper speaks of it."""
+    text = f"Required. {field.metadata['help']}" if field.metadata["given"] else field.metadata["help"]
     if field.metadata["unit"]:
         text += f" Unit: {field.metadata['unit']}."
     if field.metadata["section"]:

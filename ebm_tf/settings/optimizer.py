@@ -35,7 +35,7 @@ class OptimizerConfig(Settings):
     )
     ema_momentum: float = setting(
         0.0,
-        "Momentum of the weight average that is saved in the end. 0: no average.",
+        "Momentum of an average of the weights over updates, which is saved in the end. 0: none.",
         role=Role.MODEL,
         range=Range(lambda value: 0 <= value < 1, "a number in [0, 1)"),
         per_stage=True,

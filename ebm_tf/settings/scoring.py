@@ -1,28 +1,28 @@
-"""Settings of the commands that score data and calibrate on them: bin/score.py and bin/calibrate.py."""
+"""Settings of bin/score.py, bin/score_beam.py and bin/calibrate.py."""
 
 import dataclasses
 
 from ebm_tf.settings.fields import COUNT, FRACTION, Settings, setting
 
-__all__ = ["CalibrateConfig", "ScoreConfig"]
+__all__ = ["BeamConfig", "CalibrateConfig", "ScoreConfig"]
 
 _MODEL_HELP = "Folder that bin/export.py wrote, or of a finished run, or a .keras file."
 _MODEL_GIVEN = "a folder that bin/export.py wrote, or of a finished run, or a .keras file"
-_INPUT_HELP = "Folder of images, FILE.npy, FILE.npz, FILE.tfrecord (or a pattern of such), or tfds:NAME/SPLIT."
-_INPUT_GIVEN = "a folder of images, FILE.npy, FILE.npz, FILE.tfrecord or tfds:NAME/SPLIT"
+_INPUT_HELP = (
+    "A folder of images, with the folders in it; one image; FILE.npy or FILE.npz, images (uint8, or floats in "
+    "[-1, 1]) or rows in the data's own units; TFRecords; of images and TFRecords also a pattern in quotes, "
+    "'photos/*.png'; or tfds:NAME/SPLIT."
+)
+_INPUT_GIVEN = "a folder of images, FILE.npy, FILE.npz, TFRecords or tfds:NAME/SPLIT"
 
 
 @dataclasses.dataclass(frozen=True)
-class ScoreConfig(Settings):
-    """Settings of bin/score.py and bin/score_beam.py."""
+class BeamConfig(Settings):
+    """Settings of bin/score_beam.py."""
 
     model: str = setting("", _MODEL_HELP, given=_MODEL_GIVEN)
     input: str = setting("", _INPUT_HELP, given=_INPUT_GIVEN)
-    output: str = setting(
-        "",
-        "New table, FILE.csv or FILE.parquet; of bin/score_beam.py the start of its file names.",
-        given="a file for the table",
-    )
+    output: str = setting("", "Start of the new files' names.", given="the start of the files' names")
     reference: str | None = setting(
         None,
         "The calibration.npz of another bin/calibrate.py of this model. None: the model's own, if there is one; else "
@@ -35,8 +35,17 @@ class ScoreConfig(Settings):
     )
     batch_size: int = setting(256, "Inputs at once.", range=COUNT)
     data_dir: str | None = setting(None, "Folder of prepared TFDS data sets. None: TFDS's own, and download.")
-    report: str | None = setting(None, "New FILE.html of bin/score.py: one page that shows the table, for a browser.")
     skip_bad: bool = setting(False, "Exit 0 also where inputs could not be read; their rows tell why.")
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoreConfig(BeamConfig):
+    """Settings of bin/score.py."""
+
+    output: str = setting("", "New table, FILE.csv or FILE.parquet.", given="a file for the table")
+    report: str | None = setting(
+        None, "New FILE.html: one page that shows the table, for a browser. Needs a calibrated model."
+    )
     resume: bool = setting(False, "Continue a table that was broken off.")
 
 

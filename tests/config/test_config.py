@@ -306,7 +306,9 @@ def test_a_resumed_run_keeps_its_splits(tmp_path):
     config = TrainConfig(dataset="oxford_flowers102", train_split="train+validation")
     run_dir = RunDir(tmp_path / "run")
     run_dir.prepare(config)
-    with pytest.raises(ConfigError, match=r"^--train_split: expected train\+validation, as the run in"):
+    with pytest.raises(
+        ConfigError, match=r"^--train_split: expected train\+validation, as the run in .*\. To go on: bin/"
+    ):
         run_dir.check(dataclasses.replace(config, train_split="test", resume=True))
 
 

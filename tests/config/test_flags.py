@@ -1,5 +1,6 @@
 """Bad input to a command: exit status 2, one line on stderr, nothing written. Without loading TensorFlow."""
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -59,8 +60,20 @@ def test_help_lists_settings_with_unit_and_section():
     done = train("--help")
     assert done.returncode == 0
     text = " ".join(done.stdout.split())
-    assert "--temperature: T. 0 is gradient descent. Unit: energy. Paper: Eq. 9, Sec. 3." in text
+    assert "--temperature: T of the density exp(-E/T). 0 is gradient descent. Unit: energy. Paper: Eq. 9," in text
     assert "<data|noise|persistent|persistent_refresh|hybrid>" in text
+
+
+def test_help_marks_what_is_required_and_may_be_read_in_part():
+    define = 'import sys\nsys.argv = ["bin/sample.py", "--help"]\nfrom ebm_tf.cli import main\nmain.run("sample")\n'
+    command = [sys.executable, "-c", define]
+    whole = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "--output: Required. Folder" in whole.stdout and "None: " not in whole.stdout
+    reader, writer = os.pipe()
+    os.close(reader)  # as `| head` does, when it has enough
+    part = subprocess.run(command, cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (part.returncode, part.stderr) == (0, "")
 
 
 RUN_MAIN = """

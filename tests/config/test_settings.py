@@ -30,6 +30,7 @@ COMMANDS = {  # and what each needs
     commands.ReproduceConfig: {"runs": "runs", "output": "out"},
     commands.ExportConfig: {"workdir": "run", "output": "out"},
     scoring.ScoreConfig: {"model": "model", "input": "x.npy", "output": "out.csv"},
+    scoring.BeamConfig: {"model": "model", "input": "x.npy", "output": "out"},
     scoring.CalibrateConfig: {"model": "model", "input": "x.npy"},
     commands.SweepConfig: {"runs": "runs", "grid": "seed=0"},
     commands.WatchConfig: {"workdir": "run"},

@@ -18,7 +18,7 @@ import ebm_tf
 from ebm_tf.errors import ConfigError
 from ebm_tf.serving import score
 from ebm_tf.serving.sources import records
-from ebm_tf.settings.scoring import ScoreConfig
+from ebm_tf.settings.scoring import BeamConfig, ScoreConfig
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -55,7 +55,7 @@ def rows_of(pattern):
 
 
 def same(found, expected):
-    """Rows alike but for rounding of energies, which hangs on the batches."""
+    """Rows alike but for rounding of energies, which depends on the batches."""
     assert [row["id"] for row in found] == [row["id"] for row in expected]
     for one, other in zip(found, expected):
         assert list(one) == list(other)
@@ -75,7 +75,7 @@ def test_the_same_rows_as_score(with_reference, beam, folder, image_export, tmp_
         detector.calibration.write(tmp_path / "r.npz")
         given |= {"reference": str(tmp_path / "r.npz"), "false_positive_rate": 0.5}
     score.score(ScoreConfig(**given, output=str(tmp_path / "whole.csv")))
-    counts = beam.score(ScoreConfig(**given, output=str(tmp_path / "by_beam")), ["--runner=DirectRunner"])
+    counts = beam.score(BeamConfig(**given, output=str(tmp_path / "by_beam")), ["--runner=DirectRunner"])
     assert counts == (21, 1)
     same(rows_of(tmp_path / "by_beam-*.csv"), rows_of(tmp_path / "whole.csv"))
     errors = rows_of(tmp_path / "by_beam-errors-*.csv")
@@ -83,15 +83,13 @@ def test_the_same_rows_as_score(with_reference, beam, folder, image_export, tmp_
     with pytest.raises(
         ConfigError, match=r"--output: expected new files\. Received: .*by_beam-\*\.csv, which are there"
     ):
-        beam.score(ScoreConfig(**given, output=str(tmp_path / "by_beam")), [])
+        beam.score(BeamConfig(**given, output=str(tmp_path / "by_beam")), [])
 
 
 def test_bad_input_is_one_line(beam, folder, image_export, tmp_path):
     given = {"model": str(image_export), "input": str(folder), "output": str(tmp_path / "out")}
-    with pytest.raises(ConfigError, match=r"--resume: expected false"):
-        beam.score(ScoreConfig(**given, resume=True), [])
     with pytest.raises(ConfigError, match=r"--model: expected a folder that bin/export\.py wrote"):
-        beam.score(ScoreConfig(**{**given, "model": "nowhere"}), [])
+        beam.score(BeamConfig(**{**given, "model": "nowhere"}), [])
     assert not list(tmp_path.glob("out*"))
 
 

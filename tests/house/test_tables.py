@@ -55,6 +55,7 @@ def test_a_number_changed_by_hand_is_reported(tables, tmp_path, capsys, old, new
         ("<!-- table: nothing -->\n<!-- /table -->\n", "expected nothing.json"),
         ("<!-- number: speed c ours --><!-- /number -->\n", "expected one of a, b_2. Received: c"),
         ("word " * 30 + "\n", "page.md:1: 150 characters"),
+        ("It is\n<!-- number: speed a ours -->0.5<!-- /number -->.\n", "page.md:2: expected a word before it"),
     ],
 )
 def test_faults_of_a_page_are_reported(tables, tmp_path, capsys, page, fault):
@@ -75,3 +76,40 @@ def test_readme_is_one_that_people_finish():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 130
     assert len(text.encode()) <= 7_000
+
+
+def _rows(name):
+    return json.loads((ROOT / "results" / "numbers" / f"{name}.json").read_text(encoding="utf-8"))["rows"]
+
+
+def test_the_table_of_detectors_is_that_of_results():
+    found = json.loads((ROOT / "results" / "tables" / "summary.json").read_text())
+    for name, *cells in _rows("tables_detectors"):
+        name = name.strip("*").replace(" (PyOD)", "").replace("components by BIC", "BIC")
+        of = [found[part]["detectors"][name] for part in ("unseen", "development", "all")]
+        expected = [text for one in of for text in (f"{one['auroc']:.3f}", f"{one['rank']:.2f}")]
+        assert [cell.strip("*") for cell in cells] == expected
+
+
+def test_the_scale_of_distances_is_that_of_the_features():
+    sets = json.loads((ROOT / "pretrained" / "cifar_features.json").read_text())["scale"]["sets"].values()
+    found = {(f"{one['frechet_distance']:.3g}", f"{one['kid']:.4f} ± {one['kid_std_error']:.4f}") for one in sets}
+    assert {(distance, kid) for _, _, distance, kid in _rows("distances_scale")} <= found
+
+
+def test_numbers_of_the_papers_table_are_those_that_its_map_has():
+    measured = json.loads((ROOT / "docs" / "measured.json").read_text())
+    hybrid, data, table = measured["fig2"]["hybrid"], measured["fig2"]["data"], measured["table1"]
+    auroc = measured["table2"]["hybrid_lambda25"]
+    expected = [
+        "JS {}, {}, {} of three seeds".format(*hybrid["jensen_shannon_nats"]),
+        "{}, {}, {}; hybrid {}".format(*data["share_from_noise"], hybrid["share_from_noise"][0]).replace(
+            "0.1,", "0.10,"
+        ),
+        f"FD (CIFAR features) {table['hybrid_lambda25']}",
+        f"FD (CIFAR features) {table['hybrid_lambda25_long']}, 20,000 steps",
+        f"{auroc:.3f} by -E, as a density has it; {1 - auroc:.3f} by E",
+    ]
+    assert [row[2] for row in _rows("paper")] == expected
+    (short,) = [row for row in _rows("cifar_recipes") if row[0] == "cifar_hybrid_20min"]
+    assert short[2:4] == [str(table["hybrid_lambda25"]), str(table["hybrid_lambda25_long"])]

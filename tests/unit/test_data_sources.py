@@ -15,6 +15,8 @@ from ebm_tf.data import images, svhn
 from ebm_tf.data.base import Dataset
 from ebm_tf.data.crop import center_crop
 from ebm_tf.errors import ConfigError
+from ebm_tf.evaluation.finished import FinishedRun
+from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.settings.train import TrainConfig
 
 
@@ -388,3 +390,9 @@ def test_an_empty_folder_says_so(tmp_path):
     message = rf"^--ood_data: expected a folder of images\. Received: {tmp_path}, which holds none$"
     with pytest.raises(ConfigError, match=message):
         images.load_any(str(tmp_path), None, 32)
+
+
+def test_data_of_a_run_that_are_gone_are_named_by_a_flag_that_the_command_has(tmp_path):
+    run = FinishedRun(RunDir(tmp_path), TrainConfig(dataset=f"array:{tmp_path}/x.npy"), RunDir(tmp_path).model)
+    with pytest.raises(ConfigError, match=r"^--workdir: expected its data, array:.*x\.npy: a \.npy file.*not exist"):
+        run.data(None)

@@ -10,10 +10,10 @@ import functools
 import sys
 
 from ebm_tf.cli import flags
-from ebm_tf.settings.scoring import ScoreConfig
+from ebm_tf.settings.scoring import BeamConfig
 
 
-def main(settings: ScoreConfig, rest: list[str]) -> int:
+def main(settings: BeamConfig, rest: list[str]) -> int:
     flags.share_package()  # with Beam's workers
     from ebm_tf.serving import beam  # TensorFlow and Beam: after the flags have been checked
 
@@ -26,4 +26,4 @@ def main(settings: ScoreConfig, rest: list[str]) -> int:
     return 1 if bad and not settings.skip_bad else 0
 
 
-start = functools.partial(flags.run_main, main, ScoreConfig, takes_rest=True)
+start = functools.partial(flags.run_main, main, BeamConfig, takes_rest=True)

@@ -2,6 +2,11 @@
 
   bin/train.py --flagfile=configs/rings_hybrid.flags [--workdir=RUN] [--train_steps=N] [--resume] [--watch]
 
+  bin/train.py --dataset=folder:PATH --image_size=64 --workdir=RUN      (data of your own; also array:, table:, tfds:)
+
+The defaults below are the paper's for CIFAR-10. On data of your own, settings that no flag gives come from the data:
+docs/own_data.md. RUN/config.json has what was taken.
+
 Without --workdir RUN is runs/NAME, NAME being the flag file's, here runs/rings_hybrid; where a run lies there, it is
 runs/NAME-2 and so on.
 
