@@ -50,6 +50,7 @@ from ebm_tf.settings.commands import EvaluateConfig, ExportConfig, SampleConfig
 from ebm_tf.settings.scoring import CalibrateConfig, ScoreConfig
 from ebm_tf.settings.train import TrainConfig
 from ebm_tf.stats import drift, usable
+from tests import processes
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DATA = pathlib.Path(os.environ.get("EBM_TF_DATA", ROOT.parent / "shared" / "tfds"))
@@ -717,8 +718,7 @@ def test_documented_limits_hold(image_export, image_run):
     ],
 )
 def test_only_near_flags_are_suggested(arguments, message):
-    command = [sys.executable, ROOT / "bin" / f"{arguments[0]}.py", *arguments[1:]]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = processes.run([f"bin/{arguments[0]}.py", *arguments[1:]])
     assert done.returncode == 2
     assert message in done.stderr and done.stderr.count("\n") == 1
 
