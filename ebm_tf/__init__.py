@@ -39,9 +39,12 @@ What a public name needs is imported when the name is first used, so `import ebm
 """
 
 import importlib
+import os
 from typing import TYPE_CHECKING
 
 from ebm_tf.version import __version__ as __version__
+
+os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever ~/.keras/keras.json says
 
 if TYPE_CHECKING:
     from ebm_tf.data import rings

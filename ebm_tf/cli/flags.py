@@ -48,6 +48,7 @@ FLAGS = absl_flags.FLAGS
 EXIT_BAD_INPUT = 2
 EXIT_FAILED = 1
 NEAR = 0.6  # similarity of two flags' names, by difflib, from which on one may be meant for the other
+BOM = "\ufeff"  # Windows' editors begin a file of flags with it
 EXIT_SIGNAL = 128  # plus the signal, as shells report it
 
 absl_flags.disclaim_key_flags()  # flags belong to the script that asks for them, and so stand in its --help
@@ -283,7 +284,8 @@ def _parse(argv: list[str], about: str | None) -> None:
     if "help" not in FLAGS:
         absl_flags.DEFINE_boolean("help", False, "Show the flags and stop.")
     try:
-        positional = FLAGS(argv)[1:]
+        arguments = FLAGS.read_flags_from_files(argv, force_gnu=False)
+        positional = FLAGS([one.removeprefix(BOM) for one in arguments])[1:]
     except absl_flags.UnrecognizedFlagError as error:
         raise ConfigError(_unknown_flag(error.flagname)) from None
     except UnicodeDecodeError:

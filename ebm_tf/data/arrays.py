@@ -22,9 +22,10 @@ def read(path: str, flag: str = "dataset") -> np.ndarray:
     expected = "a .npy file, or a .npz file with one array"
     try:
         file = pathlib.Path(path).expanduser()
-        if file.suffix == ".npy":
-            return np.load(file, mmap_mode="r")
-        with np.load(file) as archive:
+        found = np.load(file, mmap_mode="r")  # by its content, whatever its name
+        if isinstance(found, np.ndarray):
+            return found
+        with found as archive:
             if len(names := archive.files) != 1:
                 raise ConfigError(f"--{flag}: expected {expected}. Received: {path} with {', '.join(names) or 'none'}")
             return archive[names[0]]

@@ -81,8 +81,8 @@ def find(path: pathlib.Path, flag: str) -> list[str]:
 def walk(path: pathlib.Path, skipped: Skipped | None = None) -> Iterator[str]:
     """Paths, relative to the folder, of the image files below it, in the order of their parts.
 
-    Links are followed, but not into a folder that they lie in. Hidden files, dead links and files without the ending of
-    an image are left out, and told to `skipped`.
+    Links are followed, but not into a folder that they lie in. Hidden files and folders (.ipynb_checkpoints), dead
+    links and files without the ending of an image are left out, and told to `skipped`.
 
     Memory: the names in one folder and in those around it.
     """
@@ -94,13 +94,13 @@ def walk(path: pathlib.Path, skipped: Skipped | None = None) -> Iterator[str]:
         with os.scandir(path / folder) as entries:
             found = sorted(((entry.name, *_kind(entry)) for entry in entries), key=lambda one: one[0])
         for name, kind, identity in found:
-            if kind == "folder":
+            if name.startswith("."):
+                skipped.add("hidden", folder + name)
+            elif kind == "folder":
                 if identity in around:
                     skipped.add("links in a circle", folder + name)
                 else:
                     yield from names(f"{folder}{name}/", {*around, identity})
-            elif name.startswith("."):
-                skipped.add("hidden", folder + name)
             elif kind == "file" and os.path.splitext(name)[1].lower() in endings:
                 yield folder + name
             else:

@@ -1,6 +1,7 @@
 """Energies in .keras files."""
 
 import os
+import zipfile
 from typing import Any
 
 import keras
@@ -26,6 +27,8 @@ def load_energy(path: str | os.PathLike, flag: str = "model") -> EnergyModel:
         line = one_line(error)
         if "Could not locate class" in str(error):
             line = "one with classes of its own; import the module that registers them first"
+        if os.path.isfile(path) and not zipfile.is_zipfile(path):  # Keras takes it for one that is not there
+            line = "damaged, cut short, or no .keras file"
         raise ConfigError(f"--{flag}: expected a .keras file that Keras can read. Received: {path}: {line}") from error
     if not isinstance(energy, EnergyModel):
         kind = type(energy).__name__

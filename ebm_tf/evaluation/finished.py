@@ -214,5 +214,8 @@ def usable_numbers(run: FinishedRun, x: np.ndarray) -> dict[str, Any]:
 
 
 def range_bound(run: FinishedRun) -> float | None:
-    """|x| above which a value is out of range, see stats.usable; None for vectors."""
-    return usable.bound_of(run.config.data_noise) if run.is_image else None
+    """|x| above which a value is out of range, see stats.usable; None for vectors of unknown units."""
+    if run.is_image:
+        return usable.bound_of(run.config.data_noise)
+    is_standardised = run.has_density or bool(run.energy.origin and run.energy.origin.mean)
+    return usable.VECTOR_BOUND if is_standardised else None

@@ -162,7 +162,8 @@ def stuck(values: np.ndarray) -> np.ndarray:
     Args:
       values: [N, C], f at N records of C chains.
     """
-    spread = _split(values).std(axis=0)
+    halves = _split(values)
+    spread = (halves - halves[0]).std(axis=0)  # exactly 0 for a chain that stands still
     share = STUCK_SHARE if len(values) // 2 >= STUCK_RECORDS else 0.0
     return (spread <= share * np.median(spread)).reshape(2, -1).any(axis=0)
 

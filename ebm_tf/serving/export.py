@@ -1,5 +1,6 @@
 """bin/export.py: a trained energy as a SavedModel, and the same energy for the Python API."""
 
+import errno
 import os
 import pathlib
 import shutil
@@ -58,8 +59,7 @@ def export(settings: ExportConfig) -> pathlib.Path:
     calibration = None if settings.checkpoint else calibration_at(_own_path(run), info)
     if calibration:
         made |= detect_endpoints(made["statistics"].function, calibration, info)
-    draft = output.with_name(f"{output.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
+    draft = output.with_name(f"{output.name}.{os.getpid()}.draft")  # another process may export to the same folder
     try:
         draft.mkdir(parents=True)
     except OSError as error:
@@ -71,12 +71,22 @@ def export(settings: ExportConfig) -> pathlib.Path:
             keep(place_of(draft), calibration)
         if settings.onnx:
             onnx.write(made["energy"], draft / "model.onnx")
-        draft.replace(output)
+        _move(draft, output)
     except tf.errors.OpError as error:
         raise _disk_error(error, output) or error from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return output
+
+
+def _move(draft: pathlib.Path, output: pathlib.Path) -> None:
+    try:
+        draft.replace(output)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        expected = "--output: expected a folder that nobody else writes"
+        raise ConfigError(f"{expected}. Received: output={output}, filled in the meantime") from error
 
 
 def _run_of(settings: ExportConfig) -> FinishedRun:
@@ -116,7 +126,7 @@ def load(path: str | os.PathLike) -> TrainedEnergy:
     Raises:
       ConfigError: it is none of them, or cannot be read; or a file that does not say how its chains were run.
     """
-    path = pathlib.Path(path)
+    path = pathlib.Path(os.path.expanduser(path))
     if (path / FILE_NAME).exists():
         return load_exported(path)
     run = _run_at(path, "model")

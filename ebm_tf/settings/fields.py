@@ -8,6 +8,7 @@ import dataclasses
 import enum
 import math
 import numbers
+import os
 import types
 import typing
 from collections.abc import Callable
@@ -156,7 +157,9 @@ def _typed(field: dataclasses.Field, value: Any) -> Any:
     words = f"one of {', '.join(field.metadata['choices'])}" if field.metadata["choices"] else _WORDS.get(kind, "text")
     if not is_right:
         raise bad_setting(field.name, words, repr(value), field.metadata["section"])
-    if kind is str or issubclass(kind, enum.Enum):
+    if kind is str:  # a shell leaves the ~ of --workdir=~/run as it is
+        return os.path.expanduser(value)
+    if issubclass(kind, enum.Enum):
         return value
     try:
         return kind(value)

@@ -8,6 +8,7 @@ __all__ = ["histogram", "mean_of", "std_of", "verdict"]
 
 BINS = (5, 40)  # least and most bars of a histogram
 DRIFT, STILL = 0.1, 0.5  # see verdict
+LEAST_RECORDS = 8  # in the last half, without which no line is a trend
 
 
 def mean_of(values: np.ndarray) -> float:
@@ -31,10 +32,10 @@ def verdict(steps: np.ndarray, energy: np.ndarray) -> dict[str, Any]:
 
       drifting, when either |change| - 2 standard errors is more than a tenth (DRIFT) of the spread: converged is False;
       settled, when both |change| + 2 standard errors are at most a half (STILL) of it: converged is True;
-      undecided otherwise, since there are too few chains to tell: converged is None.
+      undecided otherwise, or by fewer than LEAST_RECORDS steps: too little to tell, converged is None.
 
-    A chain whose energy stays the same, to all digits, over that half while the median chain's does not is stuck, and
-    converged is False: pooled over many chains it would not be seen.
+    A chain whose energy stays the same, to all digits, over that half is stuck, and converged is False: pooled over
+    many chains it would not be seen. An energy that is one number for all chains is flat, and says nothing of them.
 
     Independent draws of 100 chains have a standard error near a tenth of the spread, and are called settled. With a
     chain that is not finite converged is False.
@@ -64,10 +65,12 @@ def verdict(steps: np.ndarray, energy: np.ndarray) -> dict[str, Any]:
     median, median_error = np.median(changes), np.sqrt(np.pi / 2 / count) * _spread(changes)
     estimates = np.abs([change, median]), 2 * np.array([error, median_error])
     still = np.ptp(energy[late][:, finite], axis=0) == 0
-    if 0 < (num_stuck := int(still.sum())) < (count + 1) // 2:
+    if (num_stuck := int(still.sum())) and np.ptp(energy[late][:, finite]):
         word, numbers["num_stuck"] = f"not settled, {num_stuck} of {count} chains are stuck", num_stuck
     elif np.any(estimates[0] - estimates[1] > DRIFT * spread):
         word = "drifting"
+    elif late.sum() < LEAST_RECORDS:
+        word, numbers["converged"] = "undecided, longer chains would tell", None if count == total else False
     elif np.all(estimates[0] + estimates[1] <= STILL * spread):
         word, numbers["converged"] = "settled", count == total
     else:

@@ -1,11 +1,13 @@
 """Which samples can be used: those that are finite, and of images those that are pictures at all.
 
-    out of range: a value with |x| > 1 + max(½, 6 data_noise)            images only; pixels lie in [-1, 1]
+    out of range: a value with |x| > 1 + max(½, 6 data_noise)            images, whose pixels lie in [-1, 1]
+                  a value with |x| > 1000                                vectors in units of their standard deviations
     unusable:     a sample with a value or an energy that is not finite, or with most of its values out of range
 
 Noise that was learned does not reach that bound (six standard deviations), and clipping such a value to uint8 changes
 it by a quarter of the range or more. White noise, from which chains start, has a seventh of its values beyond 1.5, so a
-short chain is no failure by this rule; a chain that has left the pixels' range is.
+short chain is no failure by this rule; a chain that has left the pixels' range is. Of data that were standardised one
+value in a million at most lies beyond 1000 (Chebyshev).
 """
 
 import math
@@ -13,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["bound_of", "finite_rows", "is_usable", "measure", "summary", "warning"]
+__all__ = ["VECTOR_BOUND", "bound_of", "finite_rows", "is_usable", "measure", "summary", "warning"]
 
 LEAST_MARGIN, NOISE_STDS = 0.5, 6.0
+VECTOR_BOUND = 1_000.0
 MOST_OUT = 0.5  # share of a sample's values, above which it is no picture
 TOLD = 0.01  # share of all values out of range, above which a line says so
 
@@ -39,7 +42,7 @@ def measure(x: np.ndarray, bound: float | None) -> np.ndarray:
 
     Args:
       x: [N, *event].
-      bound: see bound_of. None: vectors, of which no value is out of range.
+      bound: see bound_of. None: vectors of unknown units, of which no value is out of range.
 
     Returns:
       float32 [N, 2]; NaN for a sample that is not finite.

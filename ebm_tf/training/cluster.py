@@ -45,11 +45,11 @@ def read_tf_config() -> Cluster:
     text = os.environ.get("TF_CONFIG", "")
     try:
         values = json.loads(text)
-        cluster = Cluster(tuple(values["cluster"]["worker"]), int(values["task"]["index"]))
-        ports = [int(address.rpartition(":")[2]) for address in cluster.workers]
+        workers, task = values["cluster"]["worker"], int(str(values["task"]["index"]))
+        are_usable = isinstance(workers, list) and all(map(_is_address, workers)) and len({*workers}) == len(workers)
         is_complete = set(values["cluster"]) == {"worker"} and values["task"]["type"] == "worker"
-        if is_complete and 0 <= cluster.task < len(ports):
-            return cluster
+        if are_usable and is_complete and 0 <= task < len(workers):
+            return Cluster(tuple(workers), task)
     except (AttributeError, KeyError, TypeError, ValueError):
         pass  # said below
     received = " ".join(text.split())[:200]
@@ -57,6 +57,12 @@ def read_tf_config() -> Cluster:
         f"--strategy: expected for multi_worker an environment variable such as TF_CONFIG='{EXAMPLE}'. "
         f"Received: TF_CONFIG='{received}'"
     )
+
+
+def _is_address(address: str) -> bool:
+    """Whether it is host:port. Raises ValueError where the port is no number."""
+    host, _, port = address.rpartition(":")
+    return bool(host) and 0 < int(port) < 2**16
 
 
 def without_others(strategy: str) -> str:

@@ -109,6 +109,15 @@ def test_exit_status(body, status, stderr, monkeypatch):
     assert ("Traceback" in done.stderr) == ("OSError" in body)
 
 
+@pytest.mark.parametrize("content", [b"--seed=7\r\n--num_steps=3\r\n", b"\xef\xbb\xbf--seed=7\n--num_steps=3\n"])
+def test_a_file_of_flags_of_windows(content, tmp_path):
+    """Its ends of lines, and the mark that its editors begin a file with."""
+    (tmp_path / "x.flags").write_bytes(content)
+    code = RUN_MAIN.format(body="assert (config.seed, config.num_steps) == (7, 3)", level="2")
+    done = processes.run(["-c", code, f"--flagfile={tmp_path}/x.flags"])
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_bad_input_found_by_main_is_the_only_line(monkeypatch):
     """TensorFlow's start prints lines of its own at every log level."""
     monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)

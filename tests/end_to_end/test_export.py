@@ -24,6 +24,7 @@ from ebm_tf.evaluation.sampling import sample
 from ebm_tf.serving.export import CIFAR10, export
 from ebm_tf.serving.info import ModelInfo
 from ebm_tf.settings.commands import ExportConfig, SampleConfig
+from tests import processes
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
@@ -127,10 +128,14 @@ def test_metadata_lies_beside_and_inside(fresh, image_export, image_run):
     assert ModelInfo.from_json(info.to_json()) == info
 
 
+SAVED_MODEL_CLI = "import runpy; runpy.run_module('tensorflow.python.tools.saved_model_cli', run_name='__main__')"
+
+
 def test_saved_model_cli(image_export, some_images, tmp_path, truth):
     def run(*arguments):
-        command = [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout  # its flags stay out of here
+        done = processes.run(["-c", SAVED_MODEL_CLI, *arguments])  # its flags stay out of here
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     shown = run("show", "--dir", str(image_export), "--all")
     for name in SIGNATURES | {"energy_uint8", "energy_grad_uint8", "score_uint8", "energy_bytes"}:
@@ -284,8 +289,7 @@ def test_without_the_extra_onnx_is_one_line(image_run, tmp_path, monkeypatch):
 
 
 def test_the_command(rings_run, tmp_path):
-    command = [sys.executable, str(ROOT / "bin" / "export.py"), f"--workdir={rings_run}"]
-    done = subprocess.run([*command, f"--output={tmp_path / 'made'}"], capture_output=True, text=True, check=False)
+    done = processes.run(["bin/export.py", f"--workdir={rings_run}", f"--output={tmp_path / 'made'}"])
     assert (done.returncode, done.stdout) == (0, f"wrote {tmp_path / 'made'}\n"), done.stderr
 
 

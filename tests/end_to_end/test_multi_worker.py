@@ -161,7 +161,13 @@ ONE = ["localhost:1"]
 
 
 @pytest.mark.parametrize(
-    "text", [None, "", "{}", "worker", tf_config(ONE, 1), tf_config(ONE, -1), tf_config(["localhost"], 0)]
+    "text",
+    [
+        *(None, "", "{}", "worker", tf_config(ONE, 1), tf_config(ONE, -1), tf_config(["localhost"], 0)),
+        *(tf_config([address, "localhost:2"], 0) for address in (":1", "localhost:0", "localhost:65536")),
+        *(tf_config({"0": "localhost:1"}, 0), tf_config(ONE, 0.5), tf_config([*ONE, "localhost:2"], True)),
+        tf_config([*ONE, *ONE], 0),
+    ],
 )
 def test_a_tf_config_that_cannot_be_used_is_refused(tmp_path, monkeypatch, text):
     monkeypatch.delenv("TF_CONFIG", raising=False)

@@ -7,7 +7,6 @@ import gzip
 import os
 import pathlib
 import struct
-import subprocess
 import sys
 import tracemalloc
 
@@ -25,6 +24,7 @@ from ebm_tf.serving.info import read_info
 from ebm_tf.serving.sources import inputs, records
 from ebm_tf.serving.trained import load_exported
 from ebm_tf.settings.scoring import ScoreConfig
+from tests import processes
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DATA = pathlib.Path(os.environ.get("EBM_TF_DATA", ROOT.parent / "shared" / "tfds"))
@@ -362,8 +362,7 @@ def test_the_command(image_export, some_images, tmp_path):
     (folder / "zero.png").touch()
     given = {"model": str(image_export), "input": str(folder), "output": str(tmp_path / "out.csv")}
     flags = [f"--{name}={value}" for name, value in given.items()]
-    command = [sys.executable, str(ROOT / "bin" / "score.py"), *flags]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = processes.run(["bin/score.py", *flags])
     assert done.returncode == 1, done.stderr
     assert f"wrote {tmp_path}/out.csv: 4 inputs, 1 of them could not be read\n" in done.stdout
     assert "score: 4/4 inputs" in done.stderr

@@ -1,11 +1,13 @@
 """Situations of real users, from public reports: what was tried, and what is right. The table comes first.
 
-Each row names the test that shows it: one below, or FILE::TEST of another file, seen from here. "fine" rows were right when tried.
+Each row names the test that shows it: one below, or FILE::TEST of another file, seen from here. "fine" rows were right when
+tried; their test is the nearest one.
 """
 # ruff: noqa: E501  a table has a row a line
 
 import ast
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -25,24 +27,30 @@ from PIL import Image
 
 import ebm_tf
 from ebm_tf.cli import flags, native_stderr
-from ebm_tf.data import images
+from ebm_tf.data import arrays, images
+from ebm_tf.energies.files import load_energy
 from ebm_tf.errors import ConfigError, UnusableError
 from ebm_tf.evaluation import tasks
 from ebm_tf.evaluation.detection import ood
 from ebm_tf.evaluation.features import fid, neighbours
-from ebm_tf.evaluation.finished import FinishedRun, load_run
+from ebm_tf.evaluation.finished import FinishedRun, load_run, range_bound
 from ebm_tf.evaluation.sampling import sample
 from ebm_tf.mcmc import diagnostics
 from ebm_tf.runs.partial import PartialArrays
 from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.serving import calibrate, score
+from ebm_tf.serving import export as exporting
 from ebm_tf.serving.export import export
+from ebm_tf.serving.info import read_info
 from ebm_tf.serving.sources import inputs
 from ebm_tf.serving.sources.kinds import kind_of
+from ebm_tf.serving.sources.layout import RangeSeen
+from ebm_tf.serving.trained import load_exported
 from ebm_tf.settings.commands import EvaluateConfig, ExportConfig, SampleConfig, resolve
 from ebm_tf.settings.scoring import CalibrateConfig, ScoreConfig
 from ebm_tf.settings.train import TrainConfig
 from ebm_tf.stats import drift, usable
+from tests import processes
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DATA = pathlib.Path(os.environ.get("EBM_TF_DATA", ROOT.parent / "shared" / "tfds"))
@@ -117,6 +125,47 @@ TABLE = [
     Situation("20", "floats in [0, 1] or 0 to 255 where [-1, 1] is expected", "score", "said in one line", "test_floats_of_another_range_are_told"),
     Situation("20b", "the same", "calibrate", "refused", "test_calibrate.py::test_bad_input_is_one_line_and_changes_nothing"),
     Situation("20a", "the same in Python; floats in [-1, 1], zeros", "load(M).energy(x)", "a warning; none", "test_the_api_warns_of_another_range"),
+    Situation("fine", "long chains that are all lost", "evaluate --tasks=long_run --step_size=1e30", "exit 1; num_usable 0", "test_samples_all_not_finite_have_no_distance"),
+    Situation("fine", "one sample, one step", "evaluate --tasks=short_run --num_samples=1", "its numbers", "test_settings_at_their_limits"),
+    Situation("2b", "TF_CONFIG cut short, null, without task, with a chief, a port of 0 or 65536, no host, one address twice, an object of workers, index 0.5", "train --strategy=multi_worker", "refused in one line, nothing written", "test_multi_worker.py::test_a_tf_config_that_cannot_be_used_is_refused"),
+    Situation("fine", "a host that no name server knows", "train --strategy=multi_worker", "it is named as awaited", "test_multi_worker.py::test_a_worker_that_does_not_come_is_named"),
+    Situation("fine", "TF_CONFIG of another program, without multi_worker", "train", "not read", "test_multi_worker.py::test_a_cluster_of_one_trains_as_one_host_does"),
+    Situation("3c", ".ipynb_checkpoints, .cache, .DS_Store", "score --input=FOLDER", "left out, counted", "../unit/test_decode.py::test_a_walk_follows_links_and_says_what_it_leaves_out"),
+    Situation("3d", "a folder of HEIC, or with nothing but a dead link", "score --input=FOLDER", "refused; says what was left out", "test_a_folder_without_images_says_what_it_holds"),
+    Situation("fine", "names of 254 letters, with blanks, umlauts; a zero-byte PNG; an empty folder; a pipe called x.png; the input a link", "score --input=FOLDER", "rows; an error in the row; left out, counted", "../unit/test_decode.py::test_a_walk_follows_links_and_says_what_it_leaves_out"),
+    Situation("4e", "a pattern with **; a name with brackets; an array called y.png; a WebP without an ending", "score --input='**/*.png'", "read", "test_inputs_are_found_by_their_content"),
+    Situation("4f", "a pipe, /dev/null", "score --input=PIPE", "refused at once", "test_a_pipe_is_no_input"),
+    Situation("4g", "an array called x.dat or X.NPY", "train --dataset=array:x.dat", "read", "test_arrays_to_learn_are_found_by_their_content"),
+    Situation("fine", "a web page called x.jpg; an .npz of a text; an empty .npy; a pickle; x.npy.gz; HEIC; TFRecords by ZLIB", "score", "one line, or a row with an error", "test_other_files_are_refused_before_anything_is_written"),
+    Situation("5b", "WebP turned by EXIF; TIFF by LZW; APNG; a palette with a transparent colour", "decode", "its pixels, the first picture, on white", "../unit/test_decode.py::test_pixels_are_what_the_file_stands_for"),
+    Situation("fine", "PNG and TIFF turned by EXIF, LAB, AVIF, JPEG 2000, ICO; floats in a TIFF", "score", "the same pixels; the last an error in its row", "../unit/test_decode.py::test_pixels_are_what_the_file_stands_for"),
+    Situation("6d", "steps and T of 0, below 0, NaN, inf; no samples; batches of 0; a seed of 2^31", "sample", "refused in one line", "test_settings_out_of_range_are_refused"),
+    Situation("6e", "a step of 1e-30, T = 0, T = 1e30, no steps, batches above N", "sample", "samples; those out of range are told", "test_settings_at_their_limits"),
+    Situation("6f", "vectors far beyond their data", "sample --step_size=1e20", "exit 1", "test_vectors_beyond_all_data_cannot_be_used"),
+    Situation("7d", "all long chains stand still, or most", "long_run --step_size=1e-30", "not settled", "test_a_stuck_long_chain_is_in_the_verdict"),
+    Situation("7e", "long chains of one or two steps", "long_run --long_run_steps=1", "undecided", "test_a_stuck_long_chain_is_in_the_verdict"),
+    Situation("7f", "60 of 100 stand still", "diagnose", "60 are counted", "test_stuck_chains_are_in_the_verdict"),
+    Situation("7g", "one chain; fewer than eight records; a chain with NaN; two chains", "diagnose", "refused, refused, refused, a verdict", "../law/test_diagnostics.py::test_bad_records_are_refused"),
+    Situation("fine", "a set of mixed sizes; smaller images; a damaged one; array:FILE", "evaluate --tasks=ood", "a warning with counts", "test_unequal_resizing_is_told"),
+    Situation("fine", "64x32 for a model of 32x32; slices of TFDS", "evaluate --tasks=ood", "cropped, not scaled: no warning", "test_unequal_resizing_is_told"),
+    Situation("fine", "a grey JPEG and a PNG of 20,000 x 20,000; 1 x 60,000; one pixel", "score", "read by a draft; an error; read; read", "../unit/test_decode.py::test_a_photograph_of_108_million_pixels_is_read_and_a_bomb_is_not"),
+    Situation("10b", "Keras set to JAX or PyTorch; MPLBACKEND without a screen; no HOME, LANG=C", "sample", "works", "test_a_command_leaves_stderr_to_errors"),
+    Situation("fine", "a folder that cannot be made, a disk of 1 MiB", "train, sample, evaluate, export", "one line; an export leaves nothing", "test_disk.py::test_an_export_is_whole_or_not_there"),
+    Situation("11b", "a path with ~, which a shell leaves in --workdir=~/run", "train, sample, load", "the home folder", "test_the_home_folder_is_meant_by_its_sign"),
+    Situation("11c", "a file of flags of Windows: CRLF, a byte order mark; UTF-16", "sample --flagfile", "read, read, refused", "../config/test_flags.py::test_a_file_of_flags_of_windows"),
+    Situation("12b", "model.keras cut short or empty", "sample, load", "says that it is damaged", "test_a_model_cut_short_is_told"),
+    Situation("fine", "config.json cut short or missing; a file as --workdir; a run or an export as --model", "sample", "one line", "test_hostile_inputs.py::test_config"),
+    Situation("fine", "RGBA, whole numbers, truth values, uint16, complex; no images; flattened ones", "score", "refused", "test_layouts_that_are_not_are_refused"),
+    Situation("fine", "float16, big-endian, in Fortran's order; one vector", "score", "read", "test_layouts_that_are_unambiguous_are_read"),
+    Situation("14c", "two exports to one folder", "export", "one writes, one line says so", "test_two_exports_to_one_folder"),
+    Situation("fine", "two of sample, or of score, to one place", "sample, score", "whole files; the second score refused", "test_score.py::test_a_broken_run_goes_on"),
+    Situation("fine", "a read-only file system; a file as --output", "sample, export, score, evaluate", "one line", "test_export.py::test_bad_input_writes_nothing"),
+    Situation("fine", "lists, tensors, other strides; NaN; texts, None, ragged lists", "load(M).energy", "energies; NaN; ValueError", "test_documented_limits_hold"),
+    Situation("fine", "--num_samples=1e1, 2.0, nothing; 0,5; -num_samples=2; num_samples=2; a dash too long; a flag twice", "sample", "one line each; absl's rules", "test_hostile_inputs.py::test_numbers"),
+    Situation("17b", "test[5:2], test[:0], test[20000:]", "score, train, evaluate", "refused: no examples", "test_splits_without_examples_are_refused"),
+    Situation("fine", "test[-5:], test[10%:20%], train+test, all; test[::2], test[abc], TEST, nosuch/test", "evaluate --ood_data", "read; refused", "test_svhn_has_slices"),
+    Situation("20c", "floats from 0 to 65535", "score", "told, and not taken for [0, 255]", "test_the_words_on_a_range"),
+    Situation("20d", "standardised floats, [-128, 127], inf; zeros", "score", "told, told, errors; nothing", "test_the_words_on_a_range"),
     Situation("fine", "a truncated PNG in a folder", "score", "a row with an error", "test_score.py::test_bad_files_are_rows_with_an_error"),
     Situation("fine", "NaN in an array", "score", "a row with an error", "test_score.py::test_values_not_finite_are_errors_and_values_outside_are_told"),
     Situation("fine", "TFRecords cut short", "score", "rows up to there", "test_score.py::test_damaged_tfrecords"),
@@ -145,6 +194,14 @@ def test_every_row_has_its_test():
         assert name in functions_of(pathlib.Path(__file__).parent / (file or pathlib.Path(__file__).name)), row
     assert here - {row.shown_by for row in TABLE} == {"test_every_row_has_its_test"}
     assert {int(match[0]) for row in TABLE if (match := re.match(r"\d+", row.row))} == set(range(1, 21))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _load_once():
+    """A SavedModel takes a second to load. Those here keep the calibration that they had."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(score, "load_exported", functools.cache(load_exported))
+        yield
 
 
 # Rows 1 and 6: samples that are not finite or out of range.
@@ -274,6 +331,36 @@ def test_usable_is_what_it_says():
     assert usable.summary(usable.measure(np.empty((0, 4)), 1.5), 1.5)["num_usable"] == 0
 
 
+def test_vectors_beyond_all_data_cannot_be_used(rings_run, tmp_path):
+    assert range_bound(load_run(rings_run)) == usable.VECTOR_BOUND
+    chains = {"num_samples": 4, "num_steps": 2, "step_size": 1e20}
+    with pytest.raises(UnusableError, match=r"100 % of the values .* \|x\| > 1000, up to .*no sample can be used"):
+        sample(SampleConfig(workdir=str(rings_run), output=str(tmp_path / "out"), **chains))
+
+
+@pytest.mark.parametrize("name", ["step_size", "temperature", "num_samples", "num_steps", "batch_size", "seed"])
+def test_settings_out_of_range_are_refused(name):
+    bad = {"temperature": (-1.0,), "num_steps": (-1, 2.0), "seed": (-1, 2**31)}.get(name, (0, -1))
+    for value in (*bad, float("nan"), float("inf")):
+        with pytest.raises(ConfigError, match=f"--{name}: expected .* Received: {name}="):
+            SampleConfig(workdir="run", output="out", **{name: value})
+
+
+def test_settings_at_their_limits(rings_run, tmp_path):
+    """The smallest of each, and the start, which no step of 1e-30 leaves."""
+    given = {
+        "workdir": str(rings_run),
+        "output": str(tmp_path),
+        "num_samples": 1,
+        "batch_size": 500,
+        "temperature": 0.0,
+    }
+    sample(SampleConfig(num_steps=1, step_size=1e-30, **given))
+    with np.load(tmp_path / "samples.npz") as arrays_:
+        assert arrays_["x_final"].shape == (1, 10)
+        np.testing.assert_array_equal(arrays_["x_final"], arrays_["x_init"])
+
+
 # Row 4: kinds of inputs.
 
 
@@ -291,7 +378,9 @@ def sources(some_images, tmp_path, monkeypatch):
     pathlib.Path("mixed/notes.txt").write_text("no image")
     pathlib.Path("notes.txt").write_text("no image\n" * 9)
     np.save("x.npy", some_images[:2])
+    shutil.copy("x.npy", "y.png")
     shutil.move("x.npy", "x.dat")
+    Image.fromarray(some_images[0]).save("a[1] ü.webp")
     with zipfile.ZipFile("p.zip", "w") as archive:
         archive.write("one.jpg")
     with tf.io.TFRecordWriter("part-0") as writer:
@@ -309,10 +398,13 @@ def sources(some_images, tmp_path, monkeypatch):
         ("picture", ["picture"]),
         ("x.dat", ["0", "1"]),
         ("part-0", ["part-0:0"]),
+        ("photos/**/*.png", ["photos/0.png", "photos/1.png", "photos/2.png"]),
+        ("a[1] ü.webp", ["a[1] ü.webp"]),
+        ("y.png", ["0", "1"]),
     ],
 )
 def test_inputs_are_found_by_their_content(source, ids, sources, image_export):
-    info = ebm_tf.load(image_export).info
+    info = read_info(image_export)
     found = [record for shard in inputs.find_shards(source, info, None)() for record in inputs.read_shard(shard, info)]
     assert [record.id for record in found] == ids
     assert all(record.x is not None and record.x.shape == (32, 32, 3) for record in found)
@@ -328,6 +420,33 @@ def test_other_files_are_refused_before_anything_is_written(source, sources, ima
         score.score(ScoreConfig(model=str(image_export), input=source, output="out.csv", skip_bad=True))
     assert "\n" not in str(caught.value) and sorted(sources.rglob("*")) == before
     assert kind_of("one.jpg") == "image"
+
+
+def test_a_pipe_is_no_input(tmp_path):
+    """One with an array in it: it was read where it could be, and waited for where it was empty."""
+    os.mkfifo(tmp_path / "pipe")
+    pipe = os.open(tmp_path / "pipe", os.O_RDWR)
+    os.write(pipe, b"\x93NUMPY" + bytes(50))
+    try:
+        assert kind_of(str(tmp_path / "pipe")) == ""
+    finally:
+        os.close(pipe)
+
+
+def test_arrays_to_learn_are_found_by_their_content(sources):
+    assert arrays.read("x.dat").shape == (2, 32, 32, 3)
+    with pytest.raises(
+        ConfigError, match=r"--dataset: expected a \.npy file.* notes\.txt: an object array, or no array"
+    ):
+        arrays.read("notes.txt")
+
+
+def test_a_folder_without_images_says_what_it_holds(tmp_path, image_export):
+    (tmp_path / "IMG_1.heic").touch()
+    (tmp_path / "dead.png").symlink_to("nowhere.png")
+    expected = r"with at least one\. Received: .*; left out: 1 dead links .*, 1 without the .* \('IMG_1\.heic'\)"
+    with pytest.raises(ConfigError, match=expected):
+        inputs.find_shards(str(tmp_path), read_info(image_export), None)
 
 
 # Row 7: stuck chains.
@@ -352,6 +471,8 @@ def test_stuck_chains_are_in_the_verdict():
     assert words(values, accepted).startswith("not settled: ")
     few = np.random.default_rng(4).standard_normal((8, 100))
     assert diagnostics.diagnose(few, 1).num_stuck == 0
+    values[:, :60] = values[0, :60]
+    assert diagnostics.stuck(values).sum() == 60
 
 
 def test_a_stuck_long_chain_is_in_the_verdict():
@@ -362,6 +483,13 @@ def test_a_stuck_long_chain_is_in_the_verdict():
     found = drift.verdict(steps, energy)
     assert (found["converged"], found["num_stuck"]) == (False, 1)
     assert found["verdict"].startswith("not settled, 1 of 100 chains are stuck")
+    for num_stuck in (51, 100):
+        energy[:, :num_stuck] = energy[0, :num_stuck]
+        found = drift.verdict(steps, energy)
+        assert (found["converged"], found["num_stuck"]) == (False, num_stuck)
+    assert drift.verdict(steps, np.ones_like(energy))["num_stuck"] == 0  # a flat energy says nothing
+    few = drift.verdict(np.arange(3), np.random.default_rng(5).standard_normal((3, 1_000)))
+    assert few["converged"] is None and few["verdict"].startswith("undecided, longer chains would tell: ")
 
 
 # Row 8: sets that were resized unequally.
@@ -398,7 +526,21 @@ def test_scores_against_a_calibration_of_other_sizes_are_told(image_export, some
         assert (line in capsys.readouterr().out) == told
 
 
-# Row 12: an unfinished run.
+# Rows 11 and 12: the home folder; an unfinished run.
+
+
+def test_the_home_folder_is_meant_by_its_sign(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert TrainConfig(workdir="~/run").workdir == f"{tmp_path}/run"
+    assert SampleConfig(model="~/a~b", output="out~").model == f"{tmp_path}/a~b"
+    with pytest.raises(ConfigError, match=f"Received: {tmp_path}/run"):
+        ebm_tf.load("~/run")
+
+
+def test_a_model_cut_short_is_told(rings_run, tmp_path):
+    (tmp_path / "model.keras").write_bytes((rings_run / "model.keras").read_bytes()[:500])
+    with pytest.raises(ConfigError, match=r"--model: expected .*model\.keras: damaged, cut short, or no \.keras file"):
+        load_energy(tmp_path / "model.keras")
 
 
 @pytest.mark.parametrize(
@@ -519,6 +661,21 @@ def test_results_go_elsewhere(own_run, features, tmp_path):
         tasks.evaluate(EvaluateConfig(workdir=str(own_run), output=str(shutil.copytree(own_run, tmp_path / "other"))))
 
 
+def test_two_exports_to_one_folder(rings_run, tmp_path, monkeypatch):
+    """Of two at once, the one that comes second."""
+    folder = tmp_path / "made"
+
+    def write(energy, made, draft):
+        assert str(os.getpid()) in draft.name  # nobody else's
+        folder.mkdir()
+        (folder / "saved_model.pb").touch()
+
+    monkeypatch.setattr(exporting, "_write", write)
+    with pytest.raises(ConfigError, match="--output: expected a folder that nobody else writes"):
+        export(ExportConfig(workdir=str(rings_run), output=str(folder)))
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+
+
 # Row 15: documented limits.
 
 
@@ -561,8 +718,7 @@ def test_documented_limits_hold(image_export, image_run):
     ],
 )
 def test_only_near_flags_are_suggested(arguments, message):
-    command = [sys.executable, ROOT / "bin" / f"{arguments[0]}.py", *arguments[1:]]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = processes.run([f"bin/{arguments[0]}.py", *arguments[1:]])
     assert done.returncode == 2
     assert message in done.stderr and done.stderr.count("\n") == 1
 
@@ -576,6 +732,14 @@ def test_svhn_has_slices():
     for split in ("train[:4]", "test+extra", "test_[:4]"):
         with pytest.raises(ConfigError, match=r"--input: expected svhn_cropped/test, the only split .* Received: svhn"):
             images.count("svhn_cropped", split, str(DATA), "input")
+
+
+@pytest.mark.skipif(not (DATA / "cifar10").is_dir(), reason=f"no cifar10 in {DATA}; set EBM_TF_DATA")
+def test_splits_without_examples_are_refused():
+    assert images.count("cifar10", "test[-5:]", str(DATA), "input") == 5
+    for split in ("test[5:2]", "test[3:1]", "test[:0]", "test[20000:]"):
+        with pytest.raises(ConfigError, match=r"--input: expected cifar10/test\[.* prepared for TFDS\. Received: "):
+            images.count("cifar10", split, str(DATA), "input")
 
 
 HARMLESS = (
@@ -603,9 +767,12 @@ def test_only_harmless_lines_are_dropped():
 
 
 def test_a_command_leaves_stderr_to_errors(image_run, tmp_path):
-    settings = [f"--workdir={image_run}", "--num_samples=2", "--num_steps=3", f"--output={tmp_path}/out"]
+    """Also where the environment is of somebody else: another Keras, another language, no home and no screen."""
+    settings = [f"--workdir={image_run}", "--num_samples=2", "--num_steps=3", f"--output={tmp_path}/out ü"]
     command = [sys.executable, ROOT / "bin" / "sample.py", *settings]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    poor = {"KERAS_BACKEND": "jax", "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "MPLBACKEND": "TkAgg"}
+    environment = {name: value for name, value in {**os.environ, **poor}.items() if name != "HOME"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -645,3 +812,20 @@ def test_the_api_warns_of_another_range(image_export, recwarn):
             model.fit_detector(x)
         with pytest.warns(UserWarning, match=re.escape(f"they look like {name}")):
             model.energy_grad(x[:2])
+
+
+@pytest.mark.parametrize(
+    ("x", "words"),
+    [
+        ([0, 65_535], "floats from 0 to 6.554e+04, where [-1, 1] is expected"),
+        ([-1.6, 1.7], "floats from -1.6 to 1.7, where [-1, 1] is expected"),
+        ([-128, 127], "floats from -128 to 127, where [-1, 1] is expected"),
+        ([0, 255], "they look like [0, 255]; give uint8, or x / 127.5 - 1"),
+        ([0, 0], ""),
+        ([np.inf, np.nan], ""),
+    ],
+)
+def test_the_words_on_a_range(x, words):
+    seen = RangeSeen()
+    seen.add(np.array(x, np.float32))
+    assert seen.words().endswith(words) and bool(seen.words()) == bool(words)

@@ -57,6 +57,7 @@ GREY3 = np.repeat(GREY[..., None], 3, axis=-1)
 RGB = Image.fromarray(COLOUR)
 CMYK = RGB.convert("CMYK")
 PALETTE = RGB.quantize(16)
+PALETTE_ON_WHITE = np.where(np.asarray(PALETTE)[..., None] == 3, 255, np.asarray(PALETTE.convert("RGB")))
 # name -> (file, colour pixels it stands for, how far off they may be)
 FORMATS = {
     "PNG": (encode(RGB), COLOUR, 0),
@@ -85,6 +86,10 @@ FORMATS = {
         np.asarray(PALETTE.convert("RGB")),
         0,
     ),
+    "PNG that moves": (encode(RGB, save_all=True, append_images=[Image.new("RGB", (SIZE, SIZE))]), COLOUR, 0),
+    "palette with a transparent colour": (encode(PALETTE, transparency=3), PALETTE_ON_WHITE, 0),
+    "WebP turned by a quarter": (encode(RGB, "WEBP", lossless=True, exif=turned(6)), np.rot90(COLOUR, -1), 0),
+    "TIFF by LZW": (encode(RGB, "TIFF", compression="tiff_lzw"), COLOUR, 0),
 }
 
 
@@ -199,12 +204,14 @@ def test_a_walk_follows_links_and_says_what_it_leaves_out(tmp_path, capsys):
     (inside / "dead.png").symlink_to("nowhere.png")
     (inside / "again.png").symlink_to("again.png")
     (inside / "e.png").symlink_to("a.png")
+    (inside / ".ipynb_checkpoints").mkdir()
+    (inside / ".ipynb_checkpoints" / "a-checkpoint.png").write_bytes(encode(RGB))
     for name in ("noending", "notes.txt"):
         (inside / name).write_bytes(encode(RGB))
     skipped = folder.Skipped()
     assert list(folder.walk(inside, skipped)) == ["a.png", "b/c.png", "e.png", "z/d.png"]
     assert str(skipped) == (
-        "left out: 2 dead links ('again.png'), 1 hidden ('.hidden.png'), 1 links in a circle ('b/up'), "
+        "left out: 2 dead links ('again.png'), 2 hidden ('.hidden.png'), 1 links in a circle ('b/up'), "
         "2 without the ending of an image ('noending')"
     )
     assert len(images.load_any(str(inside), None, SIZE)) == 4

@@ -4,8 +4,6 @@ import hashlib
 import os
 import pathlib
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -15,6 +13,7 @@ from ebm_tf.energies.files import load_energy
 from ebm_tf.energies.precision import with_policy
 from ebm_tf.evaluation.opening import bare_run
 from ebm_tf.settings.commands import SampleConfig, resolve
+from tests import processes
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DATA = pathlib.Path(os.environ.get("EBM_TF_DATA", ROOT.parent / "shared" / "tfds"))
@@ -76,14 +75,7 @@ def test_the_file_says_how_it_is_sampled(file):
 
 def test_bin_sample_takes_it(file, tmp_path):
     settings = "--num_samples=4", "--num_steps=2"
-    done = subprocess.run(
-        [sys.executable, "bin/sample.py", f"--model={file}", *settings, f"--output={tmp_path}"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    done = processes.run(["bin/sample.py", f"--model={file}", *settings, f"--output={tmp_path}"])
     assert done.returncode == 0, done.stderr
     with np.load(tmp_path / "samples.npz") as arrays:
         assert arrays["x_final"].shape == (4, 32, 32, 3)

@@ -52,7 +52,7 @@ def _find(source: str, path: pathlib.Path, info: ModelInfo, data_dir: str | None
         return _tfds_shards(source.removeprefix("tfds:"), info, data_dir)
     if path.is_dir():
         return _folder_shards(path, info)
-    files = [str(path)] if path.exists() else sorted(glob.glob(str(path)))
+    files = [str(path)] if path.exists() else sorted(glob.glob(str(path), recursive=True))
     if not files:
         raise bad(_EXPECTED, source)
     kinds = [kind_of(file) for file in files]
@@ -80,8 +80,9 @@ def read_shard(shard: Shard, info: ModelInfo) -> Iterator[Record]:
 def _folder_shards(path: pathlib.Path, info: ModelInfo):
     if not info.is_image:
         raise bad(f"arrays or TFRecords of {info.dataset}, which are no images", path)
-    if next(_walk(path), None) is None:
-        raise bad("a folder of images, with at least one", path)
+    left_out = folder.Skipped()
+    if next(_walk(path, left_out), None) is None:
+        raise bad("a folder of images, with at least one", f"{path}{(left_out.found and f'; {left_out}') or ''}")
 
     is_told = False
 

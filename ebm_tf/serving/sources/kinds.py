@@ -11,14 +11,14 @@ __all__ = ["kind_of"]
 
 
 def kind_of(path: str) -> str:
-    """npy, npz, image or tfrecord; "" for any other file, and for a folder.
+    """npy, npz, image or tfrecord; "" for any other file, and for what is none, as a folder or a pipe.
 
     A damaged file counts as what its name says, so that the reader of that kind can say what is wrong with it.
 
     Raises:
       OSError: the file cannot be read.
     """
-    if os.path.isdir(path):
+    if not os.path.isfile(path):  # a pipe can be read only once, and waits for who writes to it
         return ""
     with open(path, "rb") as file:
         start = file.read(16)

@@ -113,7 +113,7 @@ class RangeSeen:
     def words(self) -> str:
         """What is odd about the range, one line; "" where nothing is."""
         seen = f"floats from {self.least:.4g} to {self.most:.4g}, where [-1, 1] is expected"
-        if self.least >= 0 and self.most > 2:
+        if self.least >= 0 and 2 < self.most <= 256:
             return f"{seen}: they look like [0, 255]; give uint8, or x / 127.5 - 1"
         if self.least >= 0 and 0 < self.most <= 1.01:
             return f"{seen}: they look like [0, 1]; give 2 x - 1"
