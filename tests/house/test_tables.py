@@ -113,3 +113,24 @@ def test_numbers_of_the_papers_table_are_those_that_its_map_has():
     assert [row[2] for row in _rows("paper")] == expected
     (short,) = [row for row in _rows("cifar_recipes") if row[0] == "cifar_hybrid_20min"]
     assert short[2:4] == [str(table["hybrid_lambda25"]), str(table["hybrid_lambda25_long"])]
+
+
+def test_the_headers_of_configs_have_the_same_numbers():
+    measured = json.loads((ROOT / "docs" / "measured.json").read_text())
+    expected = {}
+    for scheme, numbers in measured["fig2"].items():
+        if scheme != "how":
+            divergences = ", ".join(f"{one:.3f}" for one in numbers["jensen_shannon_nats"])
+            expected[f"rings_{scheme}"] = f"{divergences} nats"
+    for scheme in ("data", "noise", "persistent", "persistent_refresh", "hybrid_lambda10", "hybrid_lambda50", "hybrid"):
+        key = scheme if scheme != "hybrid" else "hybrid_lambda25"
+        auroc = f"AUROC of -E {measured['table2'][key]:.3f}"
+        expected[f"cifar_{scheme}_20min"] = f"FD (CIFAR features) {measured['table1'][key]:.1f}, {auroc}"
+    for name, _, short, long, *_ in _rows("cifar_recipes"):
+        config = name.split(",")[0]
+        if config not in ("cifar_hybrid_20min", "cifar_hybrid_growing"):  # the latter's is of before its last stages
+            expected[config] = f"FD (CIFAR features) {short} after 1,000 steps, {long} after 20,000"
+    assert len(expected) == 16
+    for config, words in expected.items():
+        header = (ROOT / "configs" / f"{config}.flags").read_text(encoding="utf-8").partition("\n--")[0]
+        assert words in " ".join(header.replace("#", "").split()), (config, words)
