@@ -55,7 +55,7 @@ def rows_of(pattern):
 
 
 def same(found, expected):
-    """Rows alike but for rounding of energies, which hangs on the batches."""
+    """Rows alike but for rounding of energies, which depends on the batches."""
     assert [row["id"] for row in found] == [row["id"] for row in expected]
     for one, other in zip(found, expected):
         assert list(one) == list(other)
@@ -90,7 +90,7 @@ def test_bad_input_is_one_line(beam, folder, image_export, tmp_path):
     given = {"model": str(image_export), "input": str(folder), "output": str(tmp_path / "out")}
     with pytest.raises(ConfigError, match=r"--resume: expected false"):
         beam.score(ScoreConfig(**given, resume=True), [])
-    with pytest.raises(ConfigError, match=r"--model: expected a folder that bin/export\.py wrote"):
+    with pytest.raises(ConfigError, match=r"--model: expected a \.keras file, or the folder of a finished run"):
         beam.score(ScoreConfig(**{**given, "model": "nowhere"}), [])
     assert not list(tmp_path.glob("out*"))
 
