@@ -17,9 +17,10 @@ import numpy as np
 from ebm_tf.errors import ConfigError, one_line
 from ebm_tf.serving.info import ModelInfo
 from ebm_tf.stats.conformal import clopper_pearson, threshold
+from ebm_tf.stats.fingerprint import Lookup
 from ebm_tf.stats.typicality import Detector
 
-__all__ = ["Calibration", "Detection", "TrainedDetector", "place_of", "read_calibration"]
+__all__ = ["Calibration", "Detection", "HeldOut", "TrainedDetector", "place_of", "read_calibration"]
 
 RATE, CONFIDENCE = 0.05, 0.95  # where nothing else is asked for
 
@@ -119,6 +120,34 @@ class Calibration:
     def write(self, path: pathlib.Path) -> None:
         """Writes it as an .npz. Raises OSError."""
         np.savez(path, **self.detector.to_arrays(), numbers=np.array(json.dumps(self.numbers)))
+
+
+class HeldOut:
+    """Sees to it that inputs of a calibration did not train, as far as the model knows what did.
+
+    Args:
+      info: of the model.
+    """
+
+    def __init__(self, info: ModelInfo):
+        self._info, self._lookup = info, Lookup(info.fingerprint, info.num_examples)
+
+    def add(self, x: np.ndarray) -> None:
+        """Inputs [N, *event], uint8 images or floats in the data's units."""
+        if self._info.mean:
+            x = (np.float32(x) - np.float32(self._info.mean)) / np.float32(self._info.scale)
+        self._lookup.add(x)
+
+    def check(self, start: str = "", source: str = "x") -> None:
+        """Raises ConfigError where some trained.
+
+        Args:
+          start: of the line.
+          source: of the inputs.
+        """
+        if words := self._lookup.words():
+            expected = "expected data that did not train: rates of others are too low"
+            raise ConfigError(f"{start}{expected}. Received: {source}: {words}")
 
 
 class TrainedDetector:

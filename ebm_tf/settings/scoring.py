@@ -8,8 +8,11 @@ __all__ = ["CalibrateConfig", "ScoreConfig"]
 
 _MODEL_HELP = "Folder that bin/export.py wrote, or of a finished run, or a .keras file."
 _MODEL_GIVEN = "a folder that bin/export.py wrote, or of a finished run, or a .keras file"
-_INPUT_HELP = "Folder of images, FILE.npy, FILE.npz, FILE.tfrecord (or a pattern of such), or tfds:NAME/SPLIT."
-_INPUT_GIVEN = "a folder of images, FILE.npy, FILE.npz, FILE.tfrecord or tfds:NAME/SPLIT"
+_INPUT_HELP = (
+    "Folder of images, FILE.npy, FILE.npz, FILE.tfrecord (or a pattern of such), or tfds:NAME/SPLIT; for a model of a "
+    "table FILE.csv or FILE.parquet."
+)
+_INPUT_GIVEN = "a folder of images, FILE.npy, FILE.npz, FILE.csv, FILE.tfrecord or tfds:NAME/SPLIT"
 
 
 @dataclasses.dataclass(frozen=True)
