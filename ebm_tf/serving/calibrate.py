@@ -74,6 +74,8 @@ def _statistics(settings: CalibrateConfig, model: TrainedEnergy) -> tuple[np.nda
     if words := scoring.range_words:
         raise ConfigError(f"--input: expected images in [-1, 1], or uint8. Received: {words}")
     held_out.check("--input: ", settings.input)
+    if words := held_out.columns_words():
+        print(f"warning: input: {words}", flush=True)
     return np.concatenate(parts), bad, scoring
 
 

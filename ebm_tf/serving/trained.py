@@ -167,6 +167,8 @@ class TrainedEnergy:
         assert layout  # or there were no statistics
         held_out.add(layout.batch(x, self.event_shape))
         held_out.check()
+        if words := held_out.columns_words():
+            warnings.warn(words, stacklevel=2)
         self._calibrated = lambda: calibration
         return self.detector
 

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -110,13 +111,14 @@ def test_a_column_of_categories_is_refused_and_one_cell_is_its_row(table, tmp_pa
     rows = [["red", *row[1:]] for row in X[200:].tolist()]
     with pytest.raises(ConfigError, match=r"numbers in column width. Received: .* 100 rows it has none, but 'red'"):
         score_rows(table[0], write(tmp_path / "y.csv", rows, NAMES), tmp_path)
-    first = [[1, "", 0], [1, 900, "tall"], [1, 900], ["inf", 900, 0], [" 5 ", "9e2", 0]]
+    first = [[1, "", 0], [1, 900, "tall"], [1, 900], ["inf", 900, 0], [1e39, 900, 0], [" 5 ", "9e2", 0]]
     rows = score_rows(table[0], write(tmp_path / "z.csv", X[:2], NAMES, first), tmp_path)
     assert [row["error"] for row in rows] == [
         "expected a number in column height. Received: a missing value",
         "expected a number in column weight. Received: 'tall'",
         "expected 3 columns. Received: 2",
         "expected a number in column width. Received: inf",
+        "expected a number in column width. Received: 1e+39, beyond float32",
         *[""] * 3,
     ]
     frame = Frame(zip(NAMES, X[:5].T))
@@ -169,6 +171,20 @@ def test_inputs_that_trained_are_refused(table, tmp_path):
         trained = ebm_tf.Dataset.from_table(str(folder / "train.csv"), held_out=0.2)
         mixed = np.concatenate([trained.to_stored(trained.stored("train", 40)), X[200:260]])
         ebm_tf.load(model).fit_detector(mixed)
+
+
+def test_columns_in_other_units_are_told(table, tmp_path, capsys):
+    source = write(tmp_path / "y.csv", X[200:] * [1, 0.01, 1], NAMES)
+    calibrate.calibrate(CalibrateConfig(model=table[0], input=source))
+    Path(table[0]).with_suffix(".calibration.npz").unlink()
+    out = capsys.readouterr().out
+    assert "warning: input: column height is 8.99" in out and "other units, or no held-out data?" in out
+    for change, words in (
+        (X[200:] * [0, 1, 1] + [5, 0, 0], "width is 5 throughout"),
+        (X[200:] * [1, 1, 1000], "weight"),
+    ):
+        with pytest.warns(UserWarning, match=f"column {words}"):
+            ebm_tf.load(table[0]).fit_detector(change.astype(np.float32))
 
 
 def test_images_that_trained_are_found_however_they_come(tmp_path):

@@ -14,6 +14,7 @@ from ebm_tf.serving.sources.records import Record, Shard, bad
 
 __all__ = ["read_table", "table_shards"]
 
+MOST = float(np.finfo(np.float32).max)
 Row = list[Any] | str  # the cells of one row, or why it has none
 
 
@@ -59,7 +60,7 @@ def _record(name: str, row: Row, info: ModelInfo) -> Record:
     if isinstance(row, str):
         return Record(name, None, row)
     for column, value in zip(info.columns, row):
-        if word := tables.problem(value):
+        if word := tables.problem(value) or ("" if abs(float(value)) < MOST else f"{value}, beyond float32"):
             return Record(name, None, f"expected a number in column {column}. Received: {word}")
     return Record(name, np.array([float(value) for value in row], np.float32))
 
