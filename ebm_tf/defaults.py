@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from ebm_tf.build import fit_gaussian, use_xla
-from ebm_tf.data.base import Dataset
+from ebm_tf.data.base import Dataset, RingsDataset
 from ebm_tf.data.spectrum import noise_spectrum
 from ebm_tf.energies.base import EnergyModel, Origin
 from ebm_tf.errors import ConfigError
@@ -18,9 +18,11 @@ from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.settings import applies
 from ebm_tf.settings.presets import PRESET_SETTINGS, settings_for
 from ebm_tf.settings.train import TrainConfig
+from ebm_tf.stats.fingerprint import MOST as MOST_KEPT
+from ebm_tf.stats.fingerprint import fingerprint
 from ebm_tf.stats.kernel_width import MOST, kernel_width
 
-__all__ = ["OWN_SETTINGS", "fit_to_data", "preset_of", "saved_choice", "with_preset"]
+__all__ = ["OWN_SETTINGS", "fit_to_data", "preset_of", "remember", "saved_choice", "with_preset"]
 
 # Of TrainConfig, what Trainer takes.
 OWN_SETTINGS = (
@@ -67,7 +69,17 @@ def fit_to_data(
             sampler, start=start, event_shape=kept[0], jit_compile=use_xla(config.jit_compile)
         )
     energy.origin = Origin.of(data, sampler, str(config.scheme), config.data_noise)
+    remember(energy, data)
     return config, sampler
+
+
+def remember(energy: EnergyModel, data: Dataset) -> None:
+    """Puts into an energy with an origin what tells later whether an input trained. Data that are drawn as they are
+    needed have nothing to remember.
+    """
+    if energy.origin is not None and not isinstance(data, RingsDataset):
+        kept = fingerprint(data.examples(MOST_KEPT))
+        energy.origin = dataclasses.replace(energy.origin, num_examples=data.num_examples, fingerprint=kept)
 
 
 def _fit_gaussian_of(energy, data, data_noise, sampler):

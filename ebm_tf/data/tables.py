@@ -3,14 +3,14 @@
 import csv
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from ebm_tf.errors import ConfigError, one_line
 
-__all__ = ["read"]
+__all__ = ["csv_rows", "header", "parquet_file", "problem", "read"]
 
 MISSING = {"", "na", "n/a", "nan", "null", "none", "?", "-"}
 
@@ -55,24 +55,48 @@ def read(
 
 def _csv(path, name, flag):
     """{column: texts [N], as an object array}."""
+    rows = list(csv_rows(path))
+    names = _checked_names(rows[0] if rows else None, name, flag)
+    for number, row in enumerate(rows[1:], 1):
+        if len(row) != len(names):
+            received = f"{name} with {len(row)} in row {number}"
+            raise ConfigError(f"--{flag}: expected {len(names)} columns in every row. Received: {received}")
+    return {column: np.array([row[i].strip() for row in rows[1:]], object) for i, column in enumerate(names)}
+
+
+def csv_rows(path: pathlib.Path) -> Iterator[list[str]]:
+    """Rows of a .csv or .tsv file that are not empty, the line of names first. Raises OSError, UnicodeDecodeError or
+    csv.Error.
+    """
     with open(path, newline="", encoding="utf-8-sig") as file:
         first = file.readline()
         file.seek(0)
-        rows = [row for row in csv.reader(file, delimiter=max(",;\t", key=first.count)) if row]
-    if not rows:
+        yield from (row for row in csv.reader(file, delimiter=max(",;\t", key=first.count)) if row)
+
+
+def _checked_names(first, name, flag):
+    """Names of the columns from the first row, which is None of an empty file."""
+    if first is None:
         raise ConfigError(f"--{flag}: expected a line of names and then numbers. Received: {name}, which is empty")
-    header = [text.strip() for text in rows[0]]
-    if len(set(header)) < len(header) or all(_is_number(text) for text in header):
-        received = f"{name}, whose first line is {', '.join(header)[:100]}"
+    names = [text.strip() for text in first]
+    if len(set(names)) < len(names) or all(_is_number(text) for text in names):
+        received = f"{name}, whose first line is {', '.join(names)[:100]}"
         raise ConfigError(f"--{flag}: expected a first line with different names of columns. Received: {received}")
-    for number, row in enumerate(rows[1:], 1):
-        if len(row) != len(header):
-            received = f"{name} with {len(row)} in row {number}"
-            raise ConfigError(f"--{flag}: expected {len(header)} columns in every row. Received: {received}")
-    return {column: np.array([row[i].strip() for row in rows[1:]], object) for i, column in enumerate(header)}
+    return names
 
 
-def _parquet(path, flag):
+def header(path: pathlib.Path, name: str, flag: str) -> list[str]:
+    """Names of the columns of a .csv, .tsv or .parquet file. Raises ConfigError, see read."""
+    try:
+        if path.suffix == ".parquet":
+            return list(parquet_file(path, flag).schema_arrow.names)
+        return _checked_names(next(csv_rows(path), None), name, flag)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"--{flag}: expected a table. Received: {name}: {one_line(error)}") from error
+
+
+def parquet_file(path: pathlib.Path, flag: str) -> Any:
+    """pyarrow's ParquetFile. Raises OSError, or ConfigError without pyarrow."""
     try:
         from pyarrow import ArrowException, parquet
     except ImportError:
@@ -81,10 +105,23 @@ def _parquet(path, flag):
     if not path.exists():
         raise FileNotFoundError(path)
     try:
-        table = parquet.read_table(path)
+        return parquet.ParquetFile(path)
     except ArrowException as error:
         raise OSError(one_line(error)) from error
+
+
+def _parquet(path, flag):
+    table = parquet_file(path, flag).read()
     return {column: table[column].to_numpy() for column in table.column_names}
+
+
+def problem(value: Any) -> str:
+    """Why a cell is no number, in a few words; "" where it is one."""
+    if _is_missing(value):
+        return "a missing value"
+    if not _is_number(value):
+        return repr(str(value)[:40])
+    return "" if np.isfinite(float(value)) else str(value)
 
 
 def _chosen(found: dict[str, np.ndarray], columns: Sequence[str] | None, name: str) -> list[str]:

@@ -31,6 +31,9 @@ class Origin:
       data_range: least and greatest value of images as the energy sees them. () of vectors.
       fit: how images were brought to their size: crop, pad or stretch.
       sample_num_steps: L of chains that draw samples. None: num_steps.
+      columns: names of the columns of a table. () where they have none.
+      num_examples: how many trained; 0 where it is not known.
+      fingerprint: hashes of some of them, see stats/fingerprint.py; "" where there are none.
     """
 
     dataset: str
@@ -44,6 +47,9 @@ class Origin:
     data_range: tuple[float, ...] = ()
     fit: str = "crop"
     sample_num_steps: int | None = None
+    columns: tuple[str, ...] = ()
+    num_examples: int = 0
+    fingerprint: str = ""
 
     @classmethod
     def of(cls, data: Any, sampler: Sampler, scheme: str, data_noise: float) -> "Origin":
@@ -53,7 +59,8 @@ class Origin:
         mean, scale = (() if one is None else tuple(one.astype(float).tolist()) for one in (data.mean, data.scale))
         data_range = (-1.0, 1.0) if data.is_image else ()
         chains = step_size, float(sampler.temperature), int(sampler.num_steps), scheme
-        return cls(data.name, *chains, mean, scale, data_noise, data_range, data.fit)
+        columns = tuple(data.columns or ())
+        return cls(data.name, *chains, mean, scale, data_noise, data_range, data.fit, columns=columns)
 
 
 @keras.saving.register_keras_serializable(package="ebm_tf")

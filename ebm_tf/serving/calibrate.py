@@ -9,7 +9,7 @@ import numpy as np
 from ebm_tf.errors import ConfigError
 from ebm_tf.runs import progress
 from ebm_tf.serving.detect import add_detect, keep
-from ebm_tf.serving.detector import Calibration, place_of
+from ebm_tf.serving.detector import Calibration, HeldOut, place_of
 from ebm_tf.serving.info import FILE_NAME, ModelInfo
 from ebm_tf.serving.score import Scoring, open_model, read_all
 from ebm_tf.serving.sources.inputs import find_shards
@@ -28,8 +28,8 @@ def calibrate(settings: CalibrateConfig) -> dict[str, Any]:
       The numbers of calibration.json.
 
     Raises:
-      ConfigError: bad input, inputs that cannot be read without skip_bad, floats in another range than images have, or
-        too few; nothing was written.
+      ConfigError: bad input, inputs that cannot be read without skip_bad, floats in another range than images have,
+        inputs that trained, or too few; nothing was written.
     """
     model = open_model(settings.model)
     place = place_of(settings.model)
@@ -58,7 +58,7 @@ def _statistics(settings: CalibrateConfig, model: TrainedEnergy) -> tuple[np.nda
     shards = find_shards(settings.input, model.info, settings.data_dir)
     parts: list[np.ndarray] = []
     bad, total = 0, sum(shard.size for shard in shards())
-    scoring = Scoring(model, settings.batch_size, "statistics")
+    scoring, held_out = Scoring(model, settings.batch_size, "statistics"), HeldOut(model.info)
     with progress.bar("calibrate", total, "input") as bar:
         for batch, values in scoring.run(read_all(shards(), model)):
             errors = [record for record in batch if record.error]
@@ -67,9 +67,15 @@ def _statistics(settings: CalibrateConfig, model: TrainedEnergy) -> tuple[np.nda
                 raise ConfigError(f"--input: expected inputs that can be read, or --skip_bad. Received: {received}")
             bad += len(errors)
             parts.append(values[[not record.error for record in batch]])
+            for record in batch:
+                if record.x is not None:
+                    held_out.add(record.x[None])
             bar.update(len(batch))
     if words := scoring.range_words:
         raise ConfigError(f"--input: expected images in [-1, 1], or uint8. Received: {words}")
+    held_out.check("--input: ", settings.input)
+    if words := held_out.columns_words():
+        print(f"warning: input: {words}", flush=True)
     return np.concatenate(parts), bad, scoring
 
 

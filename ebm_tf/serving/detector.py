@@ -17,11 +17,13 @@ import numpy as np
 from ebm_tf.errors import ConfigError, one_line
 from ebm_tf.serving.info import ModelInfo
 from ebm_tf.stats.conformal import clopper_pearson, threshold
+from ebm_tf.stats.fingerprint import Lookup
 from ebm_tf.stats.typicality import Detector
 
-__all__ = ["Calibration", "Detection", "TrainedDetector", "place_of", "read_calibration"]
+__all__ = ["Calibration", "Detection", "HeldOut", "TrainedDetector", "place_of", "read_calibration"]
 
 RATE, CONFIDENCE = 0.05, 0.95  # where nothing else is asked for
+MOST_SHIFT, MOST_SPREAD = 3, 10  # of a column of the calibration, in standard deviations of training: more is told
 
 
 class Detection(NamedTuple):
@@ -119,6 +121,56 @@ class Calibration:
     def write(self, path: pathlib.Path) -> None:
         """Writes it as an .npz. Raises OSError."""
         np.savez(path, **self.detector.to_arrays(), numbers=np.array(json.dumps(self.numbers)))
+
+
+class HeldOut:
+    """Looks at the inputs of a calibration: whether they trained, as far as the model knows what did, and whether
+    vectors lie where those that trained do.
+
+    Args:
+      info: of the model.
+    """
+
+    def __init__(self, info: ModelInfo):
+        self._info, self._lookup = info, Lookup(info.fingerprint, info.num_examples)
+        self._num, self._sum, self._squares = 0, np.zeros(len(info.mean)), np.zeros(len(info.mean))
+
+    def add(self, x: np.ndarray) -> None:
+        """Inputs [N, *event], uint8 images or floats in the data's units."""
+        if self._info.mean:
+            x = (np.float32(x) - np.float32(self._info.mean)) / np.float32(self._info.scale)
+            exact, self._num = x.astype(np.float64), self._num + len(x)
+            self._sum, self._squares = self._sum + exact.sum(axis=0), self._squares + (exact**2).sum(axis=0)
+        self._lookup.add(x)
+
+    def columns_words(self) -> str:
+        """What is odd about the columns of vectors, one line; "" where nothing is."""
+        if not self._num or not self._info.mean:
+            return ""
+        mean = self._sum / self._num
+        spread = np.sqrt(np.maximum(self._squares / self._num - mean**2, 0))
+        names = self._info.columns or tuple(map(str, range(len(mean))))
+        for name, z, s, centre, scale in zip(names, mean, spread, self._info.mean, self._info.scale):
+            here = f"{centre + z * scale:.4g} +- {s * scale:.4g}"
+            if s <= 1e-5 * max(1, abs(z)):
+                here = f"{centre + z * scale:.4g} throughout"
+            elif abs(z) <= MOST_SHIFT and s <= MOST_SPREAD:
+                continue
+            return (
+                f"column {name} is {here}, where {centre:.4g} +- {scale:.4g} trained: other units, or no held-out data?"
+            )
+        return ""
+
+    def check(self, start: str = "", source: str = "x") -> None:
+        """Raises ConfigError where some trained.
+
+        Args:
+          start: of the line.
+          source: of the inputs.
+        """
+        if words := self._lookup.words():
+            expected = "expected data that did not train: rates of others are too low"
+            raise ConfigError(f"{start}{expected}. Received: {source}: {words}")
 
 
 class TrainedDetector:

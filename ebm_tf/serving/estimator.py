@@ -119,9 +119,15 @@ class EnergyDensity(OutlierMixin, DensityMixin, BaseEstimator):
     def _check_settings(self) -> None:
         ranges = {
             "num_centres": (isinstance(self.num_centres, numbers.Integral) and self.num_centres >= 2, "2 or more"),
-            "width": (self.width is None or 0 < self.width < np.inf, "above 0, or None"),
-            "false_positive_rate": (0 < self.false_positive_rate < 1, "in (0, 1)"),
-            "contamination": (self.contamination is None or 0 < self.contamination <= 0.5, "in (0, 0.5], or None"),
+            "width": (self.width is None or (_is_real(self.width) and 0 < self.width < np.inf), "above 0, or None"),
+            "false_positive_rate": (
+                _is_real(self.false_positive_rate) and 0 < self.false_positive_rate < 1,
+                "in (0, 1)",
+            ),
+            "contamination": (
+                self.contamination is None or (_is_real(self.contamination) and 0 < self.contamination <= 0.5),
+                "in (0, 0.5], or None",
+            ),
         }
         for name, (is_good, expected) in ranges.items():
             if not is_good:
@@ -145,18 +151,28 @@ class EnergyDensity(OutlierMixin, DensityMixin, BaseEstimator):
 
     @staticmethod
     def _text_in(X):
-        """The error that names the first column of a data frame which is no numbers; None without one."""
+        """The error that names a data frame's first column which is no numbers, or an array's first text; else None."""
         for name in getattr(X, "columns", ()):
             try:
                 np.asarray(X[name], np.float64)
             except (ValueError, TypeError):
                 received = f"column {name} of {X[name].dtype}; encode it, or leave it out"
                 return ConfigError(f"expected columns of numbers. Received: {received}")
+        is_array = isinstance(X, list | np.ndarray) and np.ndim(X) == 2
+        for (row, column), value in np.ndenumerate(X) if is_array else ():
+            if isinstance(value, str) and not _is_number(value):
+                received = f"{value[:40]!r} in column {column}, row {row}; encode it, or leave it out"
+                return ConfigError(f"expected columns of numbers. Received: {received}")
         return None
 
     def _standardise(self, x):
         """Keeps mean, scale, the factor L and the log of the Jacobian."""
-        self._mean, self._scale = x.mean(axis=0), x.std(axis=0)
+        with np.errstate(over="ignore"):
+            self._mean, self._scale = x.mean(axis=0), x.std(axis=0)
+        if len(wide := np.flatnonzero(~np.isfinite(self._scale))):
+            name = getattr(self, "feature_names_in_", range(x.shape[1]))[wide[0]]
+            received = f"{np.abs(x[:, wide[0]]).max():.3g} in column {name}"
+            raise ConfigError(f"expected numbers whose squares are finite. Received: {received}")
         self._varies = self._scale > 1e-10 * np.abs(self._mean)
         if not self._varies.any():
             raise ConfigError("expected a column that varies. Received: a table of equal rows")
@@ -192,6 +208,18 @@ class EnergyDensity(OutlierMixin, DensityMixin, BaseEstimator):
             few = f"{len(known)} rows of fit are too few for false_positive_rate={self.false_positive_rate:g}"
             warnings.warn(f"{few}: {1 / (len(known) + 1):.2g} is the least that they tell", stacklevel=3)
         return float(known[max(flagged, 1) - 1])
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, numbers.Real)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 @tf.function(input_signature=[tf.TensorSpec(shape, tf.float64) for shape in ([None, None], [None, None], [])])

@@ -157,7 +157,8 @@ def _run_at(path: pathlib.Path, flag: str) -> FinishedRun:
 
 
 def _info(run: FinishedRun, data_dir: str | None, statistics: tuple[str, ...]) -> ModelInfo:
-    config, origin = run.config, run.energy.origin if run.is_bare else None
+    config, trained = run.config, run.energy.origin
+    origin = trained if run.is_bare else None
     sampling = resolve(SampleConfig(workdir=".", output="."), config)
     assert sampling.step_size and sampling.num_steps is not None  # by resolve
     sizes = (sampling.step_size / config.step_size) * np.asarray(run.sampler.step_size)
@@ -175,6 +176,11 @@ def _info(run: FinishedRun, data_dir: str | None, statistics: tuple[str, ...]) -
         version=__version__,
         fit=origin.fit if origin else config.image_fit,
         statistics=statistics,
+        columns=trained.columns if trained else (),
+        mean=trained.mean if trained else (),
+        scale=trained.scale if trained else (),
+        num_examples=trained.num_examples if trained else 0,
+        fingerprint=trained.fingerprint if trained else "",
     )
 
 

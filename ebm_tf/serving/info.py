@@ -36,6 +36,10 @@ class ModelInfo:
       version: of ebm_tf.
       fit: how images of another size are brought to this one: crop, pad or stretch.
       statistics: names of the columns of the signature `statistics`; empty in exports of before.
+      columns: names of a table's columns, in the order of x; empty where they have none.
+      mean, scale: of vectors that were standardised for training, per column; x is in the data's units.
+      num_examples: how many trained; 0 where it is not known.
+      fingerprint: hashes of some of them, see stats/fingerprint.py; "" where there are none.
     """
 
     dataset: str
@@ -50,6 +54,11 @@ class ModelInfo:
     version: str
     fit: str = "crop"
     statistics: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    mean: tuple[float, ...] = ()
+    scale: tuple[float, ...] = ()
+    num_examples: int = 0
+    fingerprint: str = ""
 
     @property
     def is_image(self) -> bool:
@@ -84,8 +93,9 @@ class ModelInfo:
     def from_json(cls, text: str) -> "ModelInfo":
         """The inverse of to_json. Raises ValueError, KeyError or TypeError on anything else."""
         found = json.loads(text)
-        found = {"fit": cls.fit, "statistics": (), **found}  # once there was no other, and there were none
-        values: dict[str, Any] = {field.name: found[field.name] for field in dataclasses.fields(cls)}
+        names = [field.name for field in dataclasses.fields(cls)]
+        found = {**{name: getattr(cls, name) for name in names if hasattr(cls, name)}, **found}  # files of before
+        values: dict[str, Any] = {name: found[name] for name in names}
         for name, value in values.items():
             values[name] = tuple(value) if isinstance(value, list) else value
         return cls(**values)

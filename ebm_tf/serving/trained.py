@@ -13,9 +13,17 @@ import numpy as np
 import tensorflow as tf
 
 from ebm_tf.errors import ConfigError, one_line
-from ebm_tf.serving.detector import CONFIDENCE, RATE, Calibration, TrainedDetector, place_of, read_calibration
+from ebm_tf.serving.detector import (
+    CONFIDENCE,
+    RATE,
+    Calibration,
+    HeldOut,
+    TrainedDetector,
+    place_of,
+    read_calibration,
+)
 from ebm_tf.serving.info import ModelInfo, read_info
-from ebm_tf.serving.sources.layout import RangeSeen, find_layout
+from ebm_tf.serving.sources.layout import RangeSeen, as_array, find_layout
 from ebm_tf.stats import usable
 
 __all__ = ["TrainedEnergy", "calibration_at", "load_exported"]
@@ -24,8 +32,9 @@ __all__ = ["TrainedEnergy", "calibration_at", "load_exported"]
 class TrainedEnergy:
     """E(x) of a trained model, p(x) ∝ exp(−E(x) / T), with its gradient and its chains, all in float32.
 
-    `ebm_tf.load` makes it. x is given as floats [N, *event], images in [-1, 1]; or images as uint8 [N, S, S, 3]. N is
-    any number, also 0; at most batch_size of them are computed at once. Grey images [N, S, S], channels first and one x
+    `ebm_tf.load` makes it. x is given as floats [N, *event], images in [-1, 1]; or images as uint8 [N, S, S, 3]; or, of
+    a model of a table, as a data frame with its columns. N is any number, also 0; at most batch_size of them are
+    computed at once. Grey images [N, S, S], channels first and one x
     without the axis for N are taken too where no other reading fits; a warning says so, and also where floats are in
     another range.
 
@@ -142,16 +151,24 @@ class TrainedEnergy:
           confidence: of the interval for the rate in its numbers.
 
         Raises:
-          ConfigError: too few x for the rate, floats of another range than images have, or not finite.
+          ConfigError: too few x for the rate, floats of another range than images have, not finite, or some that
+            trained.
           ValueError: x has another shape or type.
         """
-        x = np.asarray(x)
+        x = as_array(x, self.info.columns)
         seen = RangeSeen()
         seen.add(x)
         if self.info.is_image and (words := seen.words()):
             raise ConfigError(f"expected images in [-1, 1], or uint8. Received: {words}")
         statistics = self.statistics(x)
         calibration = Calibration.fit(statistics, self.info, false_positive_rate, tail, confidence)
+        held_out = HeldOut(self.info)
+        layout = find_layout(x.shape, self.event_shape, any_size=False)
+        assert layout  # or there were no statistics
+        held_out.add(layout.batch(x, self.event_shape))
+        held_out.check()
+        if words := held_out.columns_words():
+            warnings.warn(words, stacklevel=2)
         self._calibrated = lambda: calibration
         return self.detector
 
@@ -190,7 +207,7 @@ class TrainedEnergy:
         return x
 
     def _apply(self, name: str, x: np.ndarray, batch_size: int) -> np.ndarray:
-        x = self._as_batch(np.asarray(x))
+        x = self._as_batch(as_array(x, self.info.columns))
         _check_whole("batch_size", batch_size, 1)
         if x.dtype == np.uint8 and name == "statistics":
             x = x.astype(np.float32) / np.float32(127.5) - np.float32(1)  # as data.images.to_unit_range

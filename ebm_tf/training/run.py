@@ -11,7 +11,7 @@ import tensorflow as tf
 from ebm_tf import build
 from ebm_tf.data.base import Dataset
 from ebm_tf.data.spectrum import noise_spectrum
-from ebm_tf.defaults import preset_of, saved_choice, with_preset
+from ebm_tf.defaults import preset_of, remember, saved_choice, with_preset
 from ebm_tf.energies import EnergyModel
 from ebm_tf.energies.base import Origin
 from ebm_tf.energies.files import copy_weights, load_energy
@@ -238,6 +238,7 @@ def _copy_bank(source, target) -> None:
 
 def _save_model(trainer: Trainer, run_dir: RunDir, step: int) -> None:
     """Writes model.keras, whole and on the disk or not at all."""
+    remember(trainer.energy, trainer.data)
     with draft_of(run_dir.model) as draft:
         trainer.energy.save(draft)
         fsync(draft)

@@ -88,7 +88,7 @@ def test_the_same_rows_as_score(with_reference, beam, folder, image_export, tmp_
 
 def test_bad_input_is_one_line(beam, folder, image_export, tmp_path):
     given = {"model": str(image_export), "input": str(folder), "output": str(tmp_path / "out")}
-    with pytest.raises(ConfigError, match=r"--model: expected a folder that bin/export\.py wrote"):
+    with pytest.raises(ConfigError, match=r"--model: expected a \.keras file, or the folder of a finished run"):
         beam.score(BeamConfig(**{**given, "model": "nowhere"}), [])
     assert not list(tmp_path.glob("out*"))
 

@@ -319,7 +319,7 @@ def test_memory_does_not_grow_with_the_number_of_inputs(image_export, tmp_path):
     ("settings", "message"),
     [
         ({"model": "nowhere"}, "--model: expected a .keras file, or the folder of a finished run or of bin/export"),
-        ({"input": "nowhere"}, "--input: expected a folder of images, FILE.npy, FILE.npz, TFRecords or tfds:"),
+        ({"input": "nowhere"}, "--input: expected a folder of images, FILE.npy, FILE.npz, FILE.csv, TFRecords or"),
         ({"input": "empty"}, "--input: expected a folder of images, with at least one. Received: input=empty"),
         ({"input": "broken.npy"}, "--input: expected a .npy file that NumPy can read. Received: input=broken.npy"),
         ({"input": "small.npy"}, r"--input: expected an array of floats \[N, 32, 32, 3\] in \[-1, 1\], or of uint8"),

@@ -134,6 +134,7 @@ def test_a_table_with_names():
         ({"width": 0.0}, "width above 0"),
         ({"false_positive_rate": 0.0}, r"false_positive_rate in \(0, 1\)"),
         ({"contamination": 0.7}, "contamination in"),
+        ({"contamination": "auto"}, "contamination in"),
     ],
 )
 def test_settings_out_of_their_range(settings, words):
@@ -146,6 +147,10 @@ def test_tables_of_which_no_density_can_be_had(fitted):
         ebm_tf.EnergyDensity().fit(np.ones((30, 2)))
     with pytest.raises(ebm_tf.ConfigError, match="infinity in column 1, row 2500"):
         fitted.score_samples(np.vstack([np.ones((2500, 3)), [[0, np.inf, 0]]]))
+    with pytest.raises(ebm_tf.ConfigError, match=r"squares are finite. Received: 1e.300 in column 1"):
+        ebm_tf.EnergyDensity().fit(np.vstack([ROWS[:50], [[0, 1e300, 0]]]))
+    with pytest.raises(ebm_tf.ConfigError, match=r"numbers. Received: 'red' in column 1, row 1; encode it"):
+        ebm_tf.EnergyDensity().fit([[1, "2"], [2, "red"]])
     with pytest.raises(ebm_tf.ConfigError, match="expected n, a whole number"):
         fitted.sample(0)
 

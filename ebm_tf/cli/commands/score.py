@@ -2,9 +2,10 @@
 
   bin/score.py --model=DIR --input=FOLDER --output=FILE.csv [--report=FILE.html] [--skip_bad] [--resume]
 
-Reads a folder of images, FILE.npy, FILE.npz, TFRecords or tfds:NAME/SPLIT. Writes id, energy and error, and, where the
-model is calibrated, ood_score, p_value, flag ("out" where p_value is at most the false-positive rate, else "in"), and
-which statistic was most unusual, on which side. An energy by itself does not say what belongs: see docs/serving.md.
+Reads a folder of images, FILE.npy, FILE.npz, FILE.csv, TFRecords or tfds:NAME/SPLIT. Writes id, energy and error, and,
+where the model is calibrated, ood_score, p_value, flag ("out" where p_value is at most the false-positive rate, else
+"in"), and which statistic was most unusual, on which side. An energy by itself does not say what belongs: see
+docs/serving.md.
 """
 
 import functools

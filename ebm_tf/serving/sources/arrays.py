@@ -65,7 +65,8 @@ def array_record(name: str, x: np.ndarray, info: ModelInfo) -> Record:
     """One x of an array: a uint8 image of any size, or floats of the model's shape."""
     if x.dtype == np.uint8:
         return fit(name, x, info)
-    x = x.astype(np.float32)
+    with np.errstate(over="ignore"):  # beyond float32 is infinity, and an error of the row
+        x = x.astype(np.float32)
     if not np.isfinite(x).all():
         return Record(name, None, "values that are not finite")
     return Record(name, x)

@@ -1,4 +1,4 @@
-"""What is scored, as shards of records in a stable order: folders, arrays, TFRecords, TFDS data sets.
+"""What is scored, as shards of records in a stable order: folders, arrays, tables, TFRecords, TFDS data sets.
 
 A shard is a small description that another machine can read by itself, and knows how many records it has. A record that
 cannot be read is a record with an error. Memory: one shard's file names, and one record at a time.
@@ -17,12 +17,17 @@ from ebm_tf.serving.sources import records
 from ebm_tf.serving.sources.arrays import npy_shards, npz_shards, read_npy, read_npz
 from ebm_tf.serving.sources.kinds import kind_of
 from ebm_tf.serving.sources.records import Record, Shard, bad, decode, groups, parallel
+from ebm_tf.serving.sources.tables import read_table, table_shards
 from ebm_tf.serving.sources.tfrecords import read_tfrecord, tfrecord_shards
 
 __all__ = ["find_shards", "read_shard"]
 
-_EXPECTED = "a folder of images, FILE.npy, FILE.npz, TFRecords or tfds:NAME/SPLIT, or images by a name or a pattern"
-_NAMES = {"": "none of these", "npy": "one array", "npz": "one array", "image": "an image", "tfrecord": "TFRecords"}
+_EXPECTED = (
+    "a folder of images, FILE.npy, FILE.npz, FILE.csv, TFRecords or tfds:NAME/SPLIT, or images by a name or a pattern"
+)
+_NAMES = {"": "none of these", "npy": "one array", "npz": "one array", "table": "one table", "image": "an image"}
+_NAMES["tfrecord"] = "TFRecords"
+ALONE = {"npy": npy_shards, "npz": npz_shards, "table": table_shards}  # one file of them
 
 
 def find_shards(source: str, info: ModelInfo, data_dir: str | None) -> Callable[[], Iterator[Shard]]:
@@ -57,14 +62,14 @@ def _find(source: str, path: pathlib.Path, info: ModelInfo, data_dir: str | None
         raise bad(_EXPECTED, source)
     kinds = [kind_of(file) for file in files]
     for file, kind in zip(files, kinds):
-        if kind != kinds[0] or not kind or (kind in ("npy", "npz") and len(files) > 1):
+        if kind != kinds[0] or not kind or (kind in ALONE and len(files) > 1):
             what = f"{_EXPECTED}; of a pattern, images alone or TFRecords alone"
             raise bad(what, f"{file}, which is {_NAMES[kind]}")
     if kinds[0] == "image":
         return _file_shards(files, info)
     if kinds[0] == "tfrecord":
         return tfrecord_shards(files)
-    return (npy_shards if kinds[0] == "npy" else npz_shards)(pathlib.Path(files[0]), info)
+    return ALONE[kinds[0]](pathlib.Path(files[0]), info)
 
 
 def read_shard(shard: Shard, info: ModelInfo) -> Iterator[Record]:
@@ -133,4 +138,5 @@ def _read_tfds(shard: Shard, info: ModelInfo):
     yield from parallel(lambda item: decode(str(item[0]), item[1], info), numbered)
 
 
-_READ = {"folder": _read_folder, "npy": read_npy, "npz": read_npz, "tfrecord": read_tfrecord, "tfds": _read_tfds}
+_READ = {"folder": _read_folder, "npy": read_npy, "npz": read_npz, "table": read_table, "tfrecord": read_tfrecord}
+_READ["tfds"] = _read_tfds

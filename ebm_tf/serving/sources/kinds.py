@@ -11,7 +11,7 @@ __all__ = ["kind_of"]
 
 
 def kind_of(path: str) -> str:
-    """npy, npz, image or tfrecord; "" for any other file, and for what is none, as a folder or a pipe.
+    """npy, npz, table, image or tfrecord; "" for any other file, and for what is none, as a folder or a pipe.
 
     A damaged file counts as what its name says, so that the reader of that kind can say what is wrong with it.
 
@@ -24,6 +24,8 @@ def kind_of(path: str) -> str:
         start = file.read(16)
     if start.startswith(b"\x93NUMPY"):
         return "npy"
+    if start.startswith(b"PAR1"):
+        return "table"
     if start.startswith(b"PK") and _holds_arrays(path):
         return "npz"
     if _is_image(path):
@@ -69,6 +71,8 @@ def _by_name(path: str) -> str:
     ending = os.path.splitext(name)[1]
     if ending in (".npy", ".npz"):
         return ending[1:]
+    if ending in (".csv", ".tsv", ".parquet"):
+        return "table"
     if "tfrecord" in name:
         return "tfrecord"
     formats = Image.registered_extensions()  # loads Pillow's plugins, which fill Image.OPEN

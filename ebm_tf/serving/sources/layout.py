@@ -7,11 +7,13 @@
 Where two of these fit, as [3, 32, 32] does (three grey images, or one with its channels first), nothing is guessed.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Layout", "RangeSeen", "find_layout"]
+from ebm_tf.errors import ConfigError
+
+__all__ = ["Layout", "RangeSeen", "as_array", "find_layout"]
 
 
 LEAST_SIDE = 5  # of images in an order that is not the usual one: a shorter axis is one of channels
@@ -97,6 +99,35 @@ def _of_image(one, is_single, event_shape, any_size) -> Layout | None:
             count = "one image" if is_single else "images"
             return Layout(is_single, is_first, is_grey, f"{count}, {words}" if words else "one image" * is_single)
     return None
+
+
+def as_array(x: Any, columns: tuple[str, ...]) -> np.ndarray:
+    """x as an array: of a data frame the named columns in this order, where a model has names of columns.
+
+    Raises:
+      ConfigError: a data frame without one of them, or with a cell that is no number, by row (from 0) and column.
+    """
+    names = {str(name): name for name in getattr(x, "columns", ())}
+    if not columns or not names:
+        return np.asarray(x)
+    if missing := [name for name in columns if name not in names]:
+        expected = f"expected a table with the columns {', '.join(columns)[:200]}"
+        raise ConfigError(f"{expected}. Received: one without {', '.join(missing)[:200]}")
+    return np.stack([_numbers(np.asarray(x[names[name]]), name) for name in columns], axis=1)
+
+
+def _numbers(values: np.ndarray, column: str) -> np.ndarray:
+    """float64 [N] of the cells of a column."""
+    found = np.empty(len(values))
+    for row, value in enumerate(values):
+        try:
+            found[row] = value
+        except (TypeError, ValueError):
+            found[row] = np.nan
+        if not np.isfinite(found[row]):
+            received = f"{str(value)[:40]!r} in row {row}, column {column}"
+            raise ConfigError(f"expected numbers in every row. Received: {received}")
+    return found
 
 
 class RangeSeen:

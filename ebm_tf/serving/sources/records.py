@@ -42,7 +42,7 @@ class Shard(NamedTuple):
     """Some records of a source.
 
     Attributes:
-      kind: folder, npy, npz, tfrecord or tfds.
+      kind: folder, npy, npz, table, tfrecord or tfds.
       source: the folder or file, or NAME/SPLIT.
       size: how many records.
       start: the first one's number in the source.
