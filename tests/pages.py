@@ -32,7 +32,7 @@ FOREIGN = {"docker", "nice", "jupyter", "curl"}  # programs whose arguments nobo
 COMMON = {"flagfile", "help"}
 FREE = re.compile(r"\.{3}|\$\w+|[A-Z][A-Z_]*\b.*|/.*")  # the reader's: RUN, $tables, /shared/x
 # A reader's own files, as pages name them.
-OWN = {"photos", "x.npy", "x.csv", "machines.csv"}
+OWN = {"photos", "x.npy", "x.csv", "machines.csv", "held_out.csv", "today.csv"}
 READS = {"workdir", "model", "init_model", "runs", "input", "reference", "fid_features", "inception_graph"}
 WRITES = {"output", "report", "workdir", "runs"}
 # What a word in capitals may be; and the data set that CONTRIBUTING.md adds.
