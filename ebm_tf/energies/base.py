@@ -46,14 +46,16 @@ class Origin:
     sample_num_steps: int | None = None
 
     @classmethod
-    def of(cls, data: Any, sampler: Sampler, scheme: str, data_noise: float) -> "Origin":
+    def of(
+        cls, data: Any, sampler: Sampler, scheme: str, data_noise: float, sample_num_steps: int | None = None
+    ) -> "Origin":
         """That of an energy trained on a Dataset."""
         sizes = np.asarray(sampler.step_size, np.float32)
         step_size = float(sizes.flat[0]) if np.all(sizes == sizes.flat[0]) else tuple(sizes.tolist())
         mean, scale = (() if one is None else tuple(one.astype(float).tolist()) for one in (data.mean, data.scale))
         data_range = (-1.0, 1.0) if data.is_image else ()
         chains = step_size, float(sampler.temperature), int(sampler.num_steps), scheme
-        return cls(data.name, *chains, mean, scale, data_noise, data_range, data.fit)
+        return cls(data.name, *chains, mean, scale, data_noise, data_range, data.fit, sample_num_steps)
 
 
 @keras.saving.register_keras_serializable(package="ebm_tf")

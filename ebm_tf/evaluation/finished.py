@@ -261,10 +261,12 @@ def load_run(workdir: str | os.PathLike, output: str | os.PathLike | None = None
 def resolve(settings: Settings, config: TrainConfig) -> Settings:
     """settings with a value in every place where None stands for one that depends on the run.
 
-    The paper's images under the hybrid are sampled with L = 1,000 and epsilon = 2 (Sec. 3), all others as in training.
+    The paper's images under the hybrid are sampled with L = 1,000 and epsilon = 2 (Sec. 3), all others as in training;
+    see TrainConfig.sample_num_steps.
     """
     is_papers = config.dataset in IMAGE_SPLITS
-    at_test = (1_000, 2.0) if is_papers and config.scheme is Scheme.HYBRID else (config.num_steps, config.step_size)
+    is_papers_hybrid = is_papers and config.scheme is Scheme.HYBRID
+    at_test = (1_000, 2.0) if is_papers_hybrid else (config.sample_num_steps, config.step_size)
     values: dict[str, Any] = {"num_steps": at_test[0], "step_size": at_test[1], "data_dir": config.data_dir}
     if isinstance(settings, EvaluateConfig):
         values["ood_data"] = "svhn_cropped" if is_papers else ""

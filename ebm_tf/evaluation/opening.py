@@ -124,5 +124,6 @@ def _restored(config: TrainConfig, saved: Saved) -> EnergyModel:
             f"--workdir: expected a checkpoint of this run's settings. Received: {saved.prefix}: {one_line(error)}"
         ) from error
     optimizer.finalize_variable_values(energy.trainable_variables)
-    energy.origin = Origin.of(data, build.build_sampler(energy, config), str(config.scheme), config.data_noise)
+    about = str(config.scheme), config.data_noise, config.sample_num_steps
+    energy.origin = Origin.of(data, build.build_sampler(energy, config), *about)
     return energy

@@ -79,8 +79,8 @@ class EvaluateChains(Settings):
 
     num_steps: int | None = setting(
         None,
-        "L_test: steps of short_run and bank. None: as in training, but 1,000 for the hybrid on images; with --model "
-        "as its file says, else 500.",
+        "L_test: steps of short_run and bank. None: as in training, by its bank_restart_noise where it has one, but "
+        "1,000 for the hybrid on the paper's images; with --model as its file says, else 500.",
         "Sec. 3",
         range=COUNT,
     )
@@ -184,8 +184,8 @@ class SampleChains(Settings):
     num_samples: int = setting(64, "Chains.", range=COUNT)
     num_steps: int | None = setting(
         None,
-        "L_test: Langevin steps. None: as in training, but 1,000 for the hybrid on images; with --model as its file "
-        "says, else 500.",
+        "L_test: Langevin steps. None: as in training, by its bank_restart_noise where it has one, but 1,000 for the "
+        "hybrid on the paper's images; with --model as its file says, else 500.",
         "Sec. 3",
         range=NATURAL,
     )
