@@ -81,10 +81,3 @@ def test_score_compares_with_reading(tmp_path):
     assert all(numbers[f"{part}_over_read_{clock}"] > 0 for part in ("energy", "score") for clock in ("cpu", "wall"))
     # bfloat16 keeps 8 bits; on a processor without it TensorFlow keeps float32.
     assert 0 <= numbers["rms_error_over_spread"] < 0.1
-
-
-@pytest.mark.slow
-def test_an_update_hardly_waits_for_a_folder_that_streams():
-    """Of 400 JPEGs; 0.003 of its time was measured of 18,000 (docs/own_data.md)."""
-    numbers = json.loads(run("benchmarks/folder.py", "--files=400", "--distinct=400", "--updates=20"))
-    assert numbers["files"] == 360 and numbers["folder_share_waiting"] < 0.05, numbers
