@@ -61,6 +61,7 @@ def fit_to_data(
     config = TrainConfig(**given, **_useful(TrainConfig().to_dict() | given, rest))
     _fit_gaussian_of(energy, data, config.data_noise, sampler)
     kept = energy.event_shape, energy.noise_spectrum, energy.preconditioner
+    drawn = config.sample_num_steps if sampler is None else None
     if sampler is None:
         sampler = Sampler(config.step_size, config.temperature, config.num_steps, *kept, use_xla(config.jit_compile))
     else:
@@ -68,7 +69,7 @@ def fit_to_data(
         sampler = dataclasses.replace(
             sampler, start=start, event_shape=kept[0], jit_compile=use_xla(config.jit_compile)
         )
-    energy.origin = Origin.of(data, sampler, str(config.scheme), config.data_noise)
+    energy.origin = Origin.of(data, sampler, str(config.scheme), config.data_noise, drawn)
     remember(energy, data)
     return config, sampler
 
@@ -98,8 +99,9 @@ def _fit_gaussian_of(energy, data, data_noise, sampler):
 
 
 def preset_of(data: Dataset, preset: str) -> dict[str, Any]:
-    """settings_for, of data."""
-    return settings_for(*_sizes(data), preset)
+    """settings_for, of data and this machine."""
+    has_gpu = bool(tf.config.get_visible_devices("GPU"))
+    return settings_for(*_sizes(data, has_gpu), preset, has_gpu)
 
 
 def with_preset(config: TrainConfig, given: Collection[str], values: dict[str, Any]) -> TrainConfig:
@@ -136,8 +138,9 @@ def saved_choice(run_dir: RunDir) -> dict[str, Any]:
     return {name: saved[name] for name in PRESET_SETTINGS if name in saved}
 
 
-def _sizes(data: Dataset) -> tuple[tuple[int, ...], int, float]:
-    """Shape of one x, number of examples, and of vectors the kernel width of some standardised ones."""
-    if data.is_image:
+def _sizes(data: Dataset, has_gpu: bool) -> tuple[tuple[int, ...], int, float]:
+    """Shape of one x, number of examples, and the kernel width of some, of images over the pixels that vary."""
+    if data.is_image and has_gpu:  # whose settings do not ask for it
         return data.event_shape, data.num_examples, 1.0
-    return data.event_shape, data.num_examples, kernel_width(np.concatenate(list(data.examples(most=MOST))))
+    x = np.concatenate(list(data.examples(most=MOST))).reshape(-1, int(np.prod(data.event_shape)))
+    return data.event_shape, data.num_examples, kernel_width(x[:, x.std(axis=0) > 0])

@@ -52,7 +52,9 @@ class Origin:
     fingerprint: str = ""
 
     @classmethod
-    def of(cls, data: Any, sampler: Sampler, scheme: str, data_noise: float) -> "Origin":
+    def of(
+        cls, data: Any, sampler: Sampler, scheme: str, data_noise: float, sample_num_steps: int | None = None
+    ) -> "Origin":
         """That of an energy trained on a Dataset."""
         sizes = np.asarray(sampler.step_size, np.float32)
         step_size = float(sizes.flat[0]) if np.all(sizes == sizes.flat[0]) else tuple(sizes.tolist())
@@ -60,7 +62,7 @@ class Origin:
         data_range = (-1.0, 1.0) if data.is_image else ()
         chains = step_size, float(sampler.temperature), int(sampler.num_steps), scheme
         columns = tuple(data.columns or ())
-        return cls(data.name, *chains, mean, scale, data_noise, data_range, data.fit, columns=columns)
+        return cls(data.name, *chains, mean, scale, data_noise, data_range, data.fit, sample_num_steps, columns=columns)
 
 
 @keras.saving.register_keras_serializable(package="ebm_tf")

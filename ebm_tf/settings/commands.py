@@ -83,8 +83,8 @@ class EvaluateChains(Settings):
 
     num_steps: int | None = setting(
         None,
-        "L_test: steps of short_run and bank. None: as in training, but 1,000 for the hybrid on images; with --model "
-        "as its file says, else 500.",
+        "L_test: steps of short_run and bank. None: as in training, by its bank_restart_noise where it has one, but "
+        "1,000 for the hybrid on the paper's images; with --model as its file says, else 500.",
         "Sec. 3",
         range=COUNT,
     )
@@ -188,8 +188,8 @@ class SampleChains(Settings):
     num_samples: int = setting(64, "Chains, and so samples.", range=COUNT)
     num_steps: int | None = setting(
         None,
-        "L_test: Langevin steps. None: as in training, but 1,000 for the hybrid on images; with --model as its file "
-        "says, else 500.",
+        "L_test: Langevin steps. None: as in training, by its bank_restart_noise where it has one, but 1,000 for the "
+        "hybrid on the paper's images; with --model as its file says, else 500.",
         "Sec. 3",
         range=NATURAL,
     )
@@ -316,10 +316,12 @@ Asked = TypeVar("Asked", EvaluateConfig, SampleConfig)
 def resolve(settings: Asked, config: TrainConfig) -> Asked:
     """settings with a value in every place where None stands for one that depends on the run.
 
-    The paper's images under the hybrid are sampled with L = 1,000 and epsilon = 2 (Sec. 3), all others as in training.
+    The paper's images under the hybrid are sampled with L = 1,000 and epsilon = 2 (Sec. 3), all others as in training;
+    see TrainConfig.sample_num_steps.
     """
     is_papers = config.dataset in IMAGE_SPLITS
-    at_test = (1_000, 2.0) if is_papers and config.scheme is Scheme.HYBRID else (config.num_steps, config.step_size)
+    is_papers_hybrid = is_papers and config.scheme is Scheme.HYBRID
+    at_test = (1_000, 2.0) if is_papers_hybrid else (config.sample_num_steps, config.step_size)
     values: dict[str, Any] = {"num_steps": at_test[0], "step_size": at_test[1], "data_dir": config.data_dir}
     if isinstance(settings, EvaluateConfig):
         values["ood_data"] = "svhn_cropped" if is_papers else ""

@@ -14,7 +14,7 @@ PRESETS: dict[str, tuple[float, dict[str, Any]]] = {
 DEPTHS = {"density": 3, "detector": 2}  # of the default network; two layers leave rings in one
 STEP_OVER_NOISE = 0.3  # epsilon over noise^2
 
-# configs/cifar_hybrid_preconditioned.flags: for a GPU. docs/own_data.md has what comes of less on a CPU.
+# configs/cifar_hybrid_preconditioned.flags: for a GPU.
 IMAGES = {
     "data_noise": 0.05,
     "step_size": 2.5,
@@ -27,30 +27,50 @@ IMAGES = {
     "learning_rate_schedule": "cosine",
     "train_steps": 12_000,
 }
+# A CPU does a thousandth of that: a small network, and noise that leaves the chains a short way.
+IMAGES_ON_CPU = {
+    "temperature": 0.01,
+    "num_steps": 20,
+    "scheme": "data",
+    "bank_weight": 1.0,
+    "bank_size": 1_000,
+    "bank_restart_noise": 0.05,
+    "num_filters": 8,
+    "attention": False,
+    "learning_rate": 1e-3,
+    "learning_rate_schedule": "cosine",
+    "ema_momentum": 0.99,
+    "train_steps": 1_000,
+}
+IMAGE_NOISE, IMAGE_STEP = 0.75, 0.05  # noise over kernel width, and epsilon T over noise^2
+IMAGE_BATCH, PIXELS = 32, 32 * 32  # of so many pixels; fewer images of more, but 8
 
 # All that settings_for gives values of.
 PRESET_SETTINGS = (
     *("noise_spectrum", "preconditioner", "reference", "data_noise", "step_size", "temperature", "num_steps", "scheme"),
     *("cd_weight", "batch_size", "bank_weight", "bank_size", "bank_restart_noise", "bank_jump", "num_filters"),
-    *("learning_rate", "learning_rate_schedule", "ema_momentum", "train_steps"),
+    *("attention", "learning_rate", "learning_rate_schedule", "ema_momentum", "train_steps"),
 )
 
 
 def settings_for(
-    event_shape: tuple[int, ...], num_examples: int, width: float, preset: str = "density"
+    event_shape: tuple[int, ...], num_examples: int, width: float, preset: str = "density", has_gpu: bool = False
 ) -> dict[str, Any]:
     """Settings of TrainConfig.
 
     Of vectors E = T (Gaussian of the data + network), T = 1, and standardised columns. The noise on the data is a share
     of how far apart the examples let one see, and epsilon a share of the noise's square, so that a step stays within
     what the noise has smoothed. PRESETS has the shares. A density has to weigh far modes against each other, by a bank
-    whose chains jump; chains that L steps do not bring from noise to the data would spoil that. Of images it is IMAGES.
+    whose chains jump; chains that L steps do not bring from noise to the data would spoil that.
+
+    Of images it is IMAGES on a GPU; on a CPU noise and epsilon follow the kernel width too, in pixels' units.
 
     Args:
       event_shape: shape of one x, [D] or [H, W, C].
       num_examples: N.
-      width: of vectors, stats.kernel_width of standardised ones.
+      width: stats.kernel_width, of standardised vectors or of pixels that vary.
       preset: density or detector.
+      has_gpu: whether there is one to train images on.
 
     Raises:
       ConfigError: another preset.
@@ -59,7 +79,7 @@ def settings_for(
         raise ConfigError(f"--preset: expected one of {', '.join(PRESETS)}. Received: preset={preset}")
     kept = {"noise_spectrum": "data", "reference": "gaussian"}
     if len(event_shape) == 3:
-        return {**IMAGES, **kept, "preconditioner": "spectrum", "batch_size": min(100, num_examples)}
+        return {**kept, "preconditioner": "spectrum", **_of_images(event_shape, num_examples, width, has_gpu)}
     share, own = PRESETS[preset]
     noise = share * width
     return {
@@ -79,3 +99,12 @@ def settings_for(
         "ema_momentum": 0.99,
         **own,
     }
+
+
+def _of_images(event_shape, num_examples, width, has_gpu):
+    if has_gpu:
+        return {**IMAGES, "batch_size": min(100, num_examples)}
+    noise, pixels = IMAGE_NOISE * width, event_shape[0] * event_shape[1]
+    batch_size = min(IMAGE_BATCH, max(8, IMAGE_BATCH * PIXELS // pixels), num_examples)
+    step_size = IMAGE_STEP * noise**2 / IMAGES_ON_CPU["temperature"]
+    return {**IMAGES_ON_CPU, "data_noise": noise, "step_size": step_size, "batch_size": batch_size}

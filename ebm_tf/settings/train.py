@@ -184,6 +184,13 @@ class TrainConfig(  # dataclasses takes the fields of the last base first
         return self.seed, 1_000 + self.rollbacks if self.rollbacks else 0
 
     @property
+    def sample_num_steps(self) -> int:
+        """L of chains that draw samples: as many steps as the bank's chains do from noise on average, where they start
+        there anew; else those of training.
+        """
+        return round(self.num_steps / self.bank_restart_noise) if self.bank_restart_noise else self.num_steps
+
+    @property
     def has_bank(self) -> bool:
         """Whether chains are kept between updates, at the end of the run."""
         return self.scheme.has_bank or self.stages[-1].config.bank_weight > 0

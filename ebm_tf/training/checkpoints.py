@@ -226,7 +226,8 @@ def restored_energy(config: TrainConfig, saved: Saved) -> EnergyModel:
         restored = tf.train.Checkpoint(energy=energy, optimizer=optimizer).restore(saved.prefix)
         restored.assert_existing_objects_matched().expect_partial()  # the bank is left out
     optimizer.finalize_variable_values(energy.trainable_variables)
-    energy.origin = Origin.of(data, build.build_sampler(energy, config), str(config.scheme), config.data_noise)
+    about = str(config.scheme), config.data_noise, config.sample_num_steps
+    energy.origin = Origin.of(data, build.build_sampler(energy, config), *about)
     return energy
 
 

@@ -152,6 +152,11 @@ def _with_data(config: TrainConfig, given) -> tuple[TrainConfig, Dataset]:
         data = build.dataset(config)
     if kind_of(config.dataset) and not config.resume:
         config = with_preset(config, given, preset_of(data, config.preset))
+        if data.is_image and not build.use_xla("auto"):
+            why = (
+                f"noise of {config.data_noise:.2g} on pixels in [-1, 1], for a rough density of shapes, not photographs"
+            )
+            print(f"{config.dataset}: images on a CPU: {why}; a GPU learns finer ones (docs/own_data.md)", flush=True)
     return config, data
 
 
@@ -262,7 +267,8 @@ def build_trainer(
     if energy.noise_spectrum:
         build.fit_gaussian(energy, *noise_spectrum(data, stage.config.data_noise))
     sampler = build.build_sampler(energy, stage.config)
-    energy.origin = Origin.of(data, sampler, str(stage.config.scheme), stage.config.data_noise)
+    about = str(stage.config.scheme), stage.config.data_noise, stage.config.sample_num_steps
+    energy.origin = Origin.of(data, sampler, *about)
     trainer = Trainer(energy, data, sampler=sampler, strategy=strategy, stage=stage)
     trainer.compile()
     return trainer

@@ -190,7 +190,7 @@ def test_divergence_ends_a_fit(data):
 def test_settings_of_a_preset_stand_in_for_those_not_given(data):
     images = ebm_tf.Dataset.from_array(np.zeros((5, 32, 32, 3), np.uint8))
     config = with_preset(ebm_tf.TrainConfig(num_steps=7), {"num_steps"}, preset_of(images, "density"))
-    assert (config.num_steps, config.cd_weight, config.batch_size) == (7, 25.0, 4)
+    assert (config.num_steps, config.preconditioner, config.batch_size) == (7, "spectrum", 4)
 
 
 def test_a_run_by_settings_alone(data, tmp_path):
