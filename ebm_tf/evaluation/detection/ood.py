@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ebm_tf.data import arrays, images, tables
+from ebm_tf.data.base import Dataset
 from ebm_tf.data.stores import HELD_OUT
 from ebm_tf.errors import ConfigError
 from ebm_tf.evaluation.detection.detector import LEAST_HELD_OUT, detect, print_table
@@ -21,6 +22,7 @@ from ebm_tf.settings.commands import EvaluateConfig
 from ebm_tf.settings.data import set_names
 from ebm_tf.stats.detection import detection
 from ebm_tf.stats.drift import histogram
+from ebm_tf.stats.fingerprint import Lookup
 from ebm_tf.stats.resizing import resized, unequal
 from ebm_tf.stats.usable import finite_rows
 
@@ -111,9 +113,20 @@ def check_ood(run: FinishedRun, settings: EvaluateConfig) -> None:
     _check_sets(run, settings)
     if not other_sets(settings):
         set_names("")
-    if (num := len(_own(run, settings, HELD_OUT))) < LEAST_HELD_OUT:
+    held_out = _own(run, settings, HELD_OUT)
+    if (num := len(held_out)) < LEAST_HELD_OUT:
         expected = f"for ood, at least {LEAST_HELD_OUT} held-out examples"
         raise ConfigError(f"--num_samples: expected, {expected}. Received: {num}")
+    _warn_of_trained(run, run.data(settings.data_dir), held_out)
+
+
+def _warn_of_trained(run: FinishedRun, data: Dataset, held_out: np.ndarray) -> None:
+    """Says where held-out examples, as stored, trained: a .keras file does not say which share of its data did not."""
+    if origin := run.energy.origin:
+        lookup = Lookup(origin.fingerprint, origin.num_examples)
+        lookup.add(held_out if run.is_image else run.from_data(data.to_stored(held_out)))
+        if words := lookup.words():
+            print(f"warning: ood: of the held-out examples {words}; --workdir=RUN knows which did not", flush=True)
 
 
 def check_energies(run: FinishedRun, settings: EvaluateConfig) -> None:
