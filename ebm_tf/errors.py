@@ -2,7 +2,9 @@
 
 import re
 
-__all__ = ["ConfigError", "UnusableError", "one_line"]
+__all__ = ["ConfigError", "UnusableError", "is_gpu_taken", "one_line"]
+
+GPU_TAKEN = ("DNN library initialization failed", "cudaSetDevice() on GPU", "CUDA_ERROR_OUT_OF_MEMORY")
 
 
 class ConfigError(ValueError):
@@ -11,6 +13,11 @@ class ConfigError(ValueError):
 
 class UnusableError(RuntimeError):
     """The work was done, and nothing usable came out. One line; what was written stays."""
+
+
+def is_gpu_taken(error: BaseException) -> bool:
+    """Whether CUDA or cuDNN could not start on a GPU, as where another program holds its memory."""
+    return any(text in str(error) for text in GPU_TAKEN)
 
 
 def one_line(value: object) -> str:

@@ -5,7 +5,9 @@
 In-distribution is CIFAR-10, and nothing else fits: the first --num_fit of its training images, half of them for the
 Gaussian, half for p-values. Reported are its test images but the first 2,000, on which settings were chosen; SVHN's and
 the flowers' test images, also without the 1,000 that were looked at; and --num_changed of the reported test images,
-changed. Statistics stream to DIR/MODEL/, so that a run that was stopped goes on. Writes DIR/MODEL/detector.json.
+changed. With --inside=flowers the first --num_fit of the flowers' test images fit, which did not train, the rest are
+reported, and CIFAR-10's test images are other. Statistics stream to DIR/MODEL/, so that a run that was stopped goes on.
+Writes DIR/MODEL/detector.json.
 """
 
 import argparse
@@ -33,7 +35,8 @@ def main() -> None:
     parser.add_argument("--data_dir", help="folder of prepared TFDS data sets")
     parser.add_argument("--model", default=str(ROOT / "pretrained" / "cifar_hybrid_bank.keras"), help="an energy")
     parser.add_argument("--output", required=True, help="folder for statistics and table")
-    parser.add_argument("--num_fit", type=int, default=6_000, help="training images that fit")
+    parser.add_argument("--inside", choices=list(OWN), default="cifar10", help="what is in-distribution")
+    parser.add_argument("--num_fit", type=int, default=6_000, help="images that fit")
     parser.add_argument("--num_test", type=int, default=8_000, help="test images")
     parser.add_argument("--num_changed", type=int, default=1_000, help="of these that are changed, in each way")
     parser.add_argument("--num_other", type=int, default=10_000, help="images of another set, at most")
@@ -44,18 +47,19 @@ def main() -> None:
         return time_statistics(options.model)
     folder = pathlib.Path(options.output) / pathlib.Path(options.model).stem
     compute = Compute(options.model, folder)
-    found = {name: compute(name, x) for name, x in image_sets(options)}
+    found, own = {name: compute(name, x) for name, x in image_sets(options)}, OWN[options.inside]
     names, tables = np.array(compute.names), {}
     for view, begins in VIEWS.items():
         places = np.flatnonzero([name.startswith(begins) for name in names])
         if len(places):
             chosen = {name: statistics[:, places] for name, statistics in found.items()}
-            tables[view] = table(chosen, names[places], options.seed, "upper" if view == "E alone" else "both")
+            tables[view] = table(chosen, own, names[places], options.seed, "upper" if view == "E alone" else "both")
     places = np.flatnonzero([name.startswith(VIEWS["detector"]) for name in names])
-    by_number = by_number_fitted({name: statistics[:, places] for name, statistics in found.items()}, names[places])
+    chosen = {name: statistics[:, places] for name, statistics in found.items()}
+    by_number = by_number_fitted(chosen, own, names[places])
     numbers = {**vars(options), "rates": compute.rates, "tables": tables, "by_number_fitted": by_number}
     (folder / "detector.json").write_text(json.dumps(numbers, indent=2) + "\n")
-    show(tables)
+    show(tables, own)
     for num, row in by_number.items():
         words = ", ".join(f"{name} {low:.3f} to {high:.3f}" for name, (low, high) in row.items())
         print(f"fitted on {num} images, {NUM_SEEDS} draws: {words}")
@@ -79,6 +83,7 @@ def time_statistics(model):
         print(f"{name}: {BLOCK / min(seconds[1:]):.0f} images a second of processor time")
 
 
+OWN = {"cifar10": "CIFAR-10 test", "flowers": "Flowers 102 test"}  # the set reported of each data set inside
 VIEWS = {  # of the statistics, how their names begin
     "detector": ("energy", "network", "rest", "cosine", "layer"),
     "Gaussian": ("rest",),  # the reference that the network tilts, alone
@@ -92,16 +97,22 @@ def image_sets(options):
     """(name, uint8 [N, 32, 32, 3]) of each set."""
     from ebm_tf.data import images
 
-    own = {split: images.load("cifar10", split, options.data_dir, 32) for split in ("train", "test")}
-    reported = own["test"][DEVELOPMENT["cifar10"] :]
-    yield "fit", own["train"][: options.num_fit]
-    yield "CIFAR-10 test", reported[: options.num_test]
+    cifar = images.load("cifar10", "test", options.data_dir, 32)
+    flowers = images.load_any("oxford_flowers102", options.data_dir, 32)
+    if options.inside == "cifar10":
+        fit, reported = images.load("cifar10", "train", options.data_dir, 32), cifar[DEVELOPMENT["cifar10"] :]
+        other = {"Flowers 102": flowers}
+    else:
+        fit, reported, other = flowers, flowers[options.num_fit :], {"CIFAR-10": cifar}
+    yield "fit", fit[: options.num_fit]
+    yield OWN[options.inside], reported[: options.num_test]
     yield "SVHN", images.load_any("svhn_cropped", options.data_dir, 32)[: options.num_other]
     changed = reported[: options.num_changed]
     for name, change in CHANGES.items():
         rng = np.random.default_rng([options.seed, len(name)])
         yield name, np.stack([change(image, rng) for image in changed]).astype(np.uint8)
-    yield "Flowers 102", images.load_any("oxford_flowers102", options.data_dir, 32)[: options.num_other]
+    for name, x in other.items():
+        yield name, x[: options.num_other]
 
 
 def add(image, rng):
@@ -196,40 +207,41 @@ class Compute:
         return array
 
 
-def table(found, names, seed, tail):
+def table(found, inside, names, seed, tail):
     """A row per set: what stats.detection says of the score, and the share flagged."""
     from ebm_tf.stats.detection import detection
     from ebm_tf.stats.typicality import Detector
 
     detector = Detector.fit(found["fit"], names, seed, tail)
     scores = {name: detector.ood_score(statistics) for name, statistics in found.items()}
-    own, calibration = scores["CIFAR-10 test"], scores.pop("fit")
-    for name, looked_at in (("SVHN", DEVELOPMENT["svhn"]), ("Flowers 102", DEVELOPMENT["flowers"])):
+    own, calibration = scores[inside], scores.pop("fit")
+    looked = {"SVHN": DEVELOPMENT["svhn"], "Flowers 102": DEVELOPMENT["flowers"]}
+    for name, looked_at in ((name, number) for name, number in looked.items() if name in scores):
         scores[f"{name}, not looked at"] = scores[name][looked_at:]
     p_values = {name: detector.p_value(score) for name, score in scores.items()}
     rows = {name: detection(-own, -score) for name, score in scores.items()}
     if tail == "both":
         calibration = detector.calibration
-    rows["CIFAR-10 test"] = {**detection(-calibration, -own), "uniform": float(_uniform(p_values["CIFAR-10 test"]))}
+    rows[inside] = {**detection(-calibration, -own), "uniform": float(_uniform(p_values[inside]))}
     for name, row in rows.items():
         row["flagged"] = float(np.mean(p_values[name] <= FALSE_POSITIVE_RATE))
     return rows
 
 
-def by_number_fitted(found, names):
+def by_number_fitted(found, inside, names):
     """AUROC, lowest and highest over NUM_SEEDS draws of so many of the images that fit, halves included."""
     from ebm_tf.stats.detection import detection
     from ebm_tf.stats.typicality import Detector
 
     rows = {}
     for num in (10_000, 4_000, 2_000, 1_000, 400, 200):
-        aurocs = {name: [] for name in found if name not in ("fit", "CIFAR-10 test")}
+        aurocs = {name: [] for name in found if name not in ("fit", inside)}
         if num > len(found["fit"]):
             continue
         for seed in range(NUM_SEEDS):
             chosen = np.random.default_rng(seed).permutation(len(found["fit"]))[:num]
             detector = Detector.fit(found["fit"][chosen], names, seed)
-            own = detector.ood_score(found["CIFAR-10 test"])
+            own = detector.ood_score(found[inside])
             for name, values in aurocs.items():
                 values.append(detection(-own, -detector.ood_score(found[name]))["auroc"])
         rows[num] = {name: (min(values), max(values)) for name, values in aurocs.items()}
@@ -240,14 +252,14 @@ def _uniform(p_values):
     return stats.kstest(p_values, "uniform").pvalue
 
 
-def show(tables):
+def show(tables, inside):
     """AUROC and share flagged at 5 %, of each view."""
     print(f"{'':27s} {'images':>6s} " + " ".join(f"{view:>13s}" for view in tables))
     for name, row in tables["detector"].items():
         numbers = [f"{table[name]['auroc']:6.3f} {table[name]['flagged']:6.3f}" for table in tables.values()]
         print(f"{name:27s} {row['num_out']:6d} " + " ".join(numbers))
-    own = tables["detector"]["CIFAR-10 test"]
-    print(f"p-values of CIFAR-10's test images: Kolmogorov-Smirnov against uniform {own['uniform']:.3f}")
+    own = tables["detector"][inside]
+    print(f"p-values of {inside}: Kolmogorov-Smirnov against uniform {own['uniform']:.3f}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from ebm_tf.energies.base import EnergyModel
-from ebm_tf.errors import ConfigError, one_line
+from ebm_tf.errors import ConfigError, is_gpu_taken, one_line
 
 __all__ = ["copy_weights", "load_energy"]
 
@@ -25,6 +25,9 @@ def load_energy(path: str | os.PathLike, flag: str = "model") -> EnergyModel:
         energy = keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras, h5py and zipfile raise a dozen kinds on a foreign or damaged file
         line = one_line(error)
+        if is_gpu_taken(error):
+            expected = f"--{flag}: expected room for {path} on the GPU, whose memory another program may hold"
+            raise ConfigError(f"{expected}: see nvidia-smi. Received: {line}") from error
         if "Could not locate class" in str(error):
             line = "one with classes of its own; import the module that registers them first"
         if os.path.isfile(path) and not zipfile.is_zipfile(path):  # Keras takes it for one that is not there

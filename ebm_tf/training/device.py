@@ -14,7 +14,7 @@ import tensorflow as tf
 from ebm_tf.errors import ConfigError
 from ebm_tf.version import __version__
 
-__all__ = ["choose", "describe", "names", "why_no_gpu"]
+__all__ = ["choose", "describe", "free_memory", "names", "why_no_gpu"]
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -45,6 +45,23 @@ def why_no_gpu() -> str:
         "TensorFlow finds a device but not its libraries: pip install -r requirements-cuda.txt, "
         "and see TF_CPP_MIN_LOG_LEVEL=0"
     )
+
+
+def free_memory() -> float | None:
+    """Bytes that are free on the visible GPUs together, by nvidia-smi; None where it does not say. Ask before
+    TensorFlow computes anything: then it takes all.
+    """
+    if not tf.config.get_visible_devices("GPU"):
+        return None
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    command = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
+    try:
+        answer = subprocess.run(
+            command + ([f"--id={chosen}"] if chosen else []), capture_output=True, text=True, timeout=10
+        )
+        return 2**20 * sum(map(float, answer.stdout.split())) or None
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
 
 
 def describe(is_compiled: bool) -> dict[str, Any]:

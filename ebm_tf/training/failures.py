@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from ebm_tf.errors import one_line
+from ebm_tf.errors import is_gpu_taken, one_line
 from ebm_tf.runs.run_dir import DISK_FULL, RunDir
 from ebm_tf.settings.train import TrainConfig
 
@@ -20,11 +20,16 @@ __all__ = [
     "memory_explained",
     "num_weights",
     "out_of_memory",
+    "update_bytes",
 ]
 
 FULL_TEXTS = ("no space left", "disk quota", "file too large")  # TensorFlow keeps the words, not the number
 FILE_ERRORS = (OSError, tf.errors.NotFoundError, tf.errors.PermissionDeniedError)
 WEIGHT_COPIES = 4  # the weights, their gradient, and Adam's two moments
+GPU_TAKEN = (
+    "CUDA or cuDNN could not start on the GPU, as where another program holds its memory: nvidia-smi says which. End "
+    "that program, or take --device=cpu"
+)
 ACTIVATION_COPIES = 3  # an update holds a layer's output, its gradient, and what XLA or cuDNN works in
 
 
@@ -33,10 +38,19 @@ class TrainingError(RuntimeError):
 
 
 @contextlib.contextmanager
-def memory_explained(advice: str) -> Iterator[None]:
-    """Turns want of memory into TrainingError with the advice of out_of_memory; other errors pass."""
+def memory_explained(advice: str, needed: float = 0.0, free: float | None = None) -> Iterator[None]:
+    """Turns want of memory into TrainingError, with the advice of out_of_memory if an update takes it; others pass.
+    Warns before where more bytes are needed than free, since TensorFlow searches for minutes before it gives up.
+    """
+    if free is not None and needed > free:
+        words = advice.partition(": ")[2]
+        print(f"warning: {free / 2**30:.3g} GiB are free on the GPU, and by estimate {words}", flush=True)
     try:
         yield
+    except (tf.errors.FailedPreconditionError, tf.errors.InternalError) as error:
+        if not is_gpu_taken(error):
+            raise
+        raise TrainingError(f"{GPU_TAKEN} ({one_line(error)})") from error
     except tf.errors.ResourceExhaustedError as error:
         if _is_full(error):
             raise
@@ -78,11 +92,10 @@ def _disk(run_dir: RunDir, error: BaseException) -> str:
 
 def out_of_memory(config: TrainConfig, event_shape: tuple[int, ...]) -> str:
     """What needs the memory of training on data of event_shape, and what to try."""
-    chains = len(config.stages[-1].config.brackets) * config.batch_size
-    per_chain = _bytes_per_chain(config, event_shape)
+    chains, needed = len(config.stages[-1].config.brackets) * config.batch_size, update_bytes(config, event_shape)
     parts = [
         f"out of memory: an update holds {chains} chains (--batch_size={config.batch_size}) at about "
-        f"{per_chain / 2**20:.3g} MiB each, {chains * per_chain / 2**30:.3g} GiB"
+        f"{needed / chains / 2**20:.3g} MiB each, {needed / 2**30:.3g} GiB"
     ]
     parts.append(f"weights and optimizer hold {WEIGHT_COPIES * 4 * num_weights(config, event_shape) / 2**30:.3g} GiB")
     if config.has_bank:
@@ -115,6 +128,11 @@ def bank_bytes(config: TrainConfig, event_shape: tuple[int, ...]) -> int:
     """Size of the bank: states, and ages in float32."""
     bytes_each = 2 if config.bank_dtype == "float16" else 4
     return config.bank_size * (bytes_each * math.prod(event_shape) + 4)
+
+
+def update_bytes(config: TrainConfig, event_shape: tuple[int, ...]) -> float:
+    """What an update's chains hold."""
+    return len(config.stages[-1].config.brackets) * config.batch_size * _bytes_per_chain(config, event_shape)
 
 
 def _bytes_per_chain(config: TrainConfig, event_shape: tuple[int, ...]) -> float:

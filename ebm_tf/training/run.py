@@ -25,7 +25,14 @@ from ebm_tf.settings.train import Stage, TrainConfig
 from ebm_tf.training import board, callbacks, cluster, device, replicas
 from ebm_tf.training.checkpoints import Checkpoints, Saved, mismatch_explained, newest_intact
 from ebm_tf.training.cluster import WorkerLostError
-from ebm_tf.training.failures import TrainingError, disk_explained, fsync, memory_explained, out_of_memory
+from ebm_tf.training.failures import (
+    TrainingError,
+    disk_explained,
+    fsync,
+    memory_explained,
+    out_of_memory,
+    update_bytes,
+)
 from ebm_tf.training.guard import DivergenceError
 from ebm_tf.training.trainer import Trainer
 
@@ -87,11 +94,12 @@ def train(config: TrainConfig, given: Collection[str] | None = None) -> Trainer:
     if is_chief and config.resume and (line := run_dir.changes(config.to_dict())):
         print(line, file=sys.stderr)
     device.choose(config.device)
+    free = device.free_memory()
     try:
         with contextlib.ExitStack() as locks:
             if is_chief and config.resume:
                 locks.enter_context(lock.hold(run_dir))
-            return _train(config, given, run_dir, is_chief, locks, deadline)
+            return _train(config, given, run_dir, is_chief, locks, deadline, free)
     except LOST as error:
         if config.strategy != "multi_worker":
             raise
@@ -105,7 +113,7 @@ def _lost(run_dir: RunDir, message: str) -> str:
     return f"a worker of this run was lost. Start all workers again; --resume {left} ({reason})"
 
 
-def _train(config: TrainConfig, given, run_dir: RunDir, is_chief: bool, locks, deadline: float) -> Trainer:
+def _train(config: TrainConfig, given, run_dir: RunDir, is_chief: bool, locks, deadline: float, free) -> Trainer:
     strategy = replicas.make_strategy(config)
     saved = newest_intact(run_dir) if config.resume else None
     first_step = saved.step if saved else 0
@@ -117,7 +125,8 @@ def _train(config: TrainConfig, given, run_dir: RunDir, is_chief: bool, locks, d
     config = dataclasses.replace(config, rollbacks=saved.rollbacks if saved else 0)
     initial = None if saved else initial_energy(config.init_model)
     config, data = _with_data(config, given)
-    locks.enter_context(memory_explained(out_of_memory(config, data.event_shape)))
+    of = config, data.event_shape
+    locks.enter_context(memory_explained(out_of_memory(*of), update_bytes(*of), free))
     dataset = build.make_dataset(config, first_step, data)  # says what is missing before the slow parts
     trainer = build_trainer(config, strategy, config.stage_of(first_step), data)
     restore(trainer, saved, initial)

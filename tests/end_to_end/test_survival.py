@@ -16,12 +16,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ebm_tf.energies.files import load_energy
 from ebm_tf.energies.image_net import ImageNet
 from ebm_tf.errors import ConfigError
 from ebm_tf.runs import lock
 from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.settings.train import TrainConfig
-from ebm_tf.training import callbacks, run
+from ebm_tf.training import callbacks, device, run
 from ebm_tf.training.checkpoints import newest_intact
 from ebm_tf.training.guard import Guard
 from tests import processes
@@ -504,6 +505,35 @@ def test_want_of_memory_names_numbers(tmp_path, monkeypatch):
     text = str(error.value)
     assert "an update holds 100 chains (--batch_size=100)" in text and "--batch_size=50" in text and "\n" not in text
     assert "(--bank_size=60000)" in text and "--bank_dtype=float16" in text and "--num_filters=32" in text
+
+
+def test_a_gpu_that_another_program_fills_is_told(tmp_path, monkeypatch, capsys):
+    """The errors are those of an H200 of which another program held all but 0.7 GiB."""
+
+    def no_library(self, x):
+        raise tf.errors.FailedPreconditionError(None, None, "DNN library initialization failed. Look at the errors.")
+
+    monkeypatch.setattr(run.Trainer, "train_step", no_library)
+    monkeypatch.setattr(device, "free_memory", lambda: 2.0**10)
+    with pytest.raises(run.TrainingError, match="another program holds its memory: nvidia-smi says which") as error:
+        run.train(tiny(tmp_path, scheme="noise", num_filters=64, batch_size=100))
+    assert "\n" not in str(error.value)
+    warned = capsys.readouterr().out.partition("warning: 9.54e-07 GiB are free on the GPU, and by estimate ")[2]
+    assert "chains (--batch_size=100)" in warned.splitlines()[0] and "--batch_size=50" in warned.splitlines()[0]
+
+    def no_room(*args, **kwargs):
+        raise tf.errors.InternalError(None, None, "cudaSetDevice() on GPU:0 failed. Status: out of memory")
+
+    monkeypatch.setattr(keras.models, "load_model", no_room)
+    with pytest.raises(ConfigError, match=r"expected room for x\.keras on the GPU, whose memory another"):
+        load_energy("x.keras")
+
+
+@pytest.mark.parametrize(("answer", "free"), [("1000\n24\n", 2.0**30), ("", None), ("[N/A]\n", None)])
+def test_free_memory_is_what_nvidia_smi_says(answer, free, monkeypatch):
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: ["a GPU"])
+    monkeypatch.setattr(device.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 0, answer))
+    assert device.free_memory() == free
 
 
 @pytest.mark.slow  # TensorFlow waits ten seconds for memory to come free

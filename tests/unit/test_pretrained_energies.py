@@ -40,6 +40,10 @@ ENERGIES = {
         *(-0.048876, -0.056167, -0.034271, -0.051996, -0.043360),
         *(-0.022570, -0.018316, -0.031468, -0.048590, -0.036757),
     ],
+    "flowers_hybrid": [
+        *(-0.041113, -0.068932, -0.008690, -0.058400, -0.037342),
+        *(-0.007339, -0.006534, -0.068627, -0.039716, -0.021813),
+    ],
 }
 FILES = [ROOT / "pretrained" / f"{name}.keras" for name in ENERGIES]
 
@@ -69,7 +73,8 @@ def test_the_file_says_how_it_is_sampled(file):
     (command,) = re.findall(rf"bin/sample.py --model=pretrained/{file.name} .*", card)
     assert f"--num_steps={found.num_steps} " in command and "--step_size" not in command
     origin = run.energy.origin
-    assert (origin.dataset, origin.data_range, origin.fit) == ("cifar10", (-1.0, 1.0), "crop")
+    dataset = "oxford_flowers102" if file.stem.startswith("flowers") else "cifar10"
+    assert (origin.dataset, origin.data_range, origin.fit) == (dataset, (-1.0, 1.0), "crop")
     assert origin.scheme == ("noise" if "noise" in file.stem else "hybrid")
 
 
