@@ -1,22 +1,31 @@
 """bin/calibrate.py: fits the detector on held-out data and keeps it with the model."""
 
+import dataclasses
 import os
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from ebm_tf.data.stores import HELD_OUT
 from ebm_tf.errors import ConfigError
 from ebm_tf.runs import progress
+from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.serving.detect import add_detect, keep
 from ebm_tf.serving.detector import Calibration, HeldOut, place_of
 from ebm_tf.serving.info import FILE_NAME, ModelInfo
 from ebm_tf.serving.score import Scoring, open_model, read_all
+from ebm_tf.serving.sources.arrays import array_record
 from ebm_tf.serving.sources.inputs import find_shards
+from ebm_tf.serving.sources.records import Record
 from ebm_tf.serving.trained import TrainedEnergy
 from ebm_tf.settings.scoring import CalibrateConfig
 
 __all__ = ["calibrate"]
+
+OWN = "what the run held out"
+MOST = 10_000  # of these: p-values down to 1 in 5,000, and no more than this in memory
 
 
 def calibrate(settings: CalibrateConfig) -> dict[str, Any]:
@@ -45,7 +54,7 @@ def calibrate(settings: CalibrateConfig) -> dict[str, Any]:
         settings.false_positive_rate,
         settings.tail,
         settings.confidence,
-        input=settings.input,
+        input=settings.input or OWN,
         num_bad=bad,
         num_resized=scoring.resized,
     )
@@ -55,12 +64,12 @@ def calibrate(settings: CalibrateConfig) -> dict[str, Any]:
 
 def _statistics(settings: CalibrateConfig, model: TrainedEnergy) -> tuple[np.ndarray, int, Scoring]:
     """(statistics [N, K] of inputs that could be read, how many could not, what was counted)."""
-    shards = find_shards(settings.input, model.info, settings.data_dir)
+    total, records = _held_out(settings, model) if settings.input is None else _given(settings.input, settings, model)
     parts: list[np.ndarray] = []
-    bad, total = 0, sum(shard.size for shard in shards())
+    bad = 0
     scoring, held_out = Scoring(model, settings.batch_size, "statistics"), HeldOut(model.info)
     with progress.bar("calibrate", total, "input") as bar:
-        for batch, values in scoring.run(read_all(shards(), model)):
+        for batch, values in scoring.run(records):
             errors = [record for record in batch if record.error]
             if errors and not settings.skip_bad:
                 received = f"{errors[0].id}: {errors[0].error}"
@@ -73,10 +82,31 @@ def _statistics(settings: CalibrateConfig, model: TrainedEnergy) -> tuple[np.nda
             bar.update(len(batch))
     if words := scoring.range_words:
         raise ConfigError(f"--input: expected images in [-1, 1], or uint8. Received: {words}")
-    held_out.check("--input: ", settings.input)
+    held_out.check("--input: ", settings.input or OWN)
     if words := held_out.columns_words():
         print(f"warning: input: {words}", flush=True)
     return np.concatenate(parts), bad, scoring
+
+
+def _given(source: str, settings: CalibrateConfig, model: TrainedEnergy) -> tuple[int, Iterator[Record]]:
+    shards = find_shards(source, model.info, settings.data_dir)
+    return sum(shard.size for shard in shards()), read_all(shards(), model)
+
+
+def _held_out(settings: CalibrateConfig, model: TrainedEnergy) -> tuple[int, Iterator[Record]]:
+    """What the run of the model held out, as its files have it."""
+    run = RunDir(settings.model)
+    if not run.config.exists():
+        expected = "--input: expected data that did not train, or --model of a run, which knows what it held out"
+        raise ConfigError(f"{expected}. Received: none, with --model={settings.model}")
+    from ebm_tf import build  # Keras
+
+    config = run.load_config().at_end
+    if settings.data_dir is not None:
+        config = dataclasses.replace(config, data_dir=settings.data_dir)
+    data = build.dataset(config)
+    x = data.stored(HELD_OUT, MOST) if data.is_image else data.to_stored(data.held_out(MOST))
+    return len(x), (array_record(str(row), one, model.info) for row, one in enumerate(x))
 
 
 def _keep(model: str, place: pathlib.Path, calibration: Calibration, info: ModelInfo) -> None:

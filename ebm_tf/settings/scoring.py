@@ -54,7 +54,11 @@ class CalibrateConfig(Settings):
     """Settings of bin/calibrate.py."""
 
     model: str = setting("", _MODEL_HELP, given=_MODEL_GIVEN)
-    input: str = setting("", f"In-distribution data that did not train. {_INPUT_HELP}", given=_INPUT_GIVEN)
+    input: str | None = setting(
+        None,
+        f"In-distribution data that did not train. {_INPUT_HELP} None: of the run that --model names, what it held "
+        "out, at most 10,000 examples.",
+    )
     false_positive_rate: float = setting(
         0.05, "Share of in-distribution inputs that may be flagged out.", range=FRACTION
     )

@@ -2,6 +2,8 @@
 
 import csv
 import dataclasses
+import json
+import shutil
 from pathlib import Path
 
 import keras
@@ -20,6 +22,7 @@ from ebm_tf.serving import calibrate, score
 from ebm_tf.serving.info import ModelInfo
 from ebm_tf.serving.sources.inputs import find_shards
 from ebm_tf.settings.scoring import CalibrateConfig, ScoreConfig
+from ebm_tf.settings.train import TrainConfig
 from ebm_tf.stats import fingerprint
 
 RNG = np.random.default_rng(0)
@@ -247,3 +250,27 @@ def test_the_alarm_is_as_rare_as_it_says(monkeypatch):
         repeated = int((counts[place] > 1).sum())
         independent += stats.hypergeom.sf(lookup.found - 1, 1_512, lookup.found + repeated, 1_000) <= 0.01
     assert alarms <= stats.binom.isf(1e-6, 1_500, 0.01) < independent
+
+
+def test_a_run_calibrates_on_what_it_held_out(table, tmp_path):
+    """Without --input: the very examples, in the data's units, as if they had been given as a file."""
+    model, folder = table
+    run = tmp_path / "run"
+    run.mkdir()
+    shutil.copy(model, run / "model.keras")
+    config = TrainConfig(dataset=f"table:{folder / 'train.csv'}", held_out=0.2, workdir=str(run))
+    (run / "config.json").write_text(json.dumps(config.to_dict()))
+    data = ebm_tf.Dataset.from_table(str(folder / "train.csv"), held_out=0.2)
+    np.save(tmp_path / "held_out.npy", data.to_stored(data.held_out()))
+    settings = CalibrateConfig(model=str(run))
+    own = calibrate.calibrate(settings)
+    given = calibrate.calibrate(dataclasses.replace(settings, input=str(tmp_path / "held_out.npy")))
+    assert own.pop("input") == "what the run held out" and given.pop("input")
+    assert own == given and own["num_inputs"] == 40
+
+
+def test_without_a_run_calibrate_asks_for_its_input(table):
+    with pytest.raises(
+        ConfigError, match=r"^--input: expected data that did not train, or --model of a run.*model\.keras"
+    ):
+        calibrate.calibrate(CalibrateConfig(model=table[0]))

@@ -1,10 +1,11 @@
 """Fits the detector of what does not belong, on held-out data of the distribution.
 
-  bin/calibrate.py --model=DIR --input=tfds:cifar10/test [--false_positive_rate=0.05]
+  bin/calibrate.py --model=DIR [--input=tfds:cifar10/test] [--false_positive_rate=0.05]
 
-DIR is a folder of bin/export.py or of a finished run, or FILE.keras. Writes calibration.npz (the detector) and
-calibration.json (rate, its exact confidence interval) into the folder, or FILE.calibration.npz and .json beside the
-file; into an exported folder also the signatures detect. bin/score.py and bin/export.py use them.
+DIR is a folder of bin/export.py or of a finished run, or FILE.keras. Without --input, of a run: on what it held out.
+Writes calibration.npz (the detector) and calibration.json (rate, its exact confidence interval) into the folder, or
+FILE.calibration.npz and .json beside the file; into an exported folder also the signatures detect. bin/score.py and
+bin/export.py use them.
 """
 
 import functools
