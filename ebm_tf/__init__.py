@@ -9,7 +9,7 @@ Generation" (Abdulsalam & Makin, TMLR 2025). From a trained run to energies, gra
     grad = model.energy_grad(x)        # ∂E/∂x, float32 [N, *event]
     samples = model.sample(1000)       # ends of Langevin chains from noise, float32 [1000, *event]
 
-Public are the names of __all__, which README.md has in a table:
+Public are the names of __all__, which docs/api.md has in a table:
 
 - `load`, `TrainedEnergy`, `ModelInfo`: a trained energy, and what is to be known of it.
 - `EnergyModel`, `GaussianReference`, `Wall`, `Trainer`: a network of your own, and its training on data of your own.
@@ -32,7 +32,7 @@ Everything else may change. The subpackages, in the order of reading:
 - `ebm_tf.evaluation`: what a trained model is worth, by the numbers of `ebm_tf.stats`.
 - `ebm_tf.plots`: arrays in, pictures out.
 - `ebm_tf.paper`: the paper's figures and tables.
-- `ebm_tf.serving`: export, scoring of data, thresholds.
+- `ebm_tf.serving`: export, scoring of data, the detector.
 - `ebm_tf.cli`: flags.
 
 What a public name needs is imported when the name is first used, so `import ebm_tf` costs nothing.

@@ -108,7 +108,7 @@ def test_numbers_of_the_papers_table_are_those_that_its_map_has():
         ),
         f"FD (CIFAR features) {table['hybrid_lambda25']}",
         f"FD (CIFAR features) {table['hybrid_lambda25_long']}, 20,000 steps",
-        f"{auroc:.3f} by -E, as a density has it; {1 - auroc:.3f} by E",
+        f"{auroc:.3f} by -E, that is by log p; {1 - auroc:.3f} by E",
     ]
     assert [row[2] for row in _rows("paper")] == expected
     (short,) = [row for row in _rows("cifar_recipes") if row[0] == "cifar_hybrid_20min"]
