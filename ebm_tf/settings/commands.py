@@ -83,15 +83,15 @@ class EvaluateChains(Settings):
 
     num_steps: int | None = setting(
         None,
-        "L_test: steps of short_run and bank. None: as in training, by its bank_restart_noise where it has one, but "
-        "1,000 for the hybrid on the paper's images; with --model as its file says, else 500.",
+        "L_test: steps of short_run and bank. None: as in training; divided by bank_restart_noise where that is "
+        "above 0; 1,000 for the hybrid on the paper's images; with --model as its file says, else 500.",
         "Sec. 3",
         range=COUNT,
     )
     step_size: float | None = setting(
         None,
-        "epsilon of short_run, long_run, data_init and bank. None: as in training, but 2 for the hybrid on images; "
-        "with --model as its file says, else 1.",
+        "epsilon of short_run, long_run, data_init and bank. None: as in training, but 2 for the hybrid on the "
+        "paper's images; with --model as its file says, else 1.",
         "Eq. 9, Sec. 3",
         unit="x^2/energy",
         range=POSITIVE,
@@ -188,14 +188,15 @@ class SampleChains(Settings):
     num_samples: int = setting(64, "Chains, and so samples.", range=COUNT)
     num_steps: int | None = setting(
         None,
-        "L_test: Langevin steps. None: as in training, by its bank_restart_noise where it has one, but 1,000 for the "
-        "hybrid on the paper's images; with --model as its file says, else 500.",
+        "L_test: Langevin steps. None: as in training; divided by bank_restart_noise where that is above 0; 1,000 for "
+        "the hybrid on the paper's images; with --model as its file says, else 500.",
         "Sec. 3",
         range=NATURAL,
     )
     step_size: float | None = setting(
         None,
-        "epsilon. None: as in training, but 2 for the hybrid on images; with --model as its file says, else 1.",
+        "epsilon. None: as in training, but 2 for the hybrid on the paper's images; with --model as its file says, "
+        "else 1.",
         "Eq. 9, Sec. 3",
         unit="x^2/energy",
         range=POSITIVE,
