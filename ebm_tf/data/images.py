@@ -214,6 +214,7 @@ def load_any(
     return load(match[1], match[2] or "test", data_dir, image_size, flag, channels, how)
 
 
+@functools.lru_cache(maxsize=8)
 def short_sides(source: str, data_dir: str | None, most: int | None = None) -> np.ndarray:
     """The short side of each image that load_any gives, before it is fitted, int64 [N], pixels; 0 of a damaged one.
 

@@ -71,16 +71,11 @@ def _vectors(run: FinishedRun, settings: EvaluateConfig, source: str) -> np.ndar
     return data.from_stored(x)
 
 
-@functools.lru_cache(maxsize=8)
-def _sides(source: str, data_dir: str | None, most: int | None) -> np.ndarray:
-    return images.short_sides(source, data_dir, most)
-
-
 def resizing(run: FinishedRun, settings: EvaluateConfig, sets: dict[str, str]) -> dict[str, Any]:
     """How the images of each set, name -> source, came to the model's size. Warns where they came to it unequally."""
     side = min(run.data(settings.data_dir).event_shape[:2])
-    of_sets = {name: _sides(source, settings.data_dir, settings.num_samples) for name, source in sets.items()}
-    found = {name: resized(sides, side) for name, sides in of_sets.items()}
+    where = settings.data_dir, settings.num_samples
+    found = {name: resized(images.short_sides(source, *where), side) for name, source in sets.items()}
     if line := unequal(found):
         print(f"warning: {line}", flush=True)
     return found
