@@ -25,7 +25,7 @@ from ebm_tf.plots import figures
 from ebm_tf.runs import saved
 from ebm_tf.settings.commands import ARTIFACTS, ReproduceConfig
 from ebm_tf.settings.train import Scheme, TrainConfig
-from ebm_tf.stats import histogram
+from ebm_tf.stats.drift import histogram
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SEED_STRIDE = 7919
@@ -570,12 +570,12 @@ def test_smooth_is_a_centred_average():
 
 
 def test_histogram_literals():
-    edges, heights = histogram.histogram(np.array([0.0] * 30 + [10.0] * 15 + [np.nan, np.inf]))
+    edges, heights = histogram(np.array([0.0] * 30 + [10.0] * 15 + [np.nan, np.inf]))
     assert len(heights) == 6  # the root of 45
     np.testing.assert_allclose(edges[[0, -1]], [0, 10])
     np.testing.assert_allclose(heights[[0, -1]], [1, 0.5])
-    assert histogram.histogram(np.full(9, 3.0))[1].max() == 1
-    assert not histogram.histogram(np.full(4, np.nan))[1].any()
+    assert histogram(np.full(9, 3.0))[1].max() == 1
+    assert not histogram(np.full(4, np.nan))[1].any()
 
 
 def test_training_minutes_add_up_the_logged_rates():
