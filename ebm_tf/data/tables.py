@@ -21,7 +21,7 @@ def read(
     """The numbers of a table and the names of its columns.
 
     Args:
-      source: path of a .csv or .parquet file, a data frame, or a mapping of names to arrays.
+      source: path of a .csv, .tsv or .parquet file, a data frame, or a mapping of names to arrays.
       columns: names of those to read, in this order. None: all.
       name: of the table, for error texts.
       flag: that it came from.
@@ -40,7 +40,7 @@ def read(
         elif pathlib.Path(source).suffix in (".csv", ".tsv"):
             found = _csv(pathlib.Path(source).expanduser(), name, flag)
         else:
-            raise ConfigError(f"--{flag}: expected a .csv or .parquet file. Received: {name}")
+            raise ConfigError(f"--{flag}: expected a .csv, .tsv or .parquet file. Received: {name}")
     except FileNotFoundError:
         raise ConfigError(f"--{flag}: expected a table. Received: {name}, which does not exist") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ebm_tf.energies.checks import check_network, with_dtype
+from ebm_tf.energies.checks import check_network, check_registered, with_dtype
 from ebm_tf.energies.terms import GaussianReference, Wall
 from ebm_tf.errors import ConfigError
 from ebm_tf.mcmc.sampler import Sampler
@@ -164,6 +164,15 @@ class EnergyModel(keras.Model):
         if reference is not None and reference.mean is not None:
             energy.assign_gaussian(reference.mean, reference.factor)
         return energy
+
+    def save(self, filepath: Any, overwrite: bool = True, zipped: bool | None = None, **kwargs: Any) -> None:
+        """Keras' save.
+
+        Raises:
+          ConfigError: a class of the network is not registered, so the file could not be read.
+        """
+        check_registered(self.network)
+        super().save(filepath, overwrite=overwrite, zipped=zipped, **kwargs)
 
     def _hold(self, network: keras.Model, event_shape: tuple[int, ...] | None = None) -> None:
         """Takes the network, and makes the weights that do not train."""

@@ -8,10 +8,19 @@ import tensorflow as tf
 
 from ebm_tf.errors import ConfigError, one_line
 
-__all__ = ["check_network", "with_dtype"]
+__all__ = ["check_network", "check_registered", "with_dtype"]
 
 NUM_DRAWS = 3  # of a random layer in training mode: a dropout of 1 % of 128 numbers shows in each with 72 %
 FRACTION = 1e-4  # of the size of outputs, as far as float32 may differ between batches of one and of two
+
+
+def check_registered(net: keras.Model) -> None:
+    """Raises ConfigError where Keras would write a file with the network that it cannot read."""
+    for layer in net._flatten_layers():
+        cls = type(layer)
+        if not cls.__module__.startswith("keras.") and ">" not in keras.saving.get_registered_name(cls):
+            expected = f"expected @keras.saving.register_keras_serializable() on the class {cls.__name__}"
+            raise ConfigError(f"{expected}, or its file cannot be read. Received: one that is not registered")
 
 
 def check_network(net: keras.Model, event_shape: tuple[int, ...] | None = None) -> tuple[int, ...]:

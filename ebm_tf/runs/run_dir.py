@@ -180,9 +180,9 @@ class RunDir:
         try:
             return TrainConfig.from_dict(json.loads(self.config.read_text()))
         except OSError as error:
-            raise ConfigError(
-                f"--workdir: expected the folder of a run, with config.json. Received: {one_line(self.path)}"
-            ) from error
+            there = one_line(self.path) + ("" if self.path.exists() else ", which does not exist")
+            expected = "--workdir: expected the folder of a run, with config.json"
+            raise ConfigError(f"{expected}. Received: {there}") from error
         except (ConfigError, TypeError, ValueError, RecursionError) as error:
             raise ConfigError(
                 f"--workdir: expected config.json as bin/train.py writes it. Received: {one_line(self.config)}: "

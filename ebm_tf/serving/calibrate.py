@@ -72,7 +72,7 @@ def _statistics(settings: CalibrateConfig, model: TrainedEnergy) -> tuple[np.nda
         for batch, values in scoring.run(records):
             errors = [record for record in batch if record.error]
             if errors and not settings.skip_bad:
-                received = f"{errors[0].id}: {errors[0].error}"
+                received = f"id {errors[0].id}: {errors[0].error}"
                 raise ConfigError(f"--input: expected inputs that can be read, or --skip_bad. Received: {received}")
             bad += len(errors)
             parts.append(values[[not record.error for record in batch]])

@@ -49,6 +49,7 @@ class Summary(NamedTuple):
       bad: those that could not be read.
       resized: those of another size, of this start.
       outside: those with floats outside [-1, 1], of this start; for images.
+      flagged: those that do not belong, of this start; None where the model is not calibrated.
       energy_seconds: time in which the device worked.
       seconds: time in all.
     """
@@ -57,6 +58,7 @@ class Summary(NamedTuple):
     bad: int
     resized: int
     outside: int
+    flagged: int | None
     energy_seconds: float
     seconds: float
 
@@ -85,6 +87,7 @@ def score(settings: ScoreConfig) -> Summary:
         with progress.bar("score", total, "input", table.rows) as bar:
             for batch, values in scoring.run(records):
                 rows = rows_of(batch, values, calibration)
+                scoring.flagged += sum(row[columns.index("flag")] == "out" for row in rows) if calibration else 0
                 table.write(rows)
                 bar.update(len(rows))
         table.finish()
@@ -178,7 +181,7 @@ class Scoring:
 
     def __init__(self, model: TrainedEnergy, batch_size: int, what: str):
         self.model, self.batch_size, self.what = model, batch_size, what
-        self.resized = self.outside = self.images = 0
+        self.resized = self.outside = self.images = self.flagged = 0
         self.range = RangeSeen()
         self.energy_seconds, self.start = 0.0, time.monotonic()
 
@@ -215,7 +218,8 @@ class Scoring:
 
     def summary(self, rows: int, bad: int) -> Summary:
         seconds = time.monotonic() - self.start
-        return Summary(rows, bad, self.resized, self.outside, self.energy_seconds, seconds)
+        flagged = self.flagged if self.what == "statistics" else None
+        return Summary(rows, bad, self.resized, self.outside, flagged, self.energy_seconds, seconds)
 
 
 def load_calibration(settings: BeamConfig, info: ModelInfo) -> Calibration | None:

@@ -10,8 +10,8 @@ _MODEL_HELP = "Folder that bin/export.py wrote, or of a finished run, or a .kera
 _MODEL_GIVEN = "a folder that bin/export.py wrote, or of a finished run, or a .keras file"
 _INPUT_HELP = (
     "A folder of images, with the folders in it; one image; FILE.npy or FILE.npz, images (uint8, or floats in "
-    "[-1, 1]) or rows in the data's own units; for a model of a table FILE.csv or FILE.parquet; TFRecords; of images "
-    "and TFRecords also a pattern in quotes, 'photos/*.png'; or tfds:NAME/SPLIT."
+    "[-1, 1]) or rows in the data's own units; for a model of a table FILE.csv, FILE.tsv or FILE.parquet; "
+    "TFRecords; of images and TFRecords also a pattern in quotes, 'photos/*.png'; or tfds:NAME/SPLIT."
 )
 _INPUT_GIVEN = "a folder of images, FILE.npy, FILE.npz, FILE.csv, TFRecords or tfds:NAME/SPLIT"
 

@@ -126,8 +126,8 @@ class Detector:
         """Raises ConfigError where no input could be flagged at so small a rate."""
         if 1 / (self.num_calibration + 1) > false_positive_rate * (1 + 1e-9):
             least = 2 * (math.ceil(1 / false_positive_rate - 1e-9) - 1)
-            expected = f"expected, for {false_positive_rate:g}, at least {least} held-out inputs"
-            raise ConfigError(f"--{flag}: {expected}, half of them to fit. Received: {2 * self.num_calibration}")
+            expected = f"expected, for {false_positive_rate:g}, at least {least} held-out inputs, half of them to fit"
+            raise ConfigError(f"--{flag}: {expected}. Received: {self.num_calibration} beside those that fit")
 
     def normal_scores(self, statistics: np.ndarray) -> np.ndarray:
         """z [N, M] of statistics [N, K]."""

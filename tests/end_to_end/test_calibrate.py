@@ -264,7 +264,7 @@ def with_a_nan(x):
 @pytest.mark.parametrize(
     ("change", "settings", "message"),
     [
-        (with_a_nan, {}, "--input: expected inputs that can be read, or --skip_bad. Received: 5: v"),
+        (with_a_nan, {}, "--input: expected inputs that can be read, or --skip_bad. Received: id 5: v"),
         (lambda x: x, {"false_positive_rate": 0.01}, r"--false_positive_rate: expected, for 0.01, at least 198 held"),
         (lambda x: (x + 1) / 2, {}, r"--input: expected images in \[-1, 1\], or uint8. Received: .* \[0, 1\]; give"),
         (lambda x: 127.5 * (x + 1), {}, r"--input: expected images in \[-1, 1\], or uint8. Received: .* \[0, 255\]; g"),

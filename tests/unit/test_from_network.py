@@ -212,3 +212,14 @@ def test_its_file_is_read_in_a_fresh_process(tmp_path):
         np.testing.assert_array_equal(np.load(f"{path}.npy"), energy(X))
     loaded = load_energy(paths[1])
     assert loaded.wall == Wall(0.1, 1.0) and loaded.network.width == 8
+
+
+def test_a_class_that_is_not_registered_is_told_before_its_file_is_written(tmp_path):
+    class Unknown(keras.layers.Layer):
+        def call(self, x):
+            return x
+
+    energy = EnergyModel.from_network(net(Unknown()))
+    with pytest.raises(ConfigError, match=r"^expected @keras\.saving\.register_\w+\(\) on the class Unknown"):
+        energy.save(tmp_path / "x.keras")
+    assert not list(tmp_path.iterdir())

@@ -20,6 +20,8 @@ def main(settings: ScoreConfig) -> int:
     done = score.score(settings)
     share = done.energy_seconds / max(done.seconds, 1e-9)
     print(f"wrote {settings.output}: {done.rows} inputs, {done.bad} of them could not be read")
+    if done.flagged is not None:
+        print(f"{done.flagged} do not belong (flag out)")
     if settings.report:
         print(f"wrote {settings.report}: open it in a browser")
     print(f"{done.seconds:.1f} s, of which the energy took {share:.0%}")

@@ -82,9 +82,13 @@ def read_shard(shard: Shard, info: ModelInfo) -> Iterator[Record]:
     yield from _READ[shard.kind](shard, info)
 
 
+def _no_images(info: ModelInfo) -> str:
+    return f"{'.csv, .parquet, ' if info.columns else ''}arrays or TFRecords of {info.dataset}, which are no images"
+
+
 def _folder_shards(path: pathlib.Path, info: ModelInfo):
     if not info.is_image:
-        raise bad(f"arrays or TFRecords of {info.dataset}, which are no images", path)
+        raise bad(_no_images(info), path)
     left_out = folder.Skipped()
     if next(_walk(path, left_out), None) is None:
         raise bad("a folder of images, with at least one", f"{path}{(left_out.found and f'; {left_out}') or ''}")
@@ -106,7 +110,7 @@ def _folder_shards(path: pathlib.Path, info: ModelInfo):
 def _file_shards(files: list[str], info: ModelInfo):
     """Images by their paths as they were given."""
     if not info.is_image:
-        raise bad(f"arrays or TFRecords of {info.dataset}, which are no images", files[0])
+        raise bad(_no_images(info), files[0])
     parts = [files[i : i + records.SHARD_SIZE] for i in range(0, len(files), records.SHARD_SIZE)]
     return lambda: (Shard("folder", "", len(paths), paths=tuple(paths)) for paths in parts)
 
