@@ -44,7 +44,7 @@ NOT_RUN = {
 # Sizes, in flag files and on command lines.
 SMALL = {
     "train_steps": 2, "num_filters": 4, "batch_size": 8, "num_steps": 2, "num_steps_start": 1, "bank_size": 16,
-    "log_every": 1, "figure_every": 2, "checkpoint_every": 1, "jit_compile": "false",
+    "updates": 10, "log_every": 1, "figure_every": 2, "checkpoint_every": 1, "jit_compile": "false",
 }  # fmt: skip
 # Added to a command line.
 MORE = {
@@ -75,7 +75,9 @@ def commands(name):
     found = [command for command in found if command not in of_flag_file]
     if of_flag_file:  # its lines
         lines = [command.removeprefix("bin/train.py ") for command in of_flag_file]
-        found.append(" ".join(["python bin/train.py --flagfile=configs/rings_hybrid.flags", *lines]))
+        rings = "--dataset=rings --energy_scale=0.005 --step_size=0.005 --temperature=0.005"
+        sizes = "--num_filters=64 --batch_size=48 --num_steps=300 --workdir=runs/stages"
+        found.append(" ".join(["python bin/train.py", rings, sizes, *lines]))
     for command in found:
         for one in command.split(" && "):
             words = shlex.split(re.sub(r"(?<=\s)\[(?=--)|(?<!\")\](?=\s|$)", "", one), comments=True)
@@ -114,8 +116,8 @@ def ready(command):
         words = [re.sub(r"(?<!scheme)=[\w.,]+,", "=", word).replace(",noise,", ",") for word in own] + trained
     if program == "bin/train" and re.search("cifar|flowers|tfds", " ".join(words)):
         more = [*more, "--data_dir=TFDS"]
-    if program == "bin/train" and "--flagfile" in " ".join(words):
-        more.remove("--train_steps=2")  # of the flag file, whose stages may have theirs
+    if program == "bin/train" and re.search("--(flagfile|stage)=", " ".join(words)):
+        more.remove("--train_steps=2")  # which stand there
     if "--input=tfds:" in " ".join(words):
         more = [*more, "--data_dir=TFDS"]
     return [*words, *more], env
