@@ -10,7 +10,7 @@ DEMO := runs/demo
 BENCH_PYTHON ?= $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test oldest check house tables notebook docs bench fuzz clean
+.PHONY: help demo test oldest check house tables notebook pages docs bench fuzz clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ house: $(VENV)/.installed  ## the direction of imports, and sizes
 
 notebook: $(VENV)/.installed  ## run the notebooks of examples/ as they stand, minutes, and check their numbers
 	$(BIN)/python -m pytest -m slow tests/end_to_end/test_notebook.py
+
+pages: $(VENV)/.installed  ## run the commands of README, docs and cards, made small; data sets of ../shared/tfds or EBM_TF_DATA
+	$(BIN)/python -m pytest -n 2 --dist=worksteal -m slow tests/end_to_end/test_pages_run.py
 
 $(VENV)/.docs: $(VENV)/.installed requirements-docs.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt

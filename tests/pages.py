@@ -23,6 +23,9 @@ from ebm_tf.settings.fields import checked
 from ebm_tf.settings.train import TrainConfig
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+# docs/log is history: its commands are those of their day.
+NAMES = ["README.md", "CONTRIBUTING.md", "pretrained/README.md"]
+NAMES += sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INDENTED = re.compile(r"(?:^|(?<=\n\n))((?:    [^\n]*\n|\n(?=    ))+)")
 SPAN = re.compile(r"(?<!`)`((?:[^`\n]|\n(?!\n))+)`(?!`)")

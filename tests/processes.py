@@ -48,6 +48,10 @@ class Started:
         """Its exit status, minus the signal where one ended it; None while it runs."""
         return self._process.exitcode
 
+    def said(self):
+        """Its stdout so far."""
+        return _text(self._outputs[0])
+
     def send_signal(self, signum):
         os.kill(self.pid, signum)
 

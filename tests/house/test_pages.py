@@ -14,9 +14,7 @@ from ebm_tf.cli import main
 from tests import pages
 
 ROOT = pages.ROOT
-# docs/log is history: its commands are those of their day.
-NAMES = ["README.md", "CONTRIBUTING.md", "pretrained/README.md"]
-NAMES += sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))
+NAMES = pages.NAMES
 RUN_ELSEWHERE = {
     "README.md": "tests/end_to_end/test_public_api.py",
     "docs/own_network.md": "tests/end_to_end/test_own_data.py",
