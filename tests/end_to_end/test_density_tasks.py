@@ -275,7 +275,7 @@ def test_ood_has_a_detector_and_goes_on_after_a_kill(bfloat16_images, tmp_path, 
     noise = np.random.default_rng(4).integers(0, 256, (120, 32, 32, 3), dtype=np.uint8)
     flat = np.broadcast_to(np.arange(60, dtype=np.uint8)[:, None, None, None], (60, 32, 32, 3))
     monkeypatch.setattr(ood, "_images", lambda source, *_: {"svhn_cropped": flat}[source])
-    monkeypatch.setattr(ood, "_sides", lambda *_: np.full(60, 32))
+    monkeypatch.setattr(images, "short_sides", lambda *_: np.full(60, 32))
     monkeypatch.setattr(images, "load", lambda *_: noise)
     results, arrays = evaluate(folder, "ood")
     found = results["ood"]["detector"]

@@ -47,7 +47,7 @@ def folder(tmp_path_factory):
 def evaluate(monkeypatch):
     pixels = {"svhn_cropped": SMOOTH}
     monkeypatch.setattr(ood, "_images", lambda source, *_: pixels[source])
-    monkeypatch.setattr(ood, "_sides", lambda source, *_: np.full(len(TEST), 32))
+    monkeypatch.setattr(images, "short_sides", lambda source, *_: np.full(len(TEST), 32))
     monkeypatch.setattr(images, "load", lambda *_: TEST)
 
     def evaluate(folder):
