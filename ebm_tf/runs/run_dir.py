@@ -180,7 +180,7 @@ class RunDir:
         try:
             return TrainConfig.from_dict(json.loads(self.config.read_text()))
         except OSError as error:
-            there = one_line(self.path) + ("" if self.path.exists() else ", which does not exist")
+            there = one_line(self.path) + ("" if os.path.exists(self.path) else ", which does not exist")
             expected = "--workdir: expected the folder of a run, with config.json"
             raise ConfigError(f"{expected}. Received: {there}") from error
         except (ConfigError, TypeError, ValueError, RecursionError) as error:

@@ -334,7 +334,7 @@ def test_columns_are_chosen(tmp_path):
     assert data.columns == names == ["b", "a"] and data.event_shape == (2,)
     refused("^--columns: expected columns of table: a, b, name. Received: c$", tables.read, tmp_path / "x.csv", ["c"])
     refused("^--dataset: expected a table. Received.*not exist", tables.read, tmp_path / "gone.csv")
-    refused("^--dataset: expected a .csv or .parquet", tables.read, tmp_path / "x.xls")
+    refused("^--dataset: expected a .csv, .tsv or .parquet", tables.read, tmp_path / "x.xls")
     same = Dataset.from_table({"a": VECTORS[:, 0], "b": VECTORS[:, 1]})
     assert same.columns == ["a", "b"]
 
