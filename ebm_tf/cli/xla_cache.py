@@ -17,6 +17,7 @@ import os
 import pathlib
 
 from ebm_tf.runs.cache import cache_dir
+from ebm_tf.runs.manifest import sha256
 
 __all__ = ["configure", "machine"]
 
@@ -60,11 +61,11 @@ def _clean(folder: pathlib.Path) -> None:
     """Removes damaged entries, and the longest unused beyond MAX_BYTES."""
     entries = []
     for entry in folder.glob("*.pb"):
-        data, seal = entry.read_bytes(), _seal_of(entry)
-        if not seal.exists() and _is_message(data):
-            _write_seal(entry, data)
-        if seal.exists() and seal.read_text(encoding="ascii", errors="replace") == _digest(data):
-            entries.append((entry.stat().st_atime, len(data), entry))
+        seal, about = _seal_of(entry), entry.stat()  # of before this looks at it
+        if not seal.exists() and _is_message(entry.read_bytes()):
+            _write_seal(entry)
+        if seal.exists() and seal.read_text(encoding="ascii", errors="replace") == sha256(entry):
+            entries.append((about.st_atime, about.st_size, entry))
         else:
             entry.unlink(missing_ok=True)
             seal.unlink(missing_ok=True)
@@ -104,16 +105,12 @@ def _seal(folder: pathlib.Path) -> None:
     with contextlib.suppress(OSError):
         for entry in folder.glob("*.pb"):
             if not _seal_of(entry).exists():
-                _write_seal(entry, entry.read_bytes())
+                _write_seal(entry)
 
 
-def _write_seal(entry: pathlib.Path, data: bytes) -> None:
-    _seal_of(entry).write_text(_digest(data), encoding="ascii")
+def _write_seal(entry: pathlib.Path) -> None:
+    _seal_of(entry).write_text(sha256(entry), encoding="ascii")
 
 
 def _seal_of(entry: pathlib.Path) -> pathlib.Path:
     return entry.with_name(f"{entry.name}.sha256")
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()

@@ -1,6 +1,5 @@
 """bin/calibrate.py: fits the detector on held-out data and keeps it with the model."""
 
-import dataclasses
 import os
 import pathlib
 from collections.abc import Iterator
@@ -95,16 +94,13 @@ def _given(source: str, settings: CalibrateConfig, model: TrainedEnergy) -> tupl
 
 def _held_out(settings: CalibrateConfig, model: TrainedEnergy) -> tuple[int, Iterator[Record]]:
     """What the run of the model held out, as its files have it."""
-    run = RunDir(settings.model)
-    if not run.config.exists():
+    if not RunDir(settings.model).config.exists():
         expected = "--input: expected data that did not train, or --model of a run, which knows what it held out"
         raise ConfigError(f"{expected}. Received: none, with --model={settings.model}")
-    from ebm_tf import build  # Keras
+    from ebm_tf.evaluation.finished import load_run  # Keras
 
-    config = run.load_config().at_end
-    if settings.data_dir is not None:
-        config = dataclasses.replace(config, data_dir=settings.data_dir)
-    data = build.dataset(config)
+    found = load_run(settings.model)
+    data = found.data(settings.data_dir or found.config.data_dir)
     x = data.stored(HELD_OUT, MOST) if data.is_image else data.to_stored(data.held_out(MOST))
     return len(x), (array_record(str(row), one, model.info) for row, one in enumerate(x))
 

@@ -25,8 +25,14 @@ __all__ = ["find_shards", "read_shard"]
 _EXPECTED = (
     "a folder of images, FILE.npy, FILE.npz, FILE.csv, TFRecords or tfds:NAME/SPLIT, or images by a name or a pattern"
 )
-_NAMES = {"": "none of these", "npy": "one array", "npz": "one array", "table": "one table", "image": "an image"}
-_NAMES["tfrecord"] = "TFRecords"
+_NAMES = {
+    "": "none of these",
+    "npy": "one array",
+    "npz": "one array",
+    "table": "one table",
+    "image": "an image",
+    "tfrecord": "TFRecords",
+}
 ALONE = {"npy": npy_shards, "npz": npz_shards, "table": table_shards}  # one file of them
 
 
@@ -142,5 +148,11 @@ def _read_tfds(shard: Shard, info: ModelInfo):
     yield from parallel(lambda item: decode(str(item[0]), item[1], info), numbered)
 
 
-_READ = {"folder": _read_folder, "npy": read_npy, "npz": read_npz, "table": read_table, "tfrecord": read_tfrecord}
-_READ["tfds"] = _read_tfds
+_READ = {
+    "folder": _read_folder,
+    "npy": read_npy,
+    "npz": read_npz,
+    "table": read_table,
+    "tfrecord": read_tfrecord,
+    "tfds": _read_tfds,
+}
