@@ -22,7 +22,7 @@ from ebm_tf.runs.manifest import sha256
 __all__ = ["configure", "machine"]
 
 FLAG = "--tf_xla_persistent_cache_directory"
-MAX_BYTES = 2**30  # of one folder; the longest unused go
+MAX_BYTES = 2**30  # of one folder; the oldest go
 NVIDIA = pathlib.Path("/proc/driver/nvidia")
 
 
@@ -58,14 +58,14 @@ def machine(nvidia: pathlib.Path = NVIDIA) -> str | None:
 
 
 def _clean(folder: pathlib.Path) -> None:
-    """Removes damaged entries, and the longest unused beyond MAX_BYTES."""
+    """Removes damaged entries, and the oldest beyond MAX_BYTES: looking at an entry is no use of it."""
     entries = []
     for entry in folder.glob("*.pb"):
-        seal, about = _seal_of(entry), entry.stat()  # of before this looks at it
+        seal, about = _seal_of(entry), entry.stat()
         if not seal.exists() and _is_message(entry.read_bytes()):
             _write_seal(entry)
         if seal.exists() and seal.read_text(encoding="ascii", errors="replace") == sha256(entry):
-            entries.append((about.st_atime, about.st_size, entry))
+            entries.append((about.st_mtime, about.st_size, entry))
         else:
             entry.unlink(missing_ok=True)
             seal.unlink(missing_ok=True)

@@ -89,6 +89,16 @@ def test_damaged_entries_are_removed(tmp_path, monkeypatch):
     assert not list(folder.iterdir())
 
 
+def test_the_oldest_go(tmp_path, monkeypatch):
+    for age, name in enumerate("cab"):
+        (tmp_path / f"{name}.pb").write_bytes(b"\x0a\x03abc\x10\x96\x01")
+        os.utime(tmp_path / f"{name}.pb", (0, 1_000 - age))
+        (tmp_path / f"{name}.pb").read_bytes()
+    monkeypatch.setattr(xla_cache, "MAX_BYTES", 16)
+    xla_cache._clean(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.pb", "a.pb.sha256", "c.pb", "c.pb.sha256"]
+
+
 def test_a_second_start_survives_damage(tmp_path):
     def start():
         environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path), "TF_XLA_FLAGS": ""}
