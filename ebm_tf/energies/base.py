@@ -204,7 +204,7 @@ class EnergyModel(keras.Model):
 
     @property
     def compute_dtype(self):
-        """Of what surrounds the network, whose own is dtype_policy.compute_dtype: Keras rounds no weight in a call."""
+        """Dtype around the network, whose own is dtype_policy.compute_dtype: Keras rounds no weight in a call."""
         return self.variable_dtype
 
     def call(self, x, training=False):

@@ -84,7 +84,7 @@ def energy(weights: Weights, x: tf.Tensor) -> tf.Tensor:
 
 
 def _wide(dtype):
-    """Of weights whose gradients are sums, not products of matrices: what float16 adds up stops growing at 2,048."""
+    """Dtype of weights whose gradients are sums, not products of matrices: sums in float16 stop growing at 2,048."""
     return "float32" if dtype == "float16" else dtype
 
 
@@ -182,7 +182,7 @@ def _softmax(logits):
 
 
 def _banded(kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-    """Of a 3x3 kernel [3, 3, C, F]: entry (row r, pixel p, channel c; pixel j, filter f) is kernel[r, p - j, c, f]."""
+    """Matrix of a kernel [3, 3, C, F]; entry (row r, pixel p, channel c; pixel j, filter f): kernel[r, p - j, c, f]."""
     channels, filters = kernel.shape[2:]
     eye = tf.eye(TILE + 2, TILE, dtype=kernel.dtype)
     shifts = tf.stack([tf.roll(eye, shift, axis=0) for shift in range(3)])  # shifts[d, p, j] = 1 where p - j = d
@@ -192,7 +192,7 @@ def _banded(kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
 
 
 def _ones(channels: int) -> int:
-    """Of which the first meets the bias, and the others fill a window's numbers up to a multiple of UNIT."""
+    """How many ones: the first meets the bias, the others fill a window's numbers up to a multiple of UNIT."""
     return UNIT - 3 * (TILE + 2) * channels % UNIT
 
 

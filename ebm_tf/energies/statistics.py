@@ -161,7 +161,7 @@ def _bands(height: int, width: int) -> np.ndarray:
 
 
 def _over_places(name: str, power: tf.Tensor) -> Named:
-    """Of a power at each place, [B, ...], on a logarithmic scale."""
+    """Statistics of a power at each place, [B, ...], on a logarithmic scale."""
     values = tf.math.log(tf.reshape(power, [-1, int(np.prod(power.shape[1:]))]) + TINY)
     mean, variance = tf.nn.moments(values, 1, keepdims=True)
     fourth = tf.reduce_mean(tf.square(tf.square(values - mean)), axis=1)

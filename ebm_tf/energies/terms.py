@@ -86,7 +86,7 @@ class GaussianReference:
 
     @property
     def data_noise(self) -> float:
-        """Of the images of a run, whose noise the bound spares but for 0.1 %; 0 without a bound."""
+        """Noise of a run's images, which the bound spares but for 0.1 %; 0 without a bound."""
         return 0.0 if self.bound is None else round((self.bound - 1) / 3, 6)
 
     def __call__(self, x: tf.Tensor, spectrum: Spectrum) -> tf.Tensor:

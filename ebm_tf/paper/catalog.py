@@ -28,7 +28,7 @@ class Table(NamedTuple):
 
     @classmethod
     def of(cls, entries: list[dict[str, Any]], columns: list[str] | None = None) -> "Table":
-        """Of dicts, by default with the keys of the first as columns."""
+        """A table of dicts, by default with the keys of the first as columns."""
         columns = list(entries[0]) if columns is None else columns
         return cls(columns, [[entry.get(column) for column in columns] for entry in entries])
 

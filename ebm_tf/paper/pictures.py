@@ -66,7 +66,7 @@ def _finite_images(run: SavedRun, task: str, name: str, finite_name: str) -> np.
 
 
 def _all_finite(finite: Any) -> bool:
-    """Of `true` or of {set: true}."""
+    """Whether `finite`, true or {set: true}, holds throughout."""
     return all(finite.values()) if isinstance(finite, dict) else bool(finite)
 
 

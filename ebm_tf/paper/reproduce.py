@@ -105,7 +105,7 @@ def _folder(path: str) -> pathlib.Path:
 
 
 def _budgets(made: dict[str, Artifact]) -> list[dict[str, Any]]:
-    """Of every run used, once, with the artifacts that it is in."""
+    """A budget for every run used, once, with the artifacts that it is in."""
     users: dict[pathlib.Path, list[str]] = {}
     runs: dict[pathlib.Path, SavedRun] = {}
     for name, artifact in made.items():

@@ -31,7 +31,7 @@ class Moments(NamedTuple):
 
     @classmethod
     def of(cls, rows: np.ndarray, block: int = 4096) -> "Moments":
-        """Of rows [N, D], read block by block (a memmap streams)."""
+        """Moments of rows [N, D], read block by block (a memmap streams)."""
         dimension = rows.shape[1]
         total = cls(0, np.zeros(dimension), np.zeros((dimension, dimension)))
         for start in range(0, len(rows), block):
@@ -41,7 +41,7 @@ class Moments(NamedTuple):
         return total
 
     def merge(self, other: "Moments") -> "Moments":
-        """Of both sets together, exactly (Chan, Golub & LeVeque 1983)."""
+        """Moments of both sets together, exactly (Chan, Golub & LeVeque 1983)."""
         num_rows = self.num_rows + other.num_rows
         shift = other.mean - self.mean
         mean = self.mean + shift * (other.num_rows / num_rows)

@@ -59,7 +59,7 @@ def _std_error(log_weights):
 
 
 def bits_per_dimension(log_p: dict[str, float], dimensions: int, level: float) -> dict[str, float]:
-    """Of values on levels that far apart, with noise over one: from the bounds on log p in nats."""
+    """Bits per dimension of values on levels that far apart, with noise over one, from the bounds on log p in nats."""
     turned = {"lower": "upper", "estimate": "estimate", "upper": "lower"}  # most bits where log p is least
     return {name: -(log_p[turned[name]] / dimensions + math.log(level)) / math.log(2) for name in turned}
 

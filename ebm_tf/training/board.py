@@ -68,6 +68,6 @@ def card(settings: Mapping[str, Any], about: Mapping[str, Any]) -> str:
 
 
 def _text(value: Any) -> str:
-    """Of one table cell: on one line, and no mark-up."""
+    """Text of one table cell: on one line, and no mark-up."""
     text = " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
     return f"<code>{html.escape(' '.join(text.split())).replace('|', '&#124;')}</code>"

@@ -94,7 +94,7 @@ def _device_name(device: Any) -> str:
 
 
 def _git_commit() -> str | None:
-    """Of the folder that this package lies in; + where files differ. None outside git."""
+    """Commit of the folder that this package lies in; + where files differ. None outside git."""
     try:
         answer = subprocess.run(
             ["git", "-C", str(ROOT), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"],

@@ -128,7 +128,7 @@ def _disk(workdir: str | None, needed: int | None) -> tuple[bool, str]:
 
 
 def _run_bytes(config: TrainConfig, event_shape: tuple[int, ...]) -> int:
-    """Of all that a run keeps at its fullest, and of its model."""
+    """Bytes of all that a run keeps at its fullest, and of its model."""
     model = FLOAT_BYTES * num_weights(config, event_shape)
     checkpoint = model * (4 if config.ema_momentum else 3)  # with Adam's moments
     checkpoint += bank_bytes(config, event_shape) if config.has_bank else 0
@@ -163,7 +163,7 @@ def _trial(config: TrainConfig, data: Dataset, seconds: float) -> tuple[bool, st
 
 
 def _seconds_per_step(trainer: Trainer, config: TrainConfig, num_replicas: int, seconds: float) -> float:
-    """Of all chains of an update, shared out evenly; those of one device are run."""
+    """Seconds of a step of all chains of an update, shared out evenly; those of one device are run."""
     chains = len(config.brackets) * config.batch_size // num_replicas
     x, seed = tf.random.stateless_normal([chains, *trainer.data.event_shape], [0, 0]), tf.constant([0, 0])
     num_steps, begun = 1, time.monotonic()

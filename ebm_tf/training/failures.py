@@ -136,7 +136,7 @@ def update_bytes(config: TrainConfig, event_shape: tuple[int, ...]) -> float:
 
 
 def _bytes_per_chain(config: TrainConfig, event_shape: tuple[int, ...]) -> float:
-    """Of the layers' outputs, from the shapes in energies/image_net.py, rings_net.py and vector_net.py."""
+    """Bytes of the layers' outputs, by the shapes in energies/image_net.py, rings_net.py and vector_net.py."""
     width, bytes_each = config.num_filters, 4 if config.dtype_policy == "float32" else 2
     if len(event_shape) == 1:
         numbers = 2.0 * event_shape[0] + (5 if config.is_rings else 2) * width

@@ -96,7 +96,7 @@ class Trainer(keras.Model):
 
     @property
     def metrics(self):
-        """Of `evaluate`: what train_step returns needs none."""
+        """Metrics of `evaluate`: what train_step returns needs none."""
         return self.held_out.means
 
     def compile(self, optimizer: keras.optimizers.Optimizer | str | None = None) -> None:

@@ -46,6 +46,11 @@ def test_the_house_stands(copy):
     assert limits(copy) == ""
 
 
+def test_docstrings_begin_with_a_verb_or_with_what_is_returned():
+    lines = [line.strip() for file in (ROOT / "ebm_tf").rglob("*.py") for line in file.read_text().splitlines()]
+    assert len(lines) > 10_000 and [line for line in lines if line.startswith('"""Of ')] == []
+
+
 @pytest.mark.parametrize(
     ("file", "text", "contract", "line"),
     [

@@ -26,7 +26,7 @@ def check_bank(run: FinishedRun, settings: EvaluateConfig) -> None:
 
 
 def _prefix(run: FinishedRun) -> str | None:
-    """Of the checkpoint that the run is, or else of its newest."""
+    """The path of the checkpoint that the run is, or else of its newest."""
     if run.known_id:
         return str(run.model.with_suffix(""))
     saved = newest_intact(run.own_dir)
