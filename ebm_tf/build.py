@@ -6,12 +6,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ebm_tf.data import rings
 from ebm_tf.data.base import Dataset, RingsDataset, stream
 from ebm_tf.data.sources import Asked, open_dataset
 from ebm_tf.energies.base import EnergyModel
 from ebm_tf.energies.image_net import ImageNet
 from ebm_tf.energies.rings_net import RingsNet
-from ebm_tf.energies.terms import GaussianReference, Wall
+from ebm_tf.energies.terms import GaussianReference
 from ebm_tf.energies.vector_net import vector_net
 from ebm_tf.mcmc.preconditioner import root_of_spectrum
 from ebm_tf.mcmc.sampler import Sampler
@@ -44,7 +45,7 @@ def dataset(config: TrainConfig) -> Dataset:
     """
     kind, _, source = config.dataset.partition(":")
     if config.dataset == "rings":
-        return RingsDataset(config.step_ratio)
+        return RingsDataset()
     if not source:
         side = config.image_size or 0  # TrainConfig has filled it in
         return Dataset.known(config.dataset, config.train_split, config.test_split, config.data_dir, side)
@@ -62,7 +63,7 @@ def _check_vectors(config, data):
     if config.dtype_policy == "mixed_float16":  # whose small gradients image_energy.py alone keeps
         expected = f"float32 or mixed_bfloat16 for {config.dataset}, which are no images"
         raise bad_setting("dtype_policy", expected, config.dtype_policy, "")
-    for name, value in (("attention", True), ("confinement", 0.0), ("fit", None), ("image_size", None)):
+    for name, value in (("attention", True), ("fit", None), ("image_size", None)):
         if (found := getattr(config, name)) != value:
             raise bad_setting(name, f"{value} for {config.dataset}, which are no images", found, "")
 
@@ -146,13 +147,14 @@ def build_energy(config: TrainConfig, event_shape: tuple[int, ...] | None = None
     try:
         if config.dataset == "rings":
             return RingsNet(config.num_filters, config.energy_scale)
-        is_image, has_reference = len(shape) == 3, config.reference == "gaussian"
-        bound = 1 + 3 * config.data_noise  # the wall spares all but 0.1 % of the noise on a white or a black pixel
-        reference = GaussianReference(config.temperature, bound=bound if is_image else None) if has_reference else None
+        is_image, reference = len(shape) == 3, None
+        if "reference" in config.gaussian:  # whose bound spares all but 0.1 % of the noise on a white or a black pixel
+            bound = 1 + 3 * config.data_noise if is_image else None
+            reference = GaussianReference(config.temperature, bound=bound)
         kept: dict[str, Any] = {
             "reference": reference,
-            "has_noise_spectrum": config.noise_spectrum == "data",
-            "has_preconditioner": config.preconditioner == "spectrum",
+            "has_noise_spectrum": "start" in config.gaussian,
+            "has_preconditioner": "steps" in config.gaussian,
         }
         if not is_image:
             net = vector_net(shape[0], config.num_filters, config.data_noise or 1.0, DEPTHS[config.preset])
@@ -163,7 +165,6 @@ def build_energy(config: TrainConfig, event_shape: tuple[int, ...] | None = None
             (shape[0], shape[1]),
             config.energy_scale,
             shape[2],
-            wall=Wall(config.confinement, bound) if config.confinement else None,
             **kept,
         )
     finally:
@@ -180,7 +181,8 @@ def use_xla(jit_compile: str) -> bool:
 def step_sizes(config: TrainConfig, event_shape: tuple[int, ...] | None = None) -> tf.Tensor:
     """epsilon of every coordinate, float32 [*event]; event_shape None: config's."""
     if config.dataset == "rings":
-        return config.step_size * tf.constant(RingsDataset(config.step_ratio).step_shape)
+        shape = rings.STEP_SHAPE if config.gaussian == "steps" else np.ones(10, np.float32)
+        return config.step_size * tf.constant(shape)
     return config.step_size * tf.ones(event_shape or config.event_shape)
 
 

@@ -6,8 +6,8 @@ A Gaussian of the training images' mean and covariance, with data noise sigma, h
 Along a principal component of variance v a Langevin step is linear, so all is known without a network:
 
   d_noise    E of data less E of the ends of L steps from noise, under that energy: white noise, and noise with the
-             data's spectrum (--noise_spectrum=data), the latter also with preconditioned steps
-             (--preconditioner=spectrum). Eq. 7's difference of a model that is right.
+             data's spectrum (--gaussian=start), the latter also with preconditioned steps
+             (--gaussian=start+steps). Eq. 7's difference of a model that is right.
   slowest    1 / (epsilon k) steps of the flattest direction, in which chains forget their start; preconditioned too.
   falling    directions that Eq. 6 with lambda makes curve downwards. Along each the curvature k rests where lambda
              (v - variance of ends from data) + (v - variance of ends from white noise) = 0. Where data vary more than

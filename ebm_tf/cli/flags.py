@@ -102,9 +102,14 @@ def define_flags(config_cls: type, flag_values: absl_flags.FlagValues = FLAGS) -
             absl_flags.DEFINE(parser, field.name, default, help_text, flag_values)
         else:
             absl_flags.DEFINE_string(field.name, None if default is None else str(default), help_text, flag_values)
-    for name in getattr(config_cls, "RETIRED", ()):  # flag files of earlier versions may have it
+    for name, now in _retired(config_cls).items():  # flag files of earlier versions may have it
         if name not in flag_values:
-            absl_flags.DEFINE_string(name, None, "Of earlier versions. It changes nothing.", flag_values)
+            help_text = f"Of earlier versions; now --{now}." if now else "Of earlier versions."
+            absl_flags.DEFINE_string(name, None, help_text, flag_values)
+
+
+def _retired(config_cls: type) -> dict[str, str]:
+    return getattr(config_cls, "RETIRED", {})
 
 
 def config_from_flags(config_cls: type) -> Any:
@@ -119,12 +124,19 @@ def config_from_flags(config_cls: type) -> Any:
     Raises:
       ConfigError: A value cannot be used. The text says what was expected, what was received, the flag and the section.
     """
-    return config_cls(**{field.name: FLAGS[field.name].value for field in dataclasses.fields(config_cls)})
+    return _config_of(config_cls, FLAGS)
+
+
+def _config_of(config_cls: Any, flag_values: absl_flags.FlagValues) -> Any:
+    values = {field.name: flag_values[field.name].value for field in dataclasses.fields(config_cls)}
+    old = {name: flag_values[name].value for name in _retired(config_cls) if flag_values[name].present}
+    return config_cls(**values | (config_cls.read_retired(old, values) if old else {}))
 
 
 def given(config_cls: type) -> set[str]:
     """Names of the settings that the command line or a flag file gives."""
-    return {field.name for field in dataclasses.fields(config_cls) if FLAGS[field.name].present}
+    names = {field.name: field.name for field in dataclasses.fields(config_cls)} | _retired(config_cls)
+    return {now for name, now in names.items() if now and FLAGS[name].present}
 
 
 def read_config(config_cls: type, arguments: list[str]) -> Any:
@@ -148,7 +160,7 @@ def read_config(config_cls: type, arguments: list[str]) -> Any:
         raise ConfigError(_one_line(error)) from None
     if positional:
         raise ConfigError(f"expected only flags, --name=value. Received: {' '.join(positional)}")
-    return config_cls(**{field.name: values[field.name].value for field in dataclasses.fields(config_cls)})
+    return _config_of(config_cls, values)
 
 
 def expand_flag_files(arguments: list[str]) -> list[str]:

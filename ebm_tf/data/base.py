@@ -300,15 +300,11 @@ class Dataset:
 
 
 class RingsDataset(Dataset):
-    """The rings of App. A.1, drawn as they are needed, with their exact density.
+    """The rings of App. A.1, drawn as they are needed, with their exact density."""
 
-    Args:
-      step_ratio: steps of the three wide coordinates over those of the seven narrow ones.
-    """
-
-    def __init__(self, step_ratio: float = 1.0):
+    def __init__(self):
         super().__init__(rings.NAME, Opened((len(rings.SIGMA),), self._none, "drawn as they are needed"))
-        self.step_shape = np.float32([step_ratio] * rings.NUM_WIDE + [1.0] * (len(rings.SIGMA) - rings.NUM_WIDE))
+        self.step_shape = rings.STEP_SHAPE
         self.log_prob = rings.log_prob
 
     @property

@@ -13,6 +13,8 @@ Attributes:
   RADII: radii of the rings.
   SIGMA: [10], standard deviation of each coordinate around its ring.
   NUM_WIDE: how many coordinates have the large one: x, y, z.
+  STEP_SHAPE: float32 [10], relative step sizes: in the wide ones 6 times the noise, where the widths are 10 times the
+    narrow ones'.
 """
 
 import math
@@ -21,12 +23,13 @@ import numpy as np
 import tensorflow as tf
 from scipy import special, stats
 
-__all__ = ["NAME", "NUM_WIDE", "RADII", "SIGMA", "log_prob", "log_prob_xy", "sample"]
+__all__ = ["NAME", "NUM_WIDE", "RADII", "SIGMA", "STEP_SHAPE", "log_prob", "log_prob_xy", "sample"]
 
 NAME = "rings"
 RADII = (1.0, 2.0, 3.0)
 NUM_WIDE = 3
 SIGMA = np.array([0.1] * NUM_WIDE + [0.01] * 7)
+STEP_SHAPE = np.float32([36.0] * NUM_WIDE + [1.0] * 7)
 
 
 def sample(num_samples: int, seed: tf.Tensor) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""The Gaussian of the data: where chains start with --noise_spectrum=data, and what the reference is."""
+"""The Gaussian of the data: where chains start with --gaussian=start, and what the reference is."""
 
 import numpy as np
 from scipy import fft

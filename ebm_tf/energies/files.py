@@ -66,11 +66,12 @@ def copy_weights(initial: EnergyModel, energy: EnergyModel, path: str | None) ->
 
 
 def _flags_of(energy: EnergyModel) -> dict[str, Any]:
-    """Flags of bin/train.py, with values, on which the energy depends beside its weights."""
+    """What the energy depends on beside its weights, by the words of bin/train.py's flags."""
     size = len(energy.event_shape)
     flags: dict[str, Any] = {"data": "images" if size == 3 else f"vectors of {energy.event_shape[0]}"}
     names = ("num_filters", "attention", "image_size", "energy_scale")
     flags |= {name: getattr(energy, name) for name in names if hasattr(energy, name)}
+    flags["wall"] = energy.wall
     if not energy.reference:
         return flags | {"reference": "none"}
     return flags | {

@@ -167,7 +167,7 @@ def run_chains(
 ) -> tuple[np.ndarray, np.ndarray]:
     """One block of chains, split over the devices of this host.
 
-    Law: langevin_chain's, with the run's temperature and, on the rings, its step_ratio. The numbers of part i are a
+    Law: langevin_chain's, with the run's temperature and, on the rings, their steps. The numbers of part i are a
       function of (seed, i): on another number of devices chains differ.
     Limits: num_steps = 0 returns x_init.
 

@@ -79,7 +79,7 @@ def checkpoint_run(
       ConfigError: no run, no such checkpoint, or one of other settings.
     """
     run_dir = RunDir(workdir)
-    whole = run_dir.load_config()
+    whole = run_dir.load_config(goes_on=True)
     saved = find(run_dir, checkpoint)
     config = whole.stage_of(saved.step).config
     if data_dir is not None:

@@ -91,10 +91,10 @@ class RunDir:
             raise ConfigError(f"--workdir: expected a folder, new or empty. Received: {one_line(error)}") from error
 
     def _check_resumed(self, config: TrainConfig) -> None:
-        before = self.load_config()
+        before = self.load_config(goes_on=True)
         self._check_stages(before, config)
         old, new = before.to_dict(), config.to_dict()
-        tilted = ("temperature", "data_noise") if config.reference != "none" else ()  # the energy depends on them
+        tilted = ("temperature", "data_noise") if "reference" in config.gaussian else ()  # the energy depends on them
         for name in (*FIXED_ON_RESUME, *tilted):
             if old[name] != new[name]:
                 expected = f"--{name}: expected {old[name]}, as the run in {self.path} has it"
@@ -171,14 +171,21 @@ class RunDir:
                 flags += [f"--{name}={str(one).lower() if isinstance(one, bool) else one}" for one in values]
         return shlex.join(["bin/train.py", *flags, f"--workdir={self.path}", "--resume"])
 
-    def load_config(self) -> TrainConfig:
+    def load_config(self, goes_on: bool = False) -> TrainConfig:
         """The settings in config.json.
+
+        Args:
+          goes_on: whether the energy is built by them, and so may have had no wall, which is none of them any more;
+            else model.keras has it.
 
         Raises:
           ConfigError: there is no config.json, or it cannot be read.
         """
         try:
-            return TrainConfig.from_dict(json.loads(self.config.read_text()))
+            values = json.loads(self.config.read_text())
+            if isinstance(values, dict) and not goes_on:
+                values.pop("confinement", None)
+            return TrainConfig.from_dict(values)
         except OSError as error:
             there = one_line(self.path) + ("" if os.path.exists(self.path) else ", which does not exist")
             expected = "--workdir: expected the folder of a run, with config.json"

@@ -36,14 +36,11 @@ def _has_bank(one: Any) -> bool:
 
 
 EVER_REFUSED = (
-    Rule(("confinement",), _is_image, ", since {data} have no pixels"),
-    Rule(("noise_spectrum",), lambda one: one.dataset != RINGS, ", since {data} are no images"),
     Rule(("preset",), lambda one: kind_of(one.dataset) in SOURCES, ", since {data} have flag files"),
     Rule(("fit",), _is_image, ", since {data} are no images"),
     Rule(("fit",), lambda one: one.dataset not in IMAGE_SPLITS, ", since {data} are cut as in the paper"),
     Rule(("columns",), lambda one: kind_of(one.dataset) == "table", ", since only tables have columns"),
     Rule(("held_out",), lambda one: kind_of(one.dataset) in SOURCES, ", since {data} have a part to test"),
-    Rule(("preconditioner", "reference"), lambda one: one.noise_spectrum == "data", " without --noise_spectrum=data"),
     Rule(("cd_weight",), lambda one: one.scheme == Scheme.HYBRID, ", since scheme {scheme} has no lambda"),
     Rule(
         ("bank_weight",),
@@ -76,7 +73,6 @@ ONCE_IGNORED = (
         lambda one: one.dataset in IMAGE_SPLITS or kind_of(one.dataset) == "tfds",
         ", since {data} have no splits",
     ),
-    Rule(("step_ratio",), lambda one: one.dataset == RINGS, ", since only the rings have narrow and wide coordinates"),
     Rule(
         ("refresh_prob", "refresh_unit"),
         lambda one: one.scheme == Scheme.PERSISTENT_REFRESH,

@@ -6,7 +6,10 @@ import math
 
 from ebm_tf.settings.fields import COUNT, NATURAL, NOT_NEGATIVE, POSITIVE, PROBABILITY, Role, Settings, setting
 
-__all__ = ["BankConfig", "ChainConfig", "Scheme"]
+__all__ = ["GAUSSIANS", "BankConfig", "ChainConfig", "Scheme"]
+
+
+GAUSSIANS = ("none", "steps", "start", "start+steps", "start+reference", "start+steps+reference")
 
 
 class Scheme(str, enum.Enum):
@@ -64,12 +67,6 @@ class ChainConfig(Settings):
         role=Role.RESULT,
         range=POSITIVE,
     )
-    step_ratio: float = setting(
-        1.0,
-        "Steps of the rings' three wide coordinates over those of the seven narrow ones. 1: Eq. 9 as printed.",
-        role=Role.RESULT,
-        range=POSITIVE,
-    )
     temperature: float = setting(
         5e-5,
         "T of the density exp(-E/T). 0 is gradient descent.",
@@ -85,19 +82,14 @@ class ChainConfig(Settings):
         choices=("constant", "adaptive"),
         role=Role.RESULT,
     )
-    noise_spectrum: str = setting(
-        "white",
-        "The noise that chains start from: white, N(0, I), as in the paper; or data, a Gaussian that is fitted to the "
-        "training data, of images with their mean and their variance at every frequency (of the cosine transform), of "
-        "vectors with their mean and covariance. Not for the rings.",
-        choices=("white", "data"),
-        role=Role.MODEL,
-    )
-    preconditioner: str = setting(
+    gaussian: str = setting(
         "none",
-        "Lengths of Langevin steps: none, alike in all directions, as in the paper; or spectrum, longer where images "
-        "vary more, by the fit of --noise_spectrum=data, which it needs.",
-        choices=("none", "spectrum"),
+        "What the Gaussian of the data is for. none, as in the paper: chains from noise start at N(0, I), steps are as "
+        "long in all directions, and the energy is the network's. start: chains from noise start at it; steps: they "
+        "are longer where it is wider; reference: the network learns how the data differ from it. It is fitted to the "
+        "training data: of images mean and variance at every frequency (of the cosine transform), of vectors mean and "
+        "covariance. The rings' widths are known, and for steps alone: 36 times as long in x, y, z.",
+        choices=GAUSSIANS,
         role=Role.MODEL,
     )
 

@@ -102,7 +102,7 @@ class Settings:
       ConfigError: on the first setting that cannot be used.
     """
 
-    RETIRED: typing.ClassVar[tuple[str, ...]] = ()  # settings of earlier versions: they are read, and change nothing
+    RETIRED: typing.ClassVar[dict[str, str]] = {}  # settings of earlier versions, and the one that is in their place
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):  # type: ignore[arg-type]  # every class that inherits this is one
@@ -110,6 +110,16 @@ class Settings:
         for cls in reversed(type(self).__mro__):
             if "_check" in vars(cls):
                 cls._check(self)  # type: ignore[attr-defined]
+
+    @classmethod
+    def read_retired(cls, old: dict[str, Any], rest: dict[str, Any]) -> dict[str, Any]:
+        """What retired settings are today. Raises ConfigError where there is nothing that they are.
+
+        Args:
+          old: the retired ones that are given.
+          rest: all others.
+        """
+        return {}
 
     def _require(self, name: str, holds: bool, expected: str) -> None:
         if not holds:

@@ -47,8 +47,8 @@ IMAGE_BATCH, PIXELS = 32, 32 * 32  # of so many pixels; fewer images of more, bu
 
 # All that settings_for gives values of.
 PRESET_SETTINGS = (
-    *("noise_spectrum", "preconditioner", "reference", "data_noise", "step_size", "temperature", "num_steps", "scheme"),
-    *("cd_weight", "batch_size", "bank_weight", "bank_size", "bank_restart_noise", "bank_jump", "num_filters"),
+    *("gaussian", "data_noise", "step_size", "temperature", "num_steps", "scheme", "cd_weight"),
+    *( "batch_size", "bank_weight", "bank_size", "bank_restart_noise", "bank_jump", "num_filters"),
     *("attention", "learning_rate", "learning_rate_schedule", "ema_momentum", "train_steps"),
 )
 
@@ -77,14 +77,12 @@ def settings_for(
     """
     if preset not in PRESETS:
         raise ConfigError(f"--preset: expected one of {', '.join(PRESETS)}. Received: preset={preset}")
-    kept = {"noise_spectrum": "data", "reference": "gaussian"}
     if len(event_shape) == 3:
-        return {**kept, "preconditioner": "spectrum", **_of_images(event_shape, num_examples, width, has_gpu)}
+        return {"gaussian": "start+steps+reference", **_of_images(event_shape, num_examples, width, has_gpu)}
     share, own = PRESETS[preset]
     noise = share * width
     return {
-        **kept,
-        "preconditioner": "none",  # the noise smooths all directions alike, and so bounds a step in all alike
+        "gaussian": "start+reference",  # steps alike: the noise, which bounds them, is the same in all directions
         "data_noise": noise,
         "step_size": STEP_OVER_NOISE * noise**2,
         "temperature": 1.0,

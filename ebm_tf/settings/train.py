@@ -16,9 +16,9 @@ import types
 from typing import Any, NamedTuple
 
 from ebm_tf.errors import ConfigError
-from ebm_tf.settings import applies
+from ebm_tf.settings import applies, earlier
 from ebm_tf.settings.chains import BankConfig, ChainConfig, Scheme
-from ebm_tf.settings.data import DataConfig
+from ebm_tf.settings.data import RINGS, DataConfig
 from ebm_tf.settings.energy import EnergyConfig
 from ebm_tf.settings.fields import Role, bad_setting, checked, names_of, setting, shortened, value_type
 from ebm_tf.settings.optimizer import OptimizerConfig
@@ -63,7 +63,7 @@ class TrainConfig(  # dataclasses takes the fields of the last base first
       ConfigError: on the first setting that cannot be used.
     """
 
-    RETIRED = ("best_metric",)
+    RETIRED = earlier.RETIRED
 
     stage: tuple[str, ...] = setting(
         (),
@@ -100,17 +100,15 @@ class TrainConfig(  # dataclasses takes the fields of the last base first
 
     def _check_energy(self) -> None:
         """What energy, data and chains allow each other."""
-        if self.preconditioner != "none":
-            self._require("confinement", self.confinement == 0, "0 with a preconditioner, whose steps overshoot a wall")
-        if self.reference != "none":
-            self._require("reference", self.temperature > 0, "none with temperature=0")
+        if "reference" in self.gaussian:
+            self._require("gaussian", self.temperature > 0, "one without reference where temperature=0")
         if self.is_rings:
+            is_known = self.gaussian in ("none", "steps")
+            self._require("gaussian", is_known, "none or steps, since the rings' widths are known")
             is_wide = self.dtype_policy != "mixed_float16"  # whose small gradients image_energy.py alone keeps
             self._require("dtype_policy", is_wide, "float32 or mixed_bfloat16, since the rings are no images")
         else:
-            # A step turns back a distance d beyond the wall by 2 step_size c d, which must not be more than d.
-            stiffest = 0.5 / self.step_size
-            self._require("confinement", self.confinement <= stiffest, f"at most {stiffest:g}, 0.5 / step_size")
+            self._require("gaussian", self.gaussian != "steps", "start+steps, where the data are not the rings")
 
     @property
     def given(self) -> set[str]:
@@ -207,6 +205,10 @@ class TrainConfig(  # dataclasses takes the fields of the last base first
         }[self.scheme]
         return {**brackets, "persistent_init": self.bank_weight} if self.bank_weight else brackets
 
+    @classmethod
+    def read_retired(cls, old: dict[str, Any], rest: dict[str, Any]) -> dict[str, Any]:
+        return earlier.read(old, rest)
+
     def to_dict(self) -> dict[str, Any]:
         """All settings as JSON values."""
         return {**dataclasses.asdict(self), "scheme": self.scheme.value}
@@ -214,12 +216,12 @@ class TrainConfig(  # dataclasses takes the fields of the last base first
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "TrainConfig":
         """The inverse of to_dict; a setting that is missing has its default, and so has one that does not apply, which
-        earlier versions ignored; retired ones are left out. Raises ConfigError on an unknown one.
+        earlier versions ignored; retired ones are read as what they are today. Raises ConfigError on an unknown one.
         """
         if not isinstance(values, dict):
             raise ConfigError(f"expected settings by name. Received: a {type(values).__name__}")
         fields = {field.name: field for field in dataclasses.fields(cls)}
-        values = {name: value for name, value in values.items() if name not in cls.RETIRED}
+        values = _of_today(values)
         if unknown := sorted(set(values) - set(fields)):
             raise ConfigError(f"expected settings of TrainConfig. Received: unknown {shortened(', '.join(unknown))}")
         values = {name: checked(fields[name], value) for name, value in values.items()}
@@ -227,6 +229,15 @@ class TrainConfig(  # dataclasses takes the fields of the last base first
         idle = ({name for name, _ in applies.idle(whole, _defaults(), applies.ONCE_IGNORED)} for whole in wholes)
         unused = set.intersection(*idle)  # of a run with stages, what has a use in none of them
         return cls(**{name: value for name, value in values.items() if name not in unused})
+
+
+def _of_today(values: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a config.json, those of earlier versions as what they are today."""
+    old = {name: values[name] for name in earlier.RETIRED if name in values}
+    rest = {name: value for name, value in values.items() if name not in old}
+    if rest.get("dataset") != RINGS:  # where earlier versions ignored it
+        old.pop("step_ratio", None)
+    return rest | earlier.read(old, _defaults() | rest)
 
 
 @functools.cache

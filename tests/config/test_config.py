@@ -36,19 +36,14 @@ BAD_VALUES = [
     ("batch_size", 0, "--batch_size: expected a whole number, 1 or more (Alg. 1). Received: batch_size=0"),
     ("num_filters", 0, "--num_filters: expected a whole number, 1 or more"),
     ("energy_scale", 0.0, "--energy_scale: expected a finite number above 0"),
-    ("noise_spectrum", "pink", "--noise_spectrum: expected one of white, data"),
+    ("gaussian", "pink", "--gaussian: expected one of none, steps, start, start+steps, start+refer"),
     ("preset", "best", "--preset: expected one of density, detector"),
-    ("preconditioner", "adam", "--preconditioner: expected one of none, spectrum"),
-    ("reference", "flat", "--reference: expected one of none, gaussian"),
-    ("confinement", -1.0, "--confinement: expected a finite number, 0 or more"),
-    ("confinement", 1.0, "--confinement: expected at most 0.5, 0.5 / step_size. Received: confinement=1.0"),
     ("dtype_policy", "float16", "--dtype_policy: expected one of float32, mixed_bfloat16, mixed_float16"),
     ("scheme", "pcd", "--scheme: expected one of data, noise, persistent, persistent_refresh, hybrid (Sec. 3)"),
     ("cd_weight", -1.0, "--cd_weight: expected a finite number, 0 or more (Eq. 6, Sec. 3)"),
     ("num_steps", 0, "--num_steps: expected a whole number, 1 or more"),
     ("num_steps_start", 501, "--num_steps_start: expected a whole number from 1 to num_steps = 500"),
     ("step_size", float("nan"), "--step_size: expected a finite number above 0 (Eq. 9). Received: step_size=nan"),
-    ("step_ratio", -36.0, "--step_ratio: expected a finite number above 0"),
     ("temperature", -5e-5, "--temperature: expected a finite number, 0 or more (Eq. 9, Sec. 3)"),
     ("step_size_rule", "decay", "--step_size_rule: expected one of constant, adaptive"),
     ("bank_size", 0, "--bank_size: expected a whole number, 1 or more"),
@@ -221,38 +216,21 @@ def test_the_share_done_is_of_langevin_steps(start):
     assert done[0] == 0 and done[-1] == pytest.approx(1)
 
 
-def test_the_rings_have_no_spectrum():
-    with pytest.raises(ConfigError, match=r"^--noise_spectrum: expected white, since the rings are no images"):
-        TrainConfig(dataset="rings", noise_spectrum="data")
+def test_the_rings_have_known_widths_and_others_a_fit():
+    with pytest.raises(ConfigError, match=r"^--gaussian: expected none or steps, since the rings' widths are known"):
+        TrainConfig(dataset="rings", gaussian="start+steps")
+    with pytest.raises(ConfigError, match=r"^--gaussian: expected start\+steps, where the data are not the rings"):
+        TrainConfig(gaussian="steps")
 
 
-def test_a_preconditioner_needs_the_fit():
-    with pytest.raises(ConfigError, match=r"^--preconditioner: expected none without --noise_spectrum=data"):
-        TrainConfig(preconditioner="spectrum")
-
-
-def test_a_wall_goes_with_neither_preconditioner_nor_reference():
-    with pytest.raises(ConfigError, match=r"^--confinement: expected 0 with a preconditioner"):
-        TrainConfig(preconditioner="spectrum", noise_spectrum="data", confinement=0.02)
-    with pytest.raises(ConfigError, match=r"^--confinement: expected 0 with a reference"):
-        TrainConfig(reference="gaussian", noise_spectrum="data", confinement=0.02)
-
-
-def test_a_reference_needs_the_fit():
-    with pytest.raises(ConfigError, match=r"^--reference: expected none without --noise_spectrum=data"):
-        TrainConfig(reference="gaussian")
-    with pytest.raises(ConfigError, match=r"^--reference: expected none with temperature=0"):
-        TrainConfig(reference="gaussian", noise_spectrum="data", temperature=0.0)
+def test_a_reference_needs_a_temperature():
+    with pytest.raises(ConfigError, match=r"^--gaussian: expected one without reference where temperature=0"):
+        TrainConfig(gaussian="start+reference", temperature=0.0)
 
 
 def test_the_rings_have_no_float16():
     with pytest.raises(ConfigError, match=r"^--dtype_policy: expected float32 or mixed_bfloat16, since the rings"):
         TrainConfig(dataset="rings", dtype_policy="mixed_float16")
-
-
-def test_the_rings_have_no_pixels_to_confine():
-    with pytest.raises(ConfigError, match=r"^--confinement: expected 0, since the rings have no pixels"):
-        TrainConfig(dataset="rings", confinement=0.02)
 
 
 @pytest.mark.parametrize("scheme", ["data", "noise", "persistent", "persistent_refresh"])

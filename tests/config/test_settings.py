@@ -92,7 +92,7 @@ def test_the_lists_are_those_that_were_kept_by_hand():
     assert set(FIXED_ON_RESUME) == {
         *("dataset", "image_size", "train_split", "batch_size", "num_filters", "attention", "energy_scale"),
         *("fit", "columns", "held_out"),
-        *("confinement", "noise_spectrum", "preconditioner", "reference", "dtype_policy", "scheme", "bank_size"),
+        *("gaussian", "dtype_policy", "scheme", "bank_size"),
         *("bank_dtype", "optimizer", "learning_rate_schedule", "ema_momentum", "init_model", "seed"),
     }
     assert set(NOT_COMPARED) - {"watch", "jit_compile"} == {  # these two were forgotten
@@ -164,7 +164,6 @@ UNUSED = [
     (dict(dataset="rings", attention=False), "--attention: expected True, since the rings are no images"),
     (dict(dataset="array:x.npy", train_split="test"), "--train_split: expected train, since data of array"),
     (dict(dataset="table:x.csv", attention=False), "--attention: expected True, since data of table:x.csv are"),
-    (dict(step_ratio=36.0), "--step_ratio: expected 1, since only the rings have narrow and wide coordinates"),
     (dict(refresh_prob=0.1), "--refresh_prob: expected 0.05 without --scheme=persistent_refresh (Sec. 3)"),
     (
         dict(scheme="persistent", refresh_unit="chain"),
@@ -187,16 +186,64 @@ def test_a_setting_without_use_is_refused_but_read_from_an_old_run(settings, mes
     assert TrainConfig.from_dict(json.loads(json.dumps(old))) == TrainConfig(**rest)
 
 
-def test_a_retired_setting_is_read_and_changes_nothing():
-    config = TrainConfig(dataset="rings")
-    assert TrainConfig.from_dict({**config.to_dict(), "best_metric": "loss"}) == config
-    assert flags.read_config(TrainConfig, ["--dataset=rings", "--best_metric=loss"]) == config
+ALIKE = {"noise_spectrum": "white", "preconditioner": "none", "reference": "none"}
+ALIKE |= {"step_ratio": 1.0, "confinement": 0.0}
+FIT, STEPS, TILT = {"noise_spectrum": "data"}, {"preconditioner": "spectrum"}, {"reference": "gaussian"}
+EARLIER = [
+    ({"dataset": "rings", "best_metric": "loss"}, "none"),
+    ({"dataset": "rings", "step_ratio": 36.0}, "steps"),
+    (FIT, "start"),
+    (FIT | STEPS, "start+steps"),
+    (FIT | TILT, "start+reference"),
+    (FIT | STEPS | TILT, "start+steps+reference"),
+]
+
+
+@pytest.mark.parametrize(("old", "gaussian"), EARLIER)
+def test_settings_of_earlier_versions_are_read(old, gaussian):
+    """From config.json, where all stood, and from flags, where some did."""
+    config = TrainConfig(dataset=old.get("dataset", "cifar10"), gaussian=gaussian)
+    whole = {name: value for name, value in config.to_dict().items() if name != "gaussian"} | ALIKE | old
+    assert TrainConfig.from_dict(json.loads(json.dumps(whole))) == config
+    assert flags.read_config(TrainConfig, [f"--{name}={value}" for name, value in old.items()]) == config
+
+
+OWN = "--dataset=array:x.npy"
+NOT_READ = [
+    (["--noise_spectrum=pink"], "--noise_spectrum: expected white or data. Received: noise_spectrum=pink"),
+    (["--reference=gaussian"], "--reference: expected none without --noise_spectrum=data; --gaussian says all in one"),
+    (["--gaussian=start", "--noise_spectrum=data"], "--noise_spectrum: expected --gaussian alone"),
+    (["--step_ratio=36"], "--step_ratio: expected 1 for cifar10. Received: step_ratio=36"),
+    (["--dataset=rings", "--step_ratio=9"], "--step_ratio: expected 1 or 36. Received: step_ratio=9"),
+    (["--dataset=rings", "--noise_spectrum=data"], "--noise_spectrum: expected white for rings"),
+    ([OWN, "--reference=none"], "--reference: expected --gaussian, which is in its place, for array:x.npy"),
+    (["--confinement=0.02"], "--confinement: expected 0: a wall is ebm_tf.Wall in Python now. Received: "),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), NOT_READ)
+def test_flags_of_earlier_versions_that_are_nothing_today_are_refused(arguments, message):
+    with pytest.raises(ConfigError) as caught:
+        flags.read_config(TrainConfig, arguments)
+    assert str(caught.value).startswith(message)
+
+
+def test_a_ratio_without_use_is_read_from_an_old_run():
+    assert TrainConfig.from_dict({"step_ratio": 36.0}) == TrainConfig()
+
+
+def test_a_run_with_a_wall_is_read_and_does_not_go_on(tmp_path):
+    """model.keras has its wall; a checkpoint has not."""
+    config, run_dir = TrainConfig(scheme="noise"), RunDir(tmp_path)
+    run_dir.config.write_text(json.dumps({**config.to_dict(), "confinement": 0.02}))
+    assert run_dir.load_config() == config
+    with pytest.raises(ConfigError, match=r"a wall is ebm_tf.Wall in Python now\. Received: confinement=0.02"):
+        run_dir.check(dataclasses.replace(config, resume=True))
 
 
 @pytest.mark.parametrize(
     "settings",
     [
-        dict(dataset="rings", step_ratio=36.0),
         dict(scheme="persistent_refresh", refresh_prob=0.1, refresh_unit="chain", bank_dtype="float16"),
         dict(bank_weight=1.0, bank_dtype="float16"),
         dict(on_divergence="rollback", max_rollbacks=1, rollback_rate=0.1),
@@ -236,7 +283,6 @@ NEW = [
     (dict(dataset="rings", fit="pad"), "--fit: expected None, since the rings are no images"),
     (dict(held_out=0.2), "--held_out: expected 0.1, since data of cifar10 have a part to test"),
     (dict(dataset="folder:x", columns="a"), "--columns: expected None, since only tables have columns"),
-    (dict(dataset="table:x.csv", confinement=0.1), "--confinement: expected 0, since data of table:x.csv"),
 ]
 
 

@@ -35,8 +35,7 @@ def _make_run(folder, config):
 def image_run(tmp_path_factory):
     """A finished run on images, trained under mixed_bfloat16, with all that an energy can have but a wall."""
     settings = {"dtype_policy": "mixed_bfloat16", "energy_scale": 0.5, "temperature": 0.01}
-    spectrum = {"noise_spectrum": "data", "preconditioner": "spectrum", "reference": "gaussian"}
-    config = TrainConfig(num_filters=4, **spectrum, **settings)
+    config = TrainConfig(num_filters=4, gaussian="start+steps+reference", **settings)
     return _make_run(tmp_path_factory.mktemp("runs") / "images", config)
 
 
@@ -50,7 +49,7 @@ def rings_run(tmp_path_factory):
         energy_scale=0.005,
         num_steps=3,
         step_size=0.005,
-        step_ratio=36.0,
+        gaussian="steps",
         temperature=0.005,
     )
     return _make_run(tmp_path_factory.mktemp("runs") / "rings", config)

@@ -39,7 +39,7 @@ RINGS = TrainConfig(
     energy_scale=0.005,
     num_steps=2,
     step_size=0.005,
-    step_ratio=36.0,
+    gaussian="steps",
     temperature=0.005,
     bank_size=20,
     train_steps=2,
@@ -279,7 +279,7 @@ def test_sample_writes_starts_and_ends(made, tmp_path):
 def test_sample_uses_the_step_size_and_temperature_asked_for(settings, made, tmp_path):
     sample(SampleConfig(workdir=str(made), output=str(tmp_path), num_samples=9, batch_size=9, **settings))
     run = load_run(made)
-    as_asked = dataclasses.replace(run, config=dataclasses.replace(run.config, **settings, step_ratio=36.0))
+    as_asked = dataclasses.replace(run, config=dataclasses.replace(run.config, **settings))
     seed = streams.block_seed(0, streams.CHAINS, 0)
     with np.load(tmp_path / "samples.npz") as arrays:
         ends = [
@@ -290,7 +290,7 @@ def test_sample_uses_the_step_size_and_temperature_asked_for(settings, made, tmp
 
 
 def test_sample_from_a_bare_model_is_sample_from_its_run(made, tmp_path):
-    """The rings' step_ratio, a setting of training, is in the file."""
+    """The rings' steps, a setting of training, are in the file."""
     folder = copy(made, tmp_path)
     given = {"num_samples": 4, "num_steps": 3, "step_size": 0.01, "temperature": 0.005}
     sample(SampleConfig(workdir=str(folder), output=str(tmp_path / "a"), **given))
@@ -306,7 +306,7 @@ def test_sample_from_a_bare_model_is_sample_from_its_run(made, tmp_path):
 
 
 def test_a_model_says_how_it_is_sampled(made, tmp_path):
-    """Without a number given its chains are those of its run, the rings' step_ratio of 36 included."""
+    """Without a number given its chains are those of its run, the rings' long steps in x, y, z included."""
     sample(SampleConfig(workdir=str(made), output=str(tmp_path / "a"), num_samples=4))
     sample(SampleConfig(model=str(made / "model.keras"), output=str(tmp_path / "b"), num_samples=4))
     with np.load(tmp_path / "a" / "samples.npz") as a, np.load(tmp_path / "b" / "samples.npz") as b:

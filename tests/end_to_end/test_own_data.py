@@ -136,8 +136,7 @@ def test_vectors_by_the_command_line(folder):
         "num_steps": 20,
         "scheme": "data",
         "bank_jump": True,
-        "reference": "gaussian",
-        "preconditioner": "none",
+        "gaussian": "start+reference",
     }
     given = {"num_filters": 8, "bank_size": 300, "train_steps": 20, "batch_size": 128}
     assert chosen.items() | given.items() <= config.items()

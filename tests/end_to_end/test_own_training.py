@@ -190,13 +190,13 @@ def test_divergence_ends_a_fit(data):
 def test_settings_of_a_preset_stand_in_for_those_not_given(data):
     images = ebm_tf.Dataset.from_array(np.zeros((5, 32, 32, 3), np.uint8))
     config = with_preset(ebm_tf.TrainConfig(num_steps=7), {"num_steps"}, preset_of(images, "density"))
-    assert (config.num_steps, config.preconditioner, config.batch_size) == (7, "spectrum", 4)
+    assert (config.num_steps, config.gaussian, config.batch_size) == (7, "start+steps+reference", 4)
 
 
 def test_a_run_by_settings_alone(data, tmp_path):
     """As bin/train.py does it: the preset's settings, the default network, the data's Gaussian."""
     config = with_preset(ebm_tf.TrainConfig(), {"batch_size"}, preset_of(data, "density"))
-    assert (config.batch_size, config.reference, config.train_steps) == (100, "gaussian", 3_000)
+    assert (config.batch_size, config.gaussian, config.train_steps) == (100, "start+reference", 3_000)
     trainer = build_trainer(dataclasses.replace(config, num_filters=8, num_steps=2, bank_size=200), data=data)
     own = new_trainer(data).energy.noise_spectrum
     for one, other in zip(trainer.energy.noise_spectrum, own, strict=True):

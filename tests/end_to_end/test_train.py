@@ -321,9 +321,7 @@ def test_a_run_keeps_the_gaussian_that_its_first_energy_tilts(tmp_path, monkeypa
     """The images of this run may have another."""
     mean, factor = np.zeros((32, 32, 3), np.float32), np.broadcast_to(np.eye(3, dtype=np.float32), (32, 32, 3, 3))
     monkeypatch.setattr(run, "noise_spectrum", lambda data, data_noise: (mean, scale * factor))
-    tilted = dict(
-        num_filters=1, data_noise=0.05, noise_spectrum="data", preconditioner="spectrum", reference="gaussian"
-    )
+    tilted = dict(num_filters=1, data_noise=0.05, gaussian="start+steps+reference")
     config = TrainConfig(**tilted)
     scale = 0.5
     first = run.build_trainer(config).energy

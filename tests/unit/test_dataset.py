@@ -106,7 +106,7 @@ def test_noise_is_added_by_the_number_of_the_batch():
 
 
 def test_rings():
-    data = RingsDataset(step_ratio=36.0)
+    data = RingsDataset()
     np.testing.assert_array_equal(data.step_shape, [36] * 3 + [1] * 7)
     x = data.held_out(10)
     np.testing.assert_array_equal(data.log_prob(x), rings.log_prob(x))
@@ -375,7 +375,7 @@ def test_settings_that_are_refused(settings, match):
 
 def test_settings_for_images_are_refused_for_vectors(tmp_path):
     np.save(tmp_path / "x.npy", VECTORS)
-    for settings in ({"attention": False}, {"confinement": 0.1}, {"image_size": 32}, {"fit": "pad"}):
+    for settings in ({"attention": False}, {"image_size": 32}, {"fit": "pad"}):
         (name,) = settings
         config = TrainConfig(dataset=f"array:{tmp_path}/x.npy", **settings)
         refused(f"^--{name}: expected .* no images", build.dataset, config)

@@ -10,6 +10,8 @@ import tensorflow as tf
 from ebm_tf.build import build_energy
 from ebm_tf.energies import ImageNet, RingsNet, Wall
 from ebm_tf.energies.attention import NonLocalBlock
+from ebm_tf.energies.files import copy_weights
+from ebm_tf.errors import ConfigError
 from ebm_tf.settings.train import TrainConfig
 
 IMAGE = {"dataset": "cifar10", "num_filters": 4}
@@ -163,7 +165,7 @@ def test_paper_size_has_1024_output_channels():
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
-def test_confinement_adds_squares_of_what_lies_beyond_the_bound(policy):
+def test_a_wall_adds_squares_of_what_lies_beyond_the_bound(policy):
     confined, free = (ImageNet(num_filters=4, wall=wall, dtype=policy) for wall in (Wall(0.02, 1.25), None))
     free.set_weights(confined.get_weights())
     x = 1.5 * np.random.default_rng(60).standard_normal((3, 32, 32, 3)).astype(np.float32)
@@ -175,13 +177,15 @@ def test_confinement_adds_squares_of_what_lies_beyond_the_bound(policy):
     np.testing.assert_array_equal(confined(inside), free(inside))
 
 
-def test_confinement_is_part_of_the_models_file(tmp_path):
-    model = build_energy(TrainConfig(**IMAGE, confinement=0.02, data_noise=0.1))
+def test_a_wall_is_part_of_the_models_file(tmp_path):
+    model = ImageNet(num_filters=4, wall=Wall(0.02, 1.3))
     model.save(tmp_path / "model.keras")
     x = np.full((1, 32, 32, 3), 2.0, np.float32)
     loaded = keras.models.load_model(tmp_path / "model.keras")
     assert (loaded.wall.strength, loaded.wall.bound) == (0.02, pytest.approx(1.3))
     np.testing.assert_array_equal(loaded(x), model(x))
+    with pytest.raises(ConfigError, match=r"^--init_model: expected wall=None, as in this run.*Wall\(strength=0.02"):
+        copy_weights(loaded, ImageNet(num_filters=4), "model.keras")
 
 
 def test_attention_adds_two_blocks_that_start_as_nothing():

@@ -101,7 +101,7 @@ def test_fit_finds_the_law_that_drew_the_images(spectrum, drawn_images):
 
 
 def test_trainer_starts_chains_by_the_fit_and_the_file_keeps_it(drawn_images, tmp_path):
-    settings = {"num_filters": 4, "noise_spectrum": "data", "bank_size": 8, "batch_size": 4, "scheme": "persistent"}
+    settings = {"num_filters": 4, "gaussian": "start", "bank_size": 8, "batch_size": 4, "scheme": "persistent"}
     config = TrainConfig(**settings)
     trainer, fitted = build_trainer(config), noise_spectrum(build.dataset(config), config.data_noise)
     starts = trainer.sample_chain(16, 0, seed=0)
@@ -142,7 +142,7 @@ def test_reference_adds_half_t_times_the_squared_mahalanobis_distance(spectrum, 
 
 def test_reference_of_a_run_is_its_temperatures():
     """So that without a network exp(-E/T) is the Gaussian."""
-    config = TrainConfig(num_filters=4, noise_spectrum="data", reference="gaussian", temperature=0.3)
+    config = TrainConfig(num_filters=4, gaussian="start+reference", temperature=0.3)
     assert build_energy(config).reference.temperature == 0.3
     assert build_energy(TrainConfig(num_filters=4)).reference is None
 

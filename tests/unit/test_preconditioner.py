@@ -120,7 +120,7 @@ def test_trainer_fits_it_and_the_file_keeps_it(monkeypatch, tmp_path):
     rng = np.random.default_rng(65)
     smooth = rng.normal(size=(200, 8, 8, 3)).repeat(4, axis=1).repeat(4, axis=2)
     monkeypatch.setattr(images, "load", lambda *args: images.to_uint8(0.3 * smooth))
-    settings = {"num_filters": 4, "noise_spectrum": "data", "preconditioner": "spectrum", "batch_size": 4}
+    settings = {"num_filters": 4, "gaussian": "start+steps", "batch_size": 4}
     config = TrainConfig(**settings, data_noise=0.1, num_steps=2, attention=False)
     trainer = build_trainer(config)
     root = root_of_spectrum(noise_spectrum(build.dataset(config), config.data_noise)[1])
@@ -135,5 +135,5 @@ def test_trainer_fits_it_and_the_file_keeps_it(monkeypatch, tmp_path):
 
 
 def test_none_keeps_no_weight():
-    energy = build_energy(TrainConfig(num_filters=4, noise_spectrum="data"))
+    energy = build_energy(TrainConfig(num_filters=4, gaussian="start"))
     assert energy.preconditioner is None and len(energy.non_trainable_variables) == 2

@@ -1,0 +1,74 @@
+"""Settings of earlier versions, in flag files and in config.json, and what they are today.
+
+    --noise_spectrum=data       --gaussian=start
+    --preconditioner=spectrum   --gaussian=start+steps
+    --reference=gaussian        --gaussian=start+reference, or start+steps+reference
+    --step_ratio=36             --gaussian=steps, of the rings
+    --confinement=c             ebm_tf.Wall, in Python
+    --best_metric               nothing
+"""
+
+from typing import Any
+
+from ebm_tf.errors import ConfigError
+from ebm_tf.settings.data import RINGS, SOURCES, kind_of
+from ebm_tf.settings.fields import bad_setting, shortened
+
+__all__ = ["RETIRED", "read"]
+
+# By name the setting that is in its place, if one is.
+RETIRED = {
+    "noise_spectrum": "gaussian",
+    "preconditioner": "gaussian",
+    "reference": "gaussian",
+    "step_ratio": "gaussian",
+    "confinement": "",
+    "best_metric": "",
+}
+# What each could be: as in the paper, or otherwise; and what that is of `gaussian`.
+CHOICES = {
+    "noise_spectrum": ("white", "data", "start"),
+    "preconditioner": ("none", "spectrum", "steps"),
+    "reference": ("none", "gaussian", "reference"),
+    "step_ratio": ("1", "36", "steps"),
+}
+
+
+def read(old: dict[str, Any], rest: dict[str, Any]) -> dict[str, Any]:
+    """What retired settings are today: `gaussian`, or nothing.
+
+    Args:
+      old: the retired ones that are given.
+      rest: all others.
+
+    Raises:
+      ConfigError: there is nothing that they are.
+    """
+    texts = {name: _text(value) for name, value in old.items()}
+    if texts.get("confinement", "0") != "0":
+        raise bad_setting("confinement", "0: a wall is ebm_tf.Wall in Python now", texts["confinement"], "")
+    texts = {name: texts[name] for name in CHOICES if name in texts}
+    for name, text in texts.items():
+        plain, other, _ = CHOICES[name]
+        if text not in (plain, other):
+            raise bad_setting(name, f"{plain} or {other}", text, "")
+        if text != plain and (name == "step_ratio") != (rest["dataset"] == RINGS):
+            raise bad_setting(name, f"{plain} for {rest['dataset']}", text, "")
+        if rest["gaussian"] != "none":
+            raise ConfigError(f"--{name}: expected --gaussian alone, which is in its place. Received: both")
+        needed = {"noise_spectrum", "preconditioner", "reference"}
+        if kind_of(rest["dataset"]) in SOURCES and not needed <= set(texts):  # what is not given fits the data
+            expected = f"--gaussian, which is in its place, for {shortened(rest['dataset'])}"
+            raise bad_setting(name, expected, text, "")
+    used = [name for name, text in texts.items() if text != CHOICES[name][0]]
+    if used and used[0] in ("preconditioner", "reference"):
+        raise bad_setting(used[0], "none without --noise_spectrum=data; --gaussian says all in one", texts[used[0]], "")
+    return {"gaussian": "+".join(CHOICES[name][2] for name in used) or "none"} if texts else {}
+
+
+def _text(value: Any) -> str:
+    """A value as a flag says it, numbers alike from flags and from JSON."""
+    try:
+        return f"{float(value):g}"
+    except (TypeError, ValueError):
+        return str(value)
