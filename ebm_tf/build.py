@@ -9,6 +9,7 @@ import tensorflow as tf
 from ebm_tf.data import rings
 from ebm_tf.data.base import Dataset, RingsDataset, stream
 from ebm_tf.data.sources import Asked, open_dataset
+from ebm_tf.data.stores import HELD_OUT
 from ebm_tf.energies.base import EnergyModel
 from ebm_tf.energies.image_net import ImageNet
 from ebm_tf.energies.rings_net import RingsNet
@@ -24,6 +25,7 @@ __all__ = [
     "build_energy",
     "build_optimizer",
     "build_sampler",
+    "check_held_out",
     "dataset",
     "first_examples",
     "fit_gaussian",
@@ -66,6 +68,14 @@ def _check_vectors(config, data):
     for name, value in (("attention", True), ("fit", None), ("image_size", None)):
         if (found := getattr(config, name)) != value:
             raise bad_setting(name, f"{value} for {config.dataset}, which are no images", found, "")
+
+
+def check_held_out(config: TrainConfig, data: Dataset) -> None:
+    """Raises ConfigError where held_out has no use: the data have a part to test, which only opening them tells."""
+    default = TrainConfig.held_out
+    if data.held_out_name != HELD_OUT and config.held_out != default:
+        expected = f"{default} for {config.dataset}, whose {data.held_out_name} is held out"
+        raise bad_setting("held_out", expected, config.held_out, "")
 
 
 def make_dataset(config: TrainConfig, start_step: int = 0, data: Dataset | None = None) -> tf.data.Dataset:

@@ -116,9 +116,11 @@ def with_preset(config: TrainConfig, given: Collection[str], values: dict[str, A
     Raises:
       ConfigError: what is given does not go with the rest.
     """
-    fixed = {*given, "train_steps"} if config.stage else {*given}
+    fixed = {*given, *config.set_by_stages}
     values = {name: value for name, value in values.items() if name not in fixed}
-    return dataclasses.replace(config, **_useful(config.to_dict(), values))
+    config = dataclasses.replace(config, **_useful(config.to_dict(), values))
+    config.refuse_idle([{}])
+    return config
 
 
 def _useful(rest: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:

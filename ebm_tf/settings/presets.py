@@ -4,7 +4,7 @@ from typing import Any
 
 from ebm_tf.errors import ConfigError
 
-__all__ = ["DEPTHS", "PRESETS", "PRESET_SETTINGS", "settings_for"]
+__all__ = ["DEPTHS", "PRESETS", "PRESET_SETTINGS", "possible", "settings_for"]
 
 # Noise over the kernel width, and what differs: docs/own_data.md has what they were measured at.
 PRESETS: dict[str, tuple[float, dict[str, Any]]] = {
@@ -97,6 +97,12 @@ def settings_for(
         "ema_momentum": 0.99,
         **own,
     }
+
+
+def possible() -> list[dict[str, Any]]:
+    """A choice of each kind that settings_for makes, before the data have been seen."""
+    vectors = [settings_for((1,), 1, 1.0, preset) for preset in PRESETS]
+    return vectors + [settings_for((32, 32, 1), 1, 1.0, has_gpu=has_gpu) for has_gpu in (False, True)]
 
 
 def _of_images(event_shape, num_examples, width, has_gpu):

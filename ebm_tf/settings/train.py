@@ -18,10 +18,11 @@ from typing import Any, NamedTuple
 from ebm_tf.errors import ConfigError
 from ebm_tf.settings import applies, earlier
 from ebm_tf.settings.chains import BankConfig, ChainConfig, Scheme
-from ebm_tf.settings.data import RINGS, DataConfig
+from ebm_tf.settings.data import RINGS, DataConfig, kind_of
 from ebm_tf.settings.energy import EnergyConfig
 from ebm_tf.settings.fields import Role, bad_setting, checked, names_of, setting, shortened, value_type
 from ebm_tf.settings.optimizer import OptimizerConfig
+from ebm_tf.settings.presets import possible
 from ebm_tf.settings.running import DeviceConfig, GuardConfig, RunConfig
 
 __all__ = ["STAGE_SETTINGS", "Scheme", "Stage", "TrainConfig"]
@@ -89,8 +90,17 @@ class TrainConfig(  # dataclasses takes the fields of the last base first
             object.__setattr__(self, "train_steps", total)
 
     def _check_applies(self) -> None:
-        """A setting that is ignored throughout is refused."""
-        wholes = _stages_whole(self.to_dict())
+        """A setting that is ignored throughout is refused; on data of one's own, under any preset."""
+        for name in self.set_by_stages - {"train_steps"}:
+            expected = f"{_defaults()[name]}, since every stage sets its own"
+            self._require(name, getattr(self, name) == _defaults()[name], expected)
+        rest = {name: value for name, value in self.to_dict().items() if name not in self.given}
+        presets = possible() if kind_of(self.dataset) else []
+        self.refuse_idle([{}, *({name: one[name] for name in one.keys() & rest.keys()} for one in presets)])
+
+    def refuse_idle(self, fills: list[dict[str, Any]]) -> None:
+        """Raises ConfigError for a setting without use, whichever of `fills` stands in for settings of this run."""
+        wholes = [whole for fill in fills for whole in _stages_whole(self.to_dict() | fill)]
         data = "the rings" if self.is_rings else f"data of {self.dataset}"
         for name, rule in applies.idle(self, _defaults(), applies.EVER_REFUSED + applies.ONCE_IGNORED):
             default = _defaults()[name]
@@ -114,6 +124,11 @@ class TrainConfig(  # dataclasses takes the fields of the last base first
     def given(self) -> set[str]:
         """Names of the settings that are not at their defaults."""
         return {name for name, value in self.to_dict().items() if value != _defaults()[name]}
+
+    @property
+    def set_by_stages(self) -> set[str]:
+        """Names of the settings that every stage sets for itself."""
+        return _set_by_stages(self.stage)
 
     @property
     def first_learning_rate(self) -> float:
@@ -228,6 +243,7 @@ class TrainConfig(  # dataclasses takes the fields of the last base first
         wholes = _stages_whole(_defaults() | values)
         idle = ({name for name, _ in applies.idle(whole, _defaults(), applies.ONCE_IGNORED)} for whole in wholes)
         unused = set.intersection(*idle)  # of a run with stages, what has a use in none of them
+        unused |= _set_by_stages(values.get("stage", ())) - {"train_steps"}
         return cls(**{name: value for name, value in values.items() if name not in unused})
 
 
@@ -243,6 +259,10 @@ def _of_today(values: dict[str, Any]) -> dict[str, Any]:
 @functools.cache
 def _defaults() -> dict[str, Any]:
     return {field.name: field.default for field in dataclasses.fields(TrainConfig)}
+
+
+def _set_by_stages(stages: tuple[str, ...]) -> set[str]:
+    return set.intersection(*(set(_read_stage(text)[1]) for text in stages)) if stages else set()
 
 
 def _stages_whole(values: dict[str, Any]) -> list[types.SimpleNamespace]:

@@ -65,6 +65,7 @@ def examine(
         nonlocal config, data
         data = build.dataset(config)
         if kind_of(config.dataset):
+            build.check_held_out(config, data)
             config = with_preset(config, config.given if given is None else given, preset_of(data, config.preset))
         return _data(config, data)
 

@@ -160,6 +160,7 @@ def _with_data(config: TrainConfig, given) -> tuple[TrainConfig, Dataset]:
     with memory_explained(f"out of memory while {config.dataset} was read"):
         data = build.dataset(config)
     if kind_of(config.dataset) and not config.resume:
+        build.check_held_out(config, data)
         config = with_preset(config, given, preset_of(data, config.preset))
         if data.is_image and not build.use_xla("auto"):
             why = (

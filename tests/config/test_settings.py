@@ -11,6 +11,7 @@ import pytest
 from absl import flags as absl_flags
 
 from ebm_tf.cli import flags
+from ebm_tf.defaults import with_preset
 from ebm_tf.errors import ConfigError
 from ebm_tf.paper.tables import NOT_COMPARED
 from ebm_tf.runs.run_dir import FIXED_ON_RESUME, RunDir
@@ -20,6 +21,7 @@ from ebm_tf.settings.data import DataConfig
 from ebm_tf.settings.energy import EnergyConfig
 from ebm_tf.settings.fields import Role, Settings, value_type
 from ebm_tf.settings.optimizer import OptimizerConfig
+from ebm_tf.settings.presets import settings_for
 from ebm_tf.settings.running import DeviceConfig, GuardConfig, RunConfig
 from ebm_tf.settings.train import STAGE_SETTINGS, TrainConfig
 
@@ -170,6 +172,11 @@ UNUSED = [
         "--refresh_unit: expected batch without --scheme=persistent_refresh",
     ),
     (dict(bank_dtype="float16"), "--bank_dtype: expected float32 without a bank"),
+    (dict(bank_size=500), "--bank_size: expected 60000 without a bank"),
+    (
+        dict(stage=("one train_steps=3 num_steps=3",), train_steps=3, num_steps=7),
+        "--num_steps: expected 500, since every stage sets its own (Sec. 3). Received: num_steps=7",
+    ),
     (dict(max_rollbacks=1), "--max_rollbacks: expected 3 without --on_divergence=rollback"),
     (dict(rollback_rate=0.1), "--rollback_rate: expected 0.5 without --on_divergence=rollback"),
 ]
@@ -184,6 +191,30 @@ def test_a_setting_without_use_is_refused_but_read_from_an_old_run(settings, mes
     rest = {key: value for key, value in settings.items() if key != name}
     old = {**TrainConfig(**rest).to_dict(), **settings}
     assert TrainConfig.from_dict(json.loads(json.dumps(old))) == TrainConfig(**rest)
+
+
+PRESETS = [
+    dict(preset="detector", bank_restart_noise=0.1),
+    dict(bank_size=300),
+    dict(learning_rate_end=1e-5),
+    dict(bank_burn_in=5, bank_start="data"),
+]
+
+
+@pytest.mark.parametrize("given", PRESETS)
+def test_what_a_preset_gives_a_use_is_taken(given):
+    config = TrainConfig(dataset="array:x.npy", **given)
+    values = settings_for((2,), 500, 0.3, config.preset)
+    whole = with_preset(config, set(given), values)
+    assert given.items() <= whole.to_dict().items() and whole.bank_weight == values["bank_weight"]
+
+
+def test_what_no_preset_gives_a_use_is_refused():
+    with pytest.raises(ConfigError, match=r"^--refresh_prob: expected 0.05 without --scheme=persistent_refresh"):
+        TrainConfig(dataset="array:x.npy", refresh_prob=0.1)
+    config = TrainConfig(dataset="array:x.npy", scheme="persistent", bank_restart_noise=0.1)
+    with pytest.raises(ConfigError, match=r"^--bank_restart_noise: expected 0 without --bank_weight above 0"):
+        with_preset(config, {"scheme", "bank_restart_noise"}, settings_for((2,), 500, 0.3))
 
 
 ALIKE = {"noise_spectrum": "white", "preconditioner": "none", "reference": "none"}

@@ -210,6 +210,13 @@ def test_a_truncated_record_file_is_one_line(tmp_path):
     assert "\n" not in str(error.value)
 
 
+def test_a_share_is_refused_where_a_split_is_held_out(prepared):
+    settings = dict(data_dir=str(prepared), batch_size=3, held_out=0.2)
+    config = TrainConfig(dataset="tfds:squares", **settings)
+    with pytest.raises(ConfigError, match=r"^--held_out: expected 0.1 for tfds:squares, whose test is held out"):
+        build.check_held_out(config, build.dataset(config))
+
+
 def test_any_data_set_of_tfds_trains(prepared):
     """Its own split test is held out, and a share where there is none; grey images stay grey."""
     squares = build.dataset(TrainConfig(dataset="tfds:squares", data_dir=str(prepared), batch_size=3))
