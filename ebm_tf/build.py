@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from ebm_tf.data import rings
-from ebm_tf.data.base import Dataset, RingsDataset, stream
+from ebm_tf.data.base import Dataset, RingsDataset
 from ebm_tf.data.sources import Asked, open_dataset
 from ebm_tf.data.stores import HELD_OUT
 from ebm_tf.energies.base import EnergyModel
@@ -20,6 +20,7 @@ from ebm_tf.mcmc.sampler import Sampler
 from ebm_tf.settings.fields import bad_setting
 from ebm_tf.settings.presets import DEPTHS
 from ebm_tf.settings.train import TrainConfig
+from ebm_tf.streams import Stream, stream
 
 __all__ = [
     "build_energy",
@@ -34,9 +35,6 @@ __all__ = [
     "use_xla",
     "with_noise",
 ]
-
-DATA_NOISE = 4  # what the random numbers are for; data.base has others
-
 
 def dataset(config: TrainConfig) -> Dataset:
     """config's data. CIFAR-10, the flowers and the rings are not read before they are needed; others are looked through
@@ -112,7 +110,8 @@ def with_noise(batches: tf.data.Dataset, noise_std: float, seed: int, start_step
     """
 
     def add(step, x):
-        return x + noise_std * tf.random.stateless_normal(tf.shape(x), stream(seed, DATA_NOISE, step), alg="philox")
+        own = stream(seed, Stream.DATA_NOISE, step)
+        return x + noise_std * tf.random.stateless_normal(tf.shape(x), own, alg="philox")
 
     if noise_std:
         batches = tf.data.Dataset.zip(tf.data.Dataset.counter(start_step), batches).map(add)

@@ -16,12 +16,12 @@ from ebm_tf.data import arrays, folder, images, pictures, rings, tables
 from ebm_tf.data.stores import HELD_OUT, TRAIN, Memory, Opened, reader
 from ebm_tf.errors import ConfigError
 from ebm_tf.pixels import save_image_grid
+from ebm_tf.streams import Stream, stream
 
-__all__ = ["Dataset", "RingsDataset", "stream"]
+__all__ = ["Dataset", "RingsDataset"]
 
 BLOCK = 1024
 NOT_STANDARD: tuple[np.ndarray | None, np.ndarray | None] = (None, None)
-ORDER = 3  # what the random numbers of a run are for; build has another
 
 
 class Dataset:
@@ -78,7 +78,7 @@ class Dataset:
 
         def epoch(index):
             order = tf.random.experimental.stateless_shuffle(
-                tf.range(len(store)), stream(seed, ORDER, index), alg="philox"
+                tf.range(len(store)), stream(seed, Stream.ORDER, index), alg="philox"
             )
             return tf.data.Dataset.from_tensor_slices(order).batch(batch_size, drop_remainder=True)
 
@@ -316,15 +316,17 @@ class RingsDataset(Dataset):
         return True
 
     def batches(self, batch_size, seed, start_step=0):
-        return tf.data.Dataset.counter(start_step).map(lambda step: rings.sample(batch_size, stream(seed, ORDER, step)))
+        steps = tf.data.Dataset.counter(start_step)
+        return steps.map(lambda step: rings.sample(batch_size, stream(seed, Stream.ORDER, step)))
 
     def examples(self, most=None):
         for block in range(-(-(most or 10 * BLOCK) // BLOCK)):
             count = min(BLOCK, (most or 10 * BLOCK) - block * BLOCK)
-            yield rings.sample(count, stream(0, ORDER, block)).numpy()
+            yield rings.sample(count, stream(0, Stream.ORDER, block)).numpy()
 
     def held_out(self, most=None, seed=None):
-        return rings.sample(most or 10 * BLOCK, tf.constant([0, HELD_OUT_RINGS]) if seed is None else seed).numpy()
+        seed = tf.constant([0, int(Stream.HELD_OUT_RINGS)]) if seed is None else seed
+        return rings.sample(most or 10 * BLOCK, seed).numpy()
 
     def stored(self, part, most=None):
         return self.held_out(most)
@@ -332,14 +334,6 @@ class RingsDataset(Dataset):
     @staticmethod
     def _none(part):
         raise ConfigError(f"--dataset: expected data with parts. Received: rings, which have no {part}")
-
-
-HELD_OUT_RINGS = 6  # the numbers that chains of data_init have always started with
-
-
-def stream(seed: int, purpose: int, index: tf.Tensor | int) -> tf.Tensor:
-    """int32 [2], a function of its arguments."""
-    return tf.random.experimental.stateless_fold_in(tf.constant([seed, purpose], tf.int32), tf.cast(index, tf.int32))
 
 
 def _in_range(x):

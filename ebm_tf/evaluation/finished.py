@@ -17,12 +17,12 @@ from ebm_tf.energies.files import load_energy
 from ebm_tf.energies.precision import compile_energy
 from ebm_tf.errors import ConfigError, one_line
 from ebm_tf.mcmc.sampler import Sampler
-from ebm_tf.mcmc.streams import NOISE_STARTS, block_seed
 from ebm_tf.runs.partial import blocks
 from ebm_tf.runs.results import RunResults
 from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.settings.data import IMAGE_SPLITS
 from ebm_tf.stats import usable
+from ebm_tf.streams import Stream, block_seed
 
 __all__ = [
     "FinishedRun",
@@ -159,7 +159,7 @@ def load_run(workdir: str | os.PathLike, output: str | os.PathLike | None = None
 
 def noise_starts(run: FinishedRun, num_chains: int, seed: int, block: int) -> np.ndarray:
     """Starts from noise of one block of chains, float32 [num_chains, *event]."""
-    return run.sampler.starts(num_chains, block_seed(seed, NOISE_STARTS, block)).numpy()
+    return run.sampler.starts(num_chains, block_seed(seed, Stream.NOISE_STARTS, block)).numpy()
 
 
 def run_chains(

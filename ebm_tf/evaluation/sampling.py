@@ -10,13 +10,13 @@ from ebm_tf.errors import ConfigError, UnusableError
 from ebm_tf.evaluation.chains.long import data_starts
 from ebm_tf.evaluation.finished import FinishedRun, noise_starts, run_chains, usable_numbers
 from ebm_tf.evaluation.opening import bare_run, open_run
-from ebm_tf.mcmc.streams import CHAINS, block_seed
 from ebm_tf.plots import figures
 from ebm_tf.runs import signals
 from ebm_tf.runs.partial import blocks
 from ebm_tf.runs.run_dir import draft_of, writable_folder
 from ebm_tf.settings.commands import SampleConfig, resolve
 from ebm_tf.stats import plane, usable
+from ebm_tf.streams import Stream, block_seed
 
 __all__ = ["sample"]
 
@@ -54,7 +54,7 @@ def sample(settings: SampleConfig) -> pathlib.Path:
         writable_folder(output, "output")
         for block, part in parts:
             stop.obey(f"after {part.start} of {settings.num_samples} chains; nothing was written")
-            seed = block_seed(settings.seed, CHAINS, block)
+            seed = block_seed(settings.seed, Stream.CHAINS, block)
             x_final[part], _ = run_chains(run, x_init[part], settings.num_steps, settings.step_size, seed)
     with draft_of(output / "samples.npz") as draft:
         np.savez_compressed(draft, x_init=run.to_data(x_init), x_final=run.to_data(x_final))

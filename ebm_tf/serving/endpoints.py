@@ -16,9 +16,9 @@ from ebm_tf.data.images import to_unit_range
 from ebm_tf.energies import EnergyModel
 from ebm_tf.energies.statistics import Statistics
 from ebm_tf.mcmc.sampler import Sampler
-from ebm_tf.mcmc.streams import CHAINS, NOISE_STARTS, block_seed
 from ebm_tf.serving.encoded import decode_images
 from ebm_tf.serving.info import ModelInfo
+from ebm_tf.streams import Stream, block_seed
 
 __all__ = ["Endpoint", "endpoints", "of_bytes", "of_uint8"]
 
@@ -113,8 +113,8 @@ def _sample(energy: EnergyModel, info: ModelInfo, to_data: Callable) -> Endpoint
     sampler = Sampler(info.sample_step_size, info.temperature, info.sample_num_steps, *kept)
 
     def sample(num_samples, num_steps, seed):
-        x_init = sampler.starts(num_samples, block_seed(seed, NOISE_STARTS, 0))
-        x_final, chain = sampler.run(energy.by_layers, x_init, block_seed(seed, CHAINS, 0), num_steps)
+        x_init = sampler.starts(num_samples, block_seed(seed, Stream.NOISE_STARTS, 0))
+        x_final, chain = sampler.run(energy.by_layers, x_init, block_seed(seed, Stream.CHAINS, 0), num_steps)
         return {"x_final": to_data(x_final), "energy": chain.energy_final}
 
     return Endpoint(sample, list(scalar.values()))

@@ -12,6 +12,7 @@ import tensorflow as tf
 from ebm_tf.data.base import Dataset
 from ebm_tf.errors import ConfigError, one_line
 from ebm_tf.mcmc.langevin import EnergyFn, energy_and_grad
+from ebm_tf.streams import Stream
 
 __all__ = ["HeldOut", "energy_difference", "held_out_loss", "scalars", "zero_share"]
 
@@ -103,7 +104,7 @@ class HeldOut:
         x_train = np.concatenate([x[:0], *data.examples(most=len(x))]) if len(x) else x
         if not (count := min(len(x), len(x_train))):
             return None
-        z = tf.random.stateless_normal([count, *x.shape[1:]], [seed, 5], alg="philox")
+        z = tf.random.stateless_normal([count, *x.shape[1:]], [seed, int(Stream.VALIDATION)], alg="philox")
         return tf.data.Dataset.from_tensor_slices((x[:count], z, x_train[:count])).batch(256)
 
     def update(self, x: tf.Tensor, z: tf.Tensor, x_train: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -18,6 +18,7 @@ from ebm_tf.mcmc.sample_bank import SampleBank
 from ebm_tf.mcmc.sampler import Sampler
 from ebm_tf.mcmc.step_size import adaptive_step_size
 from ebm_tf.settings.train import Stage
+from ebm_tf.streams import Stream
 from ebm_tf.training import replicas
 from ebm_tf.training.algorithm1 import Starts, centres, chain_starts, one_step_update, with_jumps
 from ebm_tf.training.callbacks import DivergenceGuard, ProgressBar
@@ -181,7 +182,7 @@ class Trainer(keras.Model):
 
     def _build_bank(self) -> SampleBank | replicas.BankShards:
         config = self.config
-        seed = tf.constant([config.seed, 1], tf.int32)
+        seed = tf.constant([config.seed, int(Stream.BANK)], tf.int32)
         x_init = None
         if config.bank_start == "data":
             x_init = build.first_examples(build.make_dataset(config, data=self.data), config.bank_size)
@@ -329,7 +330,7 @@ class Trainer(keras.Model):
         Law: langevin_chain's, from noise unless x_init [num_samples, *event] is given.
         Limits: changes no variable; num_steps = 0 returns the starts.
         """
-        seeds = tf.random.split(tf.constant([seed, 2], tf.int32), 2)
+        seeds = tf.random.split(tf.constant([seed, int(Stream.TRAINERS_SAMPLES)], tf.int32), 2)
         x_init = self.sampler.starts(num_samples, seeds[0]) if x_init is None else x_init
         return self.sampler.run(self.energy, x_init, seeds[1], num_steps)[0]
 

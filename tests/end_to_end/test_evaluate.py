@@ -18,11 +18,11 @@ from ebm_tf.evaluation import finished, tasks
 from ebm_tf.evaluation.detection import ood
 from ebm_tf.evaluation.finished import load_run
 from ebm_tf.evaluation.sampling import sample
-from ebm_tf.mcmc import streams
 from ebm_tf.runs.partial import PartialArrays
 from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.settings.commands import EvaluateConfig, SampleConfig
 from ebm_tf.settings.train import TrainConfig
+from ebm_tf.streams import Stream, block_seed
 from ebm_tf.training.checkpoints import newest_intact
 from ebm_tf.training.run import train
 from tests import processes
@@ -134,7 +134,7 @@ def test_long_chains_have_langevins_law_across_pieces(evaluated):
     x = finished.noise_starts(run, 3, 0, 0)
     steps = [0, 1, 2, 5, 10, 20, 50, 100, 200, 500, *range(550, 1_000, 55), 1_000, 1_045, 1_100]
     for start, stop in itertools.pairwise(steps):
-        x, _ = finished.run_chains(run, x, stop - start, 0.005, streams.block_seed(0, streams.CHAINS, 0, start))
+        x, _ = finished.run_chains(run, x, stop - start, 0.005, block_seed(0, Stream.CHAINS, 0, start))
     np.testing.assert_array_equal(run.arrays("long_run")["x_final"][:3], x)
 
 
@@ -280,7 +280,7 @@ def test_sample_uses_the_step_size_and_temperature_asked_for(settings, made, tmp
     sample(SampleConfig(workdir=str(made), output=str(tmp_path), num_samples=9, batch_size=9, **settings))
     run = load_run(made)
     as_asked = dataclasses.replace(run, config=dataclasses.replace(run.config, **settings))
-    seed = streams.block_seed(0, streams.CHAINS, 0)
+    seed = block_seed(0, Stream.CHAINS, 0)
     with np.load(tmp_path / "samples.npz") as arrays:
         ends = [
             finished.run_chains(each, arrays["x_init"], 2, each.config.step_size, seed)[0] for each in (as_asked, run)

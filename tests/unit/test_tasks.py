@@ -11,7 +11,6 @@ import pytest
 from ebm_tf.errors import ConfigError
 from ebm_tf.evaluation import tasks
 from ebm_tf.evaluation.chains.long import grid_steps, record_steps
-from ebm_tf.mcmc.streams import block_seed
 from ebm_tf.runs import progress
 from ebm_tf.runs.partial import PartialArrays, blocks
 from ebm_tf.runs.results import as_json
@@ -19,6 +18,7 @@ from ebm_tf.settings.commands import TASKS, EvaluateConfig, SampleConfig, resolv
 from ebm_tf.settings.data import set_names
 from ebm_tf.settings.train import TrainConfig
 from ebm_tf.stats.drift import verdict
+from ebm_tf.streams import block_seed
 
 
 def test_partial_arrays_go_on_where_they_were_marked(tmp_path):

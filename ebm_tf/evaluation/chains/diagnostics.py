@@ -13,15 +13,14 @@ from ebm_tf.energies.precision import compile_energy, full_float32, with_policy
 from ebm_tf.evaluation.finished import FinishedRun, TaskResult, noise_starts, run_chains
 from ebm_tf.evaluation.task import Task, check_one_batch, if_done
 from ebm_tf.mcmc.diagnostics import NUM_PROJECTIONS, energy_bias, projections, summary
-from ebm_tf.mcmc.streams import block_seed
 from ebm_tf.runs.partial import PartialArrays, blocks
 from ebm_tf.settings.commands import EvaluateConfig
+from ebm_tf.streams import Stream, block_seed
 
 __all__ = ["TASKS", "check_diagnostics", "diagnostics_inputs", "diagnostics_task"]
 
 NUM_RECORDS = 1_000
 RECORDS_PER_BLOCK = 50
-BURN_IN, CHAINS = 22, 23  # what the random numbers are for, see streams.block_seed
 
 
 def check_diagnostics(run: FinishedRun, settings: EvaluateConfig) -> None:
@@ -69,7 +68,8 @@ def _record(run, settings, partial, num_records, moves_per_record):
     for block, part in partial.remaining(blocks(num_records, RECORDS_PER_BLOCK), "diagnostics", "record"):
         x = state.before if block else _burnt_in(run, settings)
         for record in range(part.start, part.stop):
-            x, _ = run_chains(run, x, moves_per_record, config.step_size, block_seed(settings.seed, CHAINS, record))
+            seed = block_seed(settings.seed, Stream.RECORDS, record)
+            x, _ = run_chains(run, x, moves_per_record, config.step_size, seed)
             with full_float32():
                 energy[record] = energy_fn(tf.constant(x))
             projected[record] = x.reshape(len(x), -1) @ directions
@@ -79,7 +79,7 @@ def _record(run, settings, partial, num_records, moves_per_record):
 
 def _burnt_in(run, settings):
     x_init = noise_starts(run, settings.num_chains, settings.seed, 0)
-    seed = block_seed(settings.seed, BURN_IN, 0)
+    seed = block_seed(settings.seed, Stream.BURN_IN, 0)
     return run_chains(run, x_init, run.config.num_steps, run.config.step_size, seed)[0]
 
 

@@ -19,17 +19,16 @@ from ebm_tf.errors import ConfigError
 from ebm_tf.evaluation.finished import FinishedRun, TaskResult
 from ebm_tf.evaluation.task import Task, check_is_hot
 from ebm_tf.mcmc import ais
-from ebm_tf.mcmc.streams import block_seed
 from ebm_tf.runs.partial import PartialArrays, blocks
 from ebm_tf.settings.commands import EvaluateConfig
 from ebm_tf.stats import log_z
+from ebm_tf.streams import Stream, block_seed
 
 __all__ = ["TASKS", "check_likelihood", "likelihood_task"]
 
 STAGES_PER_BLOCK = 200
 MOST_POINTS = 10_000  # test points
 LEVEL = 2 / 255  # between two values of a pixel in [-1, 1]
-POINTS, STARTS, PILOT, FORWARD, REVERSE = 30, 31, 32, 33, 34  # what the random numbers are for, see streams.block_seed
 
 
 def check_likelihood(run: FinishedRun, settings: EvaluateConfig) -> None:
@@ -45,7 +44,7 @@ def check_likelihood(run: FinishedRun, settings: EvaluateConfig) -> None:
 
 def _test_points(run: FinishedRun, settings: EvaluateConfig) -> np.ndarray:
     """Test data as points of the density, float32 [N, *event]; images with noise over one level."""
-    seed = block_seed(settings.seed, POINTS, 0)
+    seed = block_seed(settings.seed, Stream.POINTS, 0)
     x = run.data(settings.data_dir).held_out(min(settings.num_samples or MOST_POINTS, MOST_POINTS), seed)
     if not run.is_image:
         return x
@@ -90,13 +89,13 @@ def _anneal(run, settings, partial, energy, base, points):
     x, log_weight = partial.state("x", (num_chains, *run.event_shape)), partial.state("ln_w", (num_chains,), np.float64)
     last = partial.array("log_weight", (2, num_chains), np.float64)
     rates = partial.array("rates", (2, num_stages), np.float32)
-    pilot_seed, start_seed = (block_seed(settings.seed, STARTS, number) for number in (0, 1))
+    pilot_seed, start_seed = (block_seed(settings.seed, Stream.AIS_STARTS, number) for number in (0, 1))
     jit_compile = use_xla(config.jit_compile)
     step_shape = step_sizes(config, run.event_shape) / config.step_size
     fixed = {"step_shape": step_shape, "temperature": config.temperature, "base": base}
     if not partial.blocks_done:
         pilot = base.draw(num_chains, pilot_seed)
-        seed = block_seed(settings.seed, PILOT, 0)
+        seed = block_seed(settings.seed, Stream.PILOT, 0)
         schedule = ais.find_schedule(energy, pilot, num_stages, **fixed, seed=seed, jit_compile=jit_compile)
         betas[:], log_steps[:] = schedule
         partial.mark(1)
@@ -109,7 +108,8 @@ def _anneal(run, settings, partial, energy, base, points):
             state = ais.AisState(tf.constant(x.before), tf.constant(log_weight.before))
         else:
             state = ais.init_state(points[:num_chains] if way else base.draw(num_chains, start_seed))
-        (betas, log_steps), seed = schedules[way], block_seed(settings.seed, (FORWARD, REVERSE)[way], number)
+        purpose = (Stream.FORWARD, Stream.REVERSE)[way]
+        (betas, log_steps), seed = schedules[way], block_seed(settings.seed, purpose, number)
         state, found = anneal(state, betas[part.start : part.stop + 1], log_steps[part], *fixed.values(), seed)
         x.after[:], log_weight.after[:], last[way] = state.x, state.log_weight, state.log_weight
         rates[way, part] = found

@@ -21,10 +21,10 @@ from ebm_tf.evaluation.finished import (
     usable_numbers,
 )
 from ebm_tf.evaluation.task import CHAIN_SETTINGS, Task
-from ebm_tf.mcmc.streams import CHAINS, DATA_STARTS, block_seed
 from ebm_tf.runs.partial import PartialArrays, blocks
 from ebm_tf.settings.commands import EvaluateConfig
 from ebm_tf.stats.drift import verdict
+from ebm_tf.streams import Stream, block_seed
 
 __all__ = [
     "TASKS",
@@ -77,7 +77,7 @@ def data_starts(run: FinishedRun, num_chains: int, data_dir: str | None, flag: s
       ConfigError: no data, or fewer images than chains. Names the flag that num_chains came from.
     """
     data = run.data(data_dir)
-    x = data.held_out(num_chains, tf.constant([0, DATA_STARTS], tf.int32))
+    x = data.held_out(num_chains, tf.constant([0, int(Stream.DATA_STARTS)], tf.int32))
     if num_chains > len(x):
         kind = "images" if run.is_image else "rows"
         expected = f"at most {len(x)}, the {kind} of {data.name}/{data.held_out_name}"
@@ -134,7 +134,7 @@ def _run_long(
             x = starts(part, block)
             energy = energies(run, x, settings.batch_size)
         else:
-            seed = block_seed(settings.seed, CHAINS, block, steps.start)
+            seed = block_seed(settings.seed, Stream.CHAINS, block, steps.start)
             x, energy = run_chains(run, state.before[:size], steps.stop - steps.start, settings.step_size, seed)
         record.keep(steps.stop, part, x, energy)
         state.after[:size] = x

@@ -15,19 +15,18 @@ from ebm_tf.evaluation.finished import FinishedRun, TaskResult, noise_starts, us
 from ebm_tf.evaluation.task import Task, check_is_hot, check_one_batch
 from ebm_tf.mcmc.diagnostics import NUM_PROJECTIONS, projections, summary
 from ebm_tf.mcmc.mala import MalaState, MalaTrace, compile_mala, freeze, init_state
-from ebm_tf.mcmc.streams import block_seed
 from ebm_tf.plots import figures
 from ebm_tf.runs import progress
 from ebm_tf.runs.partial import PartialArrays
 from ebm_tf.settings.commands import EvaluateConfig
 from ebm_tf.stats import plane, usable
+from ebm_tf.streams import Stream, block_seed
 
 __all__ = ["TASKS", "check_mala", "mala_task"]
 
 NUM_BINS = 20  # of one block; the moves of one block are computed and recorded at once
 MOST_MOVES = 10  # for each accepted one: an end for chains that accept next to nothing
 CHECKED = 32  # states at which rounding is measured
-CHAINS = 20  # what the random numbers are for, see streams.block_seed
 
 
 class _Recorder:
@@ -130,7 +129,7 @@ def _run(run, settings, plan, recorder, chain_fn):
             if block == plan.warmup_blocks:
                 state = freeze(state)
             enough = math.inf if is_warmup else plan.enough_accepted
-            seed = block_seed(settings.seed, CHAINS, block)
+            seed = block_seed(settings.seed, Stream.MALA, block)
             state, trace = chain_fn(state, plan.num_moves(block), enough, is_warmup, *fixed, seed)
             recorder.write(state, trace)
             shown = _moves_to_show(plan, partial.blocks_done, state)

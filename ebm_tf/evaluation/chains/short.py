@@ -11,12 +11,12 @@ import numpy as np
 
 from ebm_tf.evaluation.finished import FinishedRun, TaskResult, noise_starts, range_bound, run_chains, to_stored
 from ebm_tf.evaluation.task import CHAIN_SETTINGS, Task
-from ebm_tf.mcmc.streams import CHAINS, DATA_STARTS, block_seed
 from ebm_tf.plots import figures
 from ebm_tf.runs.partial import PartialArrays, blocks
 from ebm_tf.settings.commands import EvaluateConfig
 from ebm_tf.stats import plane, usable
 from ebm_tf.stats.drift import mean_of, std_of
+from ebm_tf.streams import Stream, block_seed
 
 __all__ = ["TASKS", "Ends", "how_it_ran", "save_grid", "short_chains", "short_run_task"]
 
@@ -65,7 +65,7 @@ def short_chains(
     measured = {kind: partial.array(f"measured_{kind}", (num_chains, 2), np.float32) for kind in starts}
     for block, part in partial.remaining(blocks(num_chains, settings.batch_size), task, "chain"):
         for index, (kind, starts_fn) in enumerate(starts.items()):
-            x_init, seed = starts_fn(part, block), block_seed(settings.seed, CHAINS, block, index)
+            x_init, seed = starts_fn(part, block), block_seed(settings.seed, Stream.CHAINS, block, index)
             x, energy[kind][part] = run_chains(run, x_init, settings.num_steps, settings.step_size, seed)
             stored[kind][part], measured[kind][part] = to_stored(run, x), usable.measure(x, bound)
     return {kind: Ends(stored[kind], energy[kind], usable.summary(measured[kind], bound)) for kind in starts}
@@ -79,7 +79,7 @@ def short_run_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialA
         return noise_starts(run, part.stop - part.start, settings.seed, block)
 
     def exact_draws(part, block):
-        return run.data(None).held_out(part.stop - part.start, block_seed(settings.seed, DATA_STARTS, block))
+        return run.data(None).held_out(part.stop - part.start, block_seed(settings.seed, Stream.DATA_STARTS, block))
 
     starts = {"from_noise": noise} | ({"from_data": exact_draws} if run.has_density else {})
     ends = short_chains(run, settings, partial, "short_run", starts, settings.num_samples)
