@@ -11,6 +11,7 @@ import tensorflow as tf
 from ebm_tf.energies.checks import check_network, check_registered, with_dtype
 from ebm_tf.energies.terms import GaussianReference, Wall
 from ebm_tf.errors import ConfigError
+from ebm_tf.mcmc.langevin import energy_and_grad
 from ebm_tf.mcmc.sampler import Sampler
 
 __all__ = ["EnergyModel", "Origin"]
@@ -250,11 +251,7 @@ class EnergyModel(keras.Model):
 
     def energy_and_grad(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns (energy [B], energy_grad dE/dx [B, *event]) at x [B, *event]."""
-        x = tf.convert_to_tensor(x)
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(x)
-            energy = self(x, training=False)
-        return energy, tape.gradient(energy, x)
+        return energy_and_grad(lambda x: self(x, training=False), tf.convert_to_tensor(x))
 
     def get_config(self):
         config = {**super().get_config(), "energy_scale": self.energy_scale}

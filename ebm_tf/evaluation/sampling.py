@@ -61,7 +61,7 @@ def sample(settings: SampleConfig) -> pathlib.Path:
     numbers, finite = usable_numbers(run, x_final), usable.finite_rows(x_final)
     line = usable.warning(numbers, len(x_final))
     if finite.any():
-        _draw(run, x_init[finite], x_final[finite], output / "samples.png")
+        _plot(run, x_init[finite], x_final[finite], output / "samples.png")
     if not numbers["num_usable"]:
         raise UnusableError(f"{line}: the energy or its chains have diverged. {output}/samples.npz has their ends")
     if line:
@@ -80,7 +80,7 @@ def _open(settings: SampleConfig) -> FinishedRun:
     return run
 
 
-def _draw(run: FinishedRun, x_init: np.ndarray, x_final: np.ndarray, path: pathlib.Path) -> None:
+def _plot(run: FinishedRun, x_init: np.ndarray, x_final: np.ndarray, path: pathlib.Path) -> None:
     if run.is_image:
         figures.save_image_grid(x_final[:256], path)
         return

@@ -42,7 +42,7 @@ class Artifact(NamedTuple):
       runs: those it was made from.
       settings: run -> task -> the settings the task was done with.
       notes: how it was made, and what is absent.
-      draw: writes the picture to a path; None for a table.
+      plot: writes the picture to a path; None for a table.
       paper: the paper's numbers; None where there are only numbers.SHOWS' words.
       csv: the table in full, to be written as .csv; None for a figure.
     """
@@ -52,7 +52,7 @@ class Artifact(NamedTuple):
     runs: list[SavedRun]
     settings: dict[str, dict[str, Any]]
     notes: list[str]
-    draw: Callable[[pathlib.Path], None] | None = None
+    plot: Callable[[pathlib.Path], None] | None = None
     paper: Any = None
     csv: Table | None = None
 

@@ -113,7 +113,7 @@ def page(
 def _section(name: str, artifact: Artifact, folder: pathlib.Path, settings: ReproduceConfig) -> str:
     title = numbers.TITLES[name]
     parts = [f'<section id="{name}"><h2>{html.escape(title)}</h2>']
-    if artifact.draw is not None:
+    if artifact.plot is not None:
         path = folder / f"{name}.png"
         picture, width = base64.b64encode(path.read_bytes()).decode(), round(Image.open(path).width * PICTURE_SCALE)
         names = ", ".join(run.path.name for run in artifact.runs)

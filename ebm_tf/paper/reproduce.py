@@ -121,9 +121,9 @@ def _budgets(made: dict[str, Artifact]) -> list[dict[str, Any]]:
 
 def _write(name: str, artifact: Artifact, output: pathlib.Path, settings: ReproduceConfig) -> pathlib.Path:
     """The picture or .csv, and the .json."""
-    if artifact.draw is not None:
+    if artifact.plot is not None:
         path = output / f"{name}.png"
-        artifact.draw(path)
+        artifact.plot(path)
     else:
         assert artifact.csv is not None  # a table
         path = output / f"{name}.csv"

@@ -81,20 +81,20 @@ def rings_figure(
     axes: Any = figure.subplots(*shape, squeeze=False)
     top = 1.5 * float(np.max(data_density))
 
-    def draw(axis, density, title):
+    def plot(axis, density, title):
         extent = (-limit, limit, -limit, limit)
         axis.imshow(density.T, origin="lower", extent=extent, cmap="magma", vmin=0, vmax=top)
         axis.set_title(title, fontsize=9)
         axis.set_xticks([-3, 0, 3])
         axis.set_yticks([-3, 0, 3])
 
-    draw(axes[0, 0], data_density, "data")
+    plot(axes[0, 0], data_density, "data")
     if not is_row:
         axes[1, 0].axis("off")
     for column, (title, (samples, model)) in enumerate(columns.items(), start=1):
         of_model, of_samples = (axes[0, 1], axes[0, 2]) if is_row else (axes[1, column], axes[0, column])
-        draw(of_model, model, f"{title}: {rows[1]}" if is_row else rows[1])
-        draw(of_samples, samples, f"{title}: {rows[0]}" if is_row else f"{title}\n{rows[0]}")
+        plot(of_model, model, f"{title}: {rows[1]}" if is_row else rows[1])
+        plot(of_samples, samples, f"{title}: {rows[0]}" if is_row else f"{title}\n{rows[0]}")
     _save(figure, path)
 
 

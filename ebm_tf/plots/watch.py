@@ -18,7 +18,7 @@ from ebm_tf.runs.run_dir import RunDir, draft_of
 from ebm_tf.settings.commands import WatchConfig
 from ebm_tf.settings.train import TrainConfig
 
-__all__ = ["draw", "watch"]
+__all__ = ["plot", "watch"]
 
 PANELS = (("energies", "energy/"), ("energy differences", "/energy_difference"))
 COLORS = {"data": BLACK, "data_init": BLUE, "noise_init": ORANGE, "persistent_init": GREEN, "total": PURPLE}
@@ -43,7 +43,7 @@ def watch(settings: WatchConfig, sleep=time.sleep) -> pathlib.Path:
         is_finished = run_dir.model.exists()
         if (news := (_size(run_dir.metrics), _newest_chains(run_dir), is_finished)) != seen:
             try:
-                page, seen = draw(run_dir, settings.every_seconds), news
+                page, seen = plot(run_dir, settings.every_seconds), news
             except OSError as error:
                 expected = "--workdir: expected a folder that can be written"
                 raise ConfigError(f"{expected}. Received: {one_line(error)}") from error
@@ -52,7 +52,7 @@ def watch(settings: WatchConfig, sleep=time.sleep) -> pathlib.Path:
         sleep(settings.every_seconds)
 
 
-def draw(run_dir: RunDir, every_seconds: float = 10.0) -> pathlib.Path:
+def plot(run_dir: RunDir, every_seconds: float = 10.0) -> pathlib.Path:
     """Draws RUN/watch.png and RUN/watch.html once, each whole or not at all; returns the page.
 
     Raises:

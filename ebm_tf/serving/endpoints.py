@@ -15,6 +15,7 @@ import tensorflow as tf
 from ebm_tf.data.images import to_unit_range
 from ebm_tf.energies import EnergyModel
 from ebm_tf.energies.statistics import Statistics
+from ebm_tf.mcmc.langevin import energy_and_grad
 from ebm_tf.mcmc.sampler import Sampler
 from ebm_tf.serving.encoded import decode_images
 from ebm_tf.serving.info import ModelInfo
@@ -59,10 +60,7 @@ def endpoints(statistics: Statistics, info: ModelInfo) -> dict[str, Endpoint]:
         return energy.by_layers(to_model(x))
 
     def energy_grad_fn(x):
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(x)
-            e = energy_fn(x)
-        return tape.gradient(e, x)
+        return energy_and_grad(energy_fn, x)[1]
 
     of_x: dict[str, Callable] = {
         "energy": lambda x: {"energy": energy_fn(x)},

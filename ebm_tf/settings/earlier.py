@@ -48,6 +48,8 @@ def read(old: dict[str, Any], rest: dict[str, Any]) -> dict[str, Any]:
     if texts.get("confinement", "0") != "0":
         raise bad_setting("confinement", "0: a wall is ebm_tf.Wall in Python now", texts["confinement"], "")
     texts = {name: texts[name] for name in CHOICES if name in texts}
+    if texts and kind_of(rest["dataset"]) in SOURCES:
+        texts = _with_preset(texts, rest["dataset"])
     for name, text in texts.items():
         plain, other, _ = CHOICES[name]
         if text not in (plain, other):
@@ -56,14 +58,21 @@ def read(old: dict[str, Any], rest: dict[str, Any]) -> dict[str, Any]:
             raise bad_setting(name, f"{plain} for {rest['dataset']}", text, "")
         if rest["gaussian"] != "none":
             raise ConfigError(f"--{name}: expected --gaussian alone, which is in its place. Received: both")
-        needed = {"noise_spectrum", "preconditioner", "reference"}
-        if kind_of(rest["dataset"]) in SOURCES and not needed <= set(texts):  # what is not given fits the data
-            expected = f"--gaussian, which is in its place, for {shortened(rest['dataset'])}"
-            raise bad_setting(name, expected, text, "")
     used = [name for name, text in texts.items() if text != CHOICES[name][0]]
     if used and used[0] in ("preconditioner", "reference"):
         raise bad_setting(used[0], "none without --noise_spectrum=data; --gaussian says all in one", texts[used[0]], "")
     return {"gaussian": "+".join(CHOICES[name][2] for name in used) or "none"} if texts else {}
+
+
+def _with_preset(texts: dict[str, str], dataset: str) -> dict[str, str]:
+    """What is not given fits the data: start and reference of any, steps of images alone, which reading them tells."""
+    if texts.get("noise_spectrum") == "white":
+        return texts
+    if "preconditioner" not in texts:
+        name, text = next(iter(texts.items()))
+        raise bad_setting(name, f"--gaussian, which is in its place, for {shortened(dataset)}", text, "")
+    told = {"noise_spectrum": "data", "reference": "gaussian"} | texts
+    return {name: told[name] for name in CHOICES if name in told}
 
 
 def _text(value: Any) -> str:

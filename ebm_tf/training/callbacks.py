@@ -305,12 +305,12 @@ class Watcher(UpdateCallback):
 
     def on_update(self, step, logs):
         if self.is_due(self.log_every) and time.monotonic() >= self.next_time:
-            self.draw()
+            self.plot()
 
-    def draw(self) -> None:
+    def plot(self) -> None:
         """Draws what lies in the folder now."""
         start = time.monotonic()
-        watch.draw(self.run_dir, self.every_seconds)
+        watch.plot(self.run_dir, self.every_seconds)
         gc.collect()  # as after every figure
         end = time.monotonic()
         self.next_time = end + max(self.every_seconds, (end - start) / self.SHARE)

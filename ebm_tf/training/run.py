@@ -150,7 +150,7 @@ def _train(config: TrainConfig, given, run_dir: RunDir, is_chief: bool, locks, d
         if is_chief:
             _save_model(trainer, run_dir, config.train_steps)
             if config.watch:
-                watch.draw(run_dir)  # says that the run is finished
+                watch.plot(run_dir)  # says that the run is finished
     replicas.meet(strategy)  # no worker is done before the chief
     return trainer
 

@@ -228,6 +228,13 @@ EARLIER = [
     (FIT | TILT, "start+reference"),
     (FIT | STEPS | TILT, "start+steps+reference"),
 ]
+OWN = "array:x.npy"
+BESIDE_A_PRESET = [
+    (["--preconditioner=spectrum"], "start+steps+reference"),
+    (["--preconditioner=none"], "start+reference"),
+    (["--preconditioner=none", "--reference=none"], "start"),
+    (["--noise_spectrum=white"], "none"),
+]
 
 
 @pytest.mark.parametrize(("old", "gaussian"), EARLIER)
@@ -239,7 +246,12 @@ def test_settings_of_earlier_versions_are_read(old, gaussian):
     assert flags.read_config(TrainConfig, [f"--{name}={value}" for name, value in old.items()]) == config
 
 
-OWN = "--dataset=array:x.npy"
+@pytest.mark.parametrize(("arguments", "gaussian"), BESIDE_A_PRESET)
+def test_what_flags_of_earlier_versions_do_not_say_is_the_presets(arguments, gaussian):
+    config = flags.read_config(TrainConfig, [f"--dataset={OWN}", *arguments])
+    assert config == TrainConfig(dataset=OWN, gaussian=gaussian)
+
+
 NOT_READ = [
     (["--noise_spectrum=pink"], "--noise_spectrum: expected white or data. Received: noise_spectrum=pink"),
     (["--reference=gaussian"], "--reference: expected none without --noise_spectrum=data; --gaussian says all in one"),
@@ -247,7 +259,7 @@ NOT_READ = [
     (["--step_ratio=36"], "--step_ratio: expected 1 for cifar10. Received: step_ratio=36"),
     (["--dataset=rings", "--step_ratio=9"], "--step_ratio: expected 1 or 36. Received: step_ratio=9"),
     (["--dataset=rings", "--noise_spectrum=data"], "--noise_spectrum: expected white for rings"),
-    ([OWN, "--reference=none"], "--reference: expected --gaussian, which is in its place, for array:x.npy"),
+    ([f"--dataset={OWN}", "--reference=none"], "--reference: expected --gaussian, which is in its place, for array:"),
     (["--confinement=0.02"], "--confinement: expected 0: a wall is ebm_tf.Wall in Python now. Received: "),
 ]
 

@@ -123,12 +123,12 @@ def test_watch_leaves_a_finished_page_and_changes_no_update(finished, tmp_path):
 def test_watch_draws_as_training_goes_and_takes_a_hundredth_of_its_time(tmp_path, monkeypatch):
     now, drawn = 0.0, []
 
-    def draw(run_dir, every_seconds):
+    def plot(run_dir, every_seconds):
         nonlocal now
         now += 0.5
         drawn.append(watcher.step)
 
-    monkeypatch.setattr(watch, "draw", draw)
+    monkeypatch.setattr(watch, "plot", plot)
     monkeypatch.setattr(callbacks.time, "monotonic", lambda: now)
     watcher = callbacks.Watcher(10, RunDir(tmp_path))
     for batch in range(200):

@@ -65,7 +65,7 @@ def test_a_run_without_rows_is_drawn(run_dir):
 
 
 def test_it_draws_when_there_is_news_and_ends_with_the_run(run_dir, monkeypatch):
-    drawn, draw, looks = [], watch.draw, iter(("nothing new", "row", "end"))
+    drawn, plot, looks = [], watch.plot, iter(("nothing new", "row", "end"))
 
     def sleep(seconds):
         assert seconds == 3
@@ -75,7 +75,7 @@ def test_it_draws_when_there_is_news_and_ends_with_the_run(run_dir, monkeypatch)
         elif what == "end":
             run_dir.model.touch()
 
-    monkeypatch.setattr(watch, "draw", lambda *args: drawn.append(args) or draw(*args))
+    monkeypatch.setattr(watch, "plot", lambda *args: drawn.append(args) or plot(*args))
     page = watch.watch(WatchConfig(workdir=str(run_dir.path), every_seconds=3), sleep)
     assert len(drawn) == 3
     assert "finished, 100 updates" in page.read_text() and "http-equiv" not in page.read_text()

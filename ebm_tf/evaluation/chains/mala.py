@@ -186,7 +186,7 @@ def _result(run, settings, plan, recorder, state, rounding):
     }
     if run.is_image:
         arrays["samples"] = np.asarray(to_uint8(x_final))
-    _draw(run, settings, arrays)
+    _plot(run, settings, arrays)
     return TaskResult(numbers, {**arrays, "x_final": run.to_data(x_final)})
 
 
@@ -225,7 +225,7 @@ def _verdict(numbers, words):
     return "; ".join([*parts, words])
 
 
-def _draw(run, settings, arrays):
+def _plot(run, settings, arrays):
     """Fig. 8 of this run."""
     warmup = (arrays["steps_warmup"], arrays["acceptance_warmup"])
     sampling = (arrays["steps"], arrays["acceptance_sampling"])

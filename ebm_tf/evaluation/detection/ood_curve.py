@@ -54,7 +54,7 @@ def ood_curve_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialA
         auroc[index] = [np.nan if one is None else one for one in found]
     steps = np.array([checkpoint.step for checkpoint in saved], np.int64)
     by_name = {name: auroc[:, column] for column, name in enumerate(names[1:])}
-    _draw(steps, by_name, run)
+    _plot(steps, by_name, run)
     energy_mean = {name: mean[:, column] for column, name in enumerate(names)}
     numbers: dict[str, Any] = {"updates": steps, "auroc": by_name, "energy_mean": energy_mean}
     sources = {"in": own_sources(run, settings)["test"], **other_sets(settings)}
@@ -66,7 +66,7 @@ def _energies(energy_fn, x, batch_size):
     return np.concatenate([energy_fn(images.to_unit_range(x[part])).numpy() for _, part in blocks(len(x), batch_size)])
 
 
-def _draw(updates, auroc, run):
+def _plot(updates, auroc, run):
     colors = itertools.cycle(COLORS)
     curves = [figures.Curve(name, updates, values, next(colors)) for name, values in auroc.items()]
     chance = figures.Curve("chance", updates, np.full(len(updates), 0.5), "0.6", dashed=True)
