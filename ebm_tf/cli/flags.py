@@ -48,6 +48,7 @@ FLAGS = absl_flags.FLAGS
 EXIT_BAD_INPUT = 2
 EXIT_FAILED = 1
 NEAR = 0.6  # similarity of two flags' names, by difflib, from which on one may be meant for the other
+FLAG_FILE = "\nFlags may stand in a file, one a line: --flagfile=FILE. A flag after it overrides the file's."
 BOM = "\ufeff"  # Windows' editors begin a file of flags with it
 EXIT_SIGNAL = 128  # plus the signal, as shells report it
 
@@ -102,9 +103,18 @@ def define_flags(config_cls: type, flag_values: absl_flags.FlagValues = FLAGS) -
             absl_flags.DEFINE(parser, field.name, default, help_text, flag_values)
         else:
             absl_flags.DEFINE_string(field.name, None if default is None else str(default), help_text, flag_values)
+        if field.metadata["given"]:
+            flag_values[field.name].default_as_str = None  # --help shows none where one must be given
+        flag_values.register_flag_by_module(_group(config_cls, field.name), flag_values[field.name])
     for name in getattr(config_cls, "RETIRED", ()):  # flag files of earlier versions may have it
         if name not in flag_values:
             absl_flags.DEFINE_string(name, None, "Of earlier versions. It changes nothing.", flag_values)
+
+
+def _group(config_cls: type, name: str) -> str:
+    """What --help calls the settings among which one stands: the first sentence on the class that has the field."""
+    owner = next(cls for cls in config_cls.__mro__ if name in vars(cls).get("__annotations__", {}))
+    return (inspect.getdoc(owner) or "").splitlines()[0].partition(". ")[0].rstrip(".")
 
 
 def config_from_flags(config_cls: type) -> Any:
@@ -187,7 +197,7 @@ def run_main(
     try:
         rest = [_split_arguments()] if takes_rest else []
         define_flags(config_cls)
-        _parse(sys.argv, inspect.getdoc(sys.modules[main_fn.__module__]))
+        _parse(sys.argv, inspect.getdoc(sys.modules[main_fn.__module__]), config_cls)
         config = config_from_flags(config_cls)
         if needs_tensorflow:
             load_tensorflow()
@@ -279,8 +289,8 @@ def load_tensorflow() -> None:
             os.close(stderr)
 
 
-def _parse(argv: list[str], about: str | None) -> None:
-    """Parses flags and flag files. `--help` prints `about` and the flags of the command, and exits 0."""
+def _parse(argv: list[str], about: str | None, config_cls: type) -> None:
+    """Parses flags and flag files. `--help` prints `about` and the flags of the command by groups, and exits 0."""
     if "help" not in FLAGS:
         absl_flags.DEFINE_boolean("help", False, "Show the flags and stop.")
     try:
@@ -294,7 +304,8 @@ def _parse(argv: list[str], about: str | None) -> None:
         reason = str(error).removeprefix("ERROR:: Unable to open flagfile: ")
         raise ConfigError(f"--flagfile: expected a file of flags, one per line. Received: {reason}") from None
     if FLAGS["help"].value:
-        _show(_as_called(f"{about or argv[0]}\n{FLAGS.main_module_help()}"))
+        groups = dict.fromkeys(_group(config_cls, field.name) for field in dataclasses.fields(config_cls))
+        _show(_as_called("\n".join([about or argv[0], FLAG_FILE, *map(FLAGS.module_help, groups)])))
         sys.exit(0)
     if positional:
         raise ConfigError(f"expected only flags, --name=value. Received: {' '.join(positional)}")
