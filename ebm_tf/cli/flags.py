@@ -30,7 +30,7 @@ from ebm_tf.cli import native_stderr, xla, xla_cache
 from ebm_tf.errors import ConfigError, UnusableError
 from ebm_tf.runs.run_dir import DISK_ERRORS
 from ebm_tf.runs.signals import Stopped
-from ebm_tf.settings.fields import field_help, value_type
+from ebm_tf.settings.fields import field_help, group_of, value_type
 
 __all__ = [
     "config_from_flags",
@@ -105,16 +105,10 @@ def define_flags(config_cls: type, flag_values: absl_flags.FlagValues = FLAGS) -
             absl_flags.DEFINE_string(field.name, None if default is None else str(default), help_text, flag_values)
         if field.metadata["given"]:
             flag_values[field.name].default_as_str = None  # --help shows none where one must be given
-        flag_values.register_flag_by_module(_group(config_cls, field.name), flag_values[field.name])
+        flag_values.register_flag_by_module(group_of(config_cls, field.name), flag_values[field.name])
     for name in getattr(config_cls, "RETIRED", ()):  # flag files of earlier versions may have it
         if name not in flag_values:
             absl_flags.DEFINE_string(name, None, "Of earlier versions. It changes nothing.", flag_values)
-
-
-def _group(config_cls: type, name: str) -> str:
-    """What --help calls the settings among which one stands: the first sentence on the class that has the field."""
-    owner = next(cls for cls in config_cls.__mro__ if name in vars(cls).get("__annotations__", {}))
-    return (inspect.getdoc(owner) or "").splitlines()[0].partition(". ")[0].rstrip(".")
 
 
 def config_from_flags(config_cls: type) -> Any:
@@ -304,7 +298,7 @@ def _parse(argv: list[str], about: str | None, config_cls: type) -> None:
         reason = str(error).removeprefix("ERROR:: Unable to open flagfile: ")
         raise ConfigError(f"--flagfile: expected a file of flags, one per line. Received: {reason}") from None
     if FLAGS["help"].value:
-        groups = dict.fromkeys(_group(config_cls, field.name) for field in dataclasses.fields(config_cls))
+        groups = dict.fromkeys(group_of(config_cls, field.name) for field in dataclasses.fields(config_cls))
         _show(_as_called("\n".join([about or argv[0], FLAG_FILE, *map(FLAGS.module_help, groups)])))
         sys.exit(0)
     if positional:
