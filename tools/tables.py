@@ -10,7 +10,8 @@ first cell of a row is its name. A page shows it by
   <!-- table: NAME -->  or  <!-- table: NAME rows=hybrid,noise columns=scheme,JS -->      up to  <!-- /table -->
 
 and one cell, in running text, by <!-- number: NAME ROW COLUMN -->...<!-- /number -->; underscores stand for spaces in
-names of rows and columns. docs/images/example_NAME.png is what the cell of examples/NAME.ipynb with the tag "docs" shows.
+names of rows and columns. docs/images/example_NAME.png is the picture below the cell of examples/NAME.ipynb that has
+the tag "docs".
 """
 
 import base64
