@@ -150,7 +150,7 @@ def _picture_faults(is_check):
 
 def unfit(text):
     """(line, what is wrong) of lines above 120 characters, tables, code and pictures apart, and of paragraphs cut."""
-    is_code = False
+    is_code, before = False, ""
     for number, line in enumerate(text.splitlines(), start=1):
         if line.lstrip().startswith("```"):
             is_code = not is_code
@@ -159,6 +159,9 @@ def unfit(text):
             yield number, f"{len(shown)} characters; expected at most {MOST}"
         if line.startswith("<!-- number"):
             yield number, "expected a word before it: a comment that begins a line ends its paragraph"
+        if not before and not is_code and re.match(r" {1,3}\S", line):
+            yield number, "expected an indent of 4 after an empty line: with less the site ends the list here"
+        before = line
 
 
 if __name__ == "__main__":

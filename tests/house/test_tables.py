@@ -71,6 +71,7 @@ def test_a_number_changed_by_hand_is_reported(tables, tmp_path, capsys, old, new
         ("<!-- number: speed c ours --><!-- /number -->\n", "expected one of a, b_2. Received: c"),
         ("word " * 30 + "\n", "page.md:1: 150 characters"),
         ("It is\n<!-- number: speed a ours -->0.5<!-- /number -->.\n", "page.md:2: expected a word before it"),
+        ("- It is\n\n  so.\n", "page.md:3: expected an indent of 4"),
     ],
 )
 def test_faults_of_a_page_are_reported(tables, tmp_path, capsys, page, fault):
