@@ -46,7 +46,7 @@ check: house  ## lint, types, the house, and the numbers in the pages
 	$(BIN)/mypy
 	$(BIN)/python tools/tables.py --check
 
-tables: $(VENV)/.installed  ## write the tables and numbers of README, docs and cards from results/numbers
+tables: $(VENV)/.installed  ## write the tables and numbers of README, docs and cards from results/numbers, pictures of examples.md
 	$(BIN)/python tools/tables.py
 
 house: $(VENV)/.installed  ## the direction of imports, and sizes

@@ -10,7 +10,7 @@ host. The rate of learning is next to 0, so that no timing meets a diverged ener
 R times the batch in the time of one: the speed-up is R times the ratio of updates per second.
 
 Prints a table; writes it as JSON after every round. --cpu_devices tries the script on logical CPU devices, which share
-one processor.
+one processor, without XLA.
 """
 
 import argparse
@@ -234,7 +234,7 @@ def _build(options, tf):
         bank_size=100 * options.batch_per_device * total,
         attention=options.attention == "true",
         strategy=options.row,
-        jit_compile="true",
+        jit_compile="false" if options.cpu_devices else "true",
         learning_rate=1e-12,
         **{name: getattr(options, name) for name in shared},
     )

@@ -1,4 +1,5 @@
-"""Every measured number once: tables and single numbers of Markdown pages, from results/numbers/*.json.
+"""Every measured number once: tables and single numbers of Markdown pages, from results/numbers/*.json; and pictures
+of docs/examples.md, from the notebooks.
 
   python tools/tables.py           writes them into the pages: `make tables`
   python tools/tables.py --check   exits 1 where a page differs: a part of `make check`
@@ -9,9 +10,11 @@ first cell of a row is its name. A page shows it by
   <!-- table: NAME -->  or  <!-- table: NAME rows=hybrid,noise columns=scheme,JS -->      up to  <!-- /table -->
 
 and one cell, in running text, by <!-- number: NAME ROW COLUMN -->...<!-- /number -->; underscores stand for spaces in
-names of rows and columns.
+names of rows and columns. docs/images/example_NAME.png is the picture below the cell of examples/NAME.ipynb that has
+the tag "docs".
 """
 
+import base64
 import json
 import pathlib
 import re
@@ -96,8 +99,20 @@ def pages():
     return [ROOT / name for name in names if (ROOT / name).exists()]
 
 
+def pictures():
+    """{path of a picture: its bytes}, from the notebooks."""
+    found = {}
+    for path in sorted((ROOT / "examples").glob("*.ipynb")):
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            if "docs" in cell["metadata"].get("tags", []):
+                (shown,) = (one["data"] for one in cell["outputs"] if "image/png" in one.get("data", {}))
+                found[ROOT / "docs" / "images" / f"example_{path.stem}.png"] = base64.b64decode(shown["image/png"])
+    return found
+
+
 def main(arguments):
-    is_check, faults = "--check" in arguments, []
+    is_check = "--check" in arguments
+    faults = _picture_faults(is_check)
     for path in pages():
         text = path.read_text(encoding="utf-8")
         name = path.relative_to(ROOT)
@@ -118,9 +133,24 @@ def main(arguments):
     return 1 if faults else 0
 
 
+def _picture_faults(is_check):
+    """Writes the pictures that differ, or says which do."""
+    faults = []
+    for path, content in pictures().items():
+        name = path.relative_to(ROOT)
+        if path.exists() and path.read_bytes() == content:
+            continue
+        if is_check:
+            faults.append(f"{name}: differs from its notebook; run `make tables`")
+        else:
+            path.write_bytes(content)
+            print(f"wrote {name}")
+    return faults
+
+
 def unfit(text):
     """(line, what is wrong) of lines above 120 characters, tables, code and pictures apart, and of paragraphs cut."""
-    is_code = False
+    is_code, before = False, ""
     for number, line in enumerate(text.splitlines(), start=1):
         if line.lstrip().startswith("```"):
             is_code = not is_code
@@ -129,6 +159,9 @@ def unfit(text):
             yield number, f"{len(shown)} characters; expected at most {MOST}"
         if line.startswith("<!-- number"):
             yield number, "expected a word before it: a comment that begins a line ends its paragraph"
+        if not before and not is_code and re.match(r" {1,3}\S", line):
+            yield number, "expected an indent of 4 after an empty line: with less the site ends the list here"
+        before = line
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from ebm_tf.cli import native_stderr, xla, xla_cache
 from ebm_tf.errors import ConfigError, UnusableError
 from ebm_tf.runs.run_dir import DISK_ERRORS
 from ebm_tf.runs.signals import Stopped
-from ebm_tf.settings.fields import field_help, value_type
+from ebm_tf.settings.fields import field_help, group_of, value_type
 
 __all__ = [
     "config_from_flags",
@@ -48,6 +48,7 @@ FLAGS = absl_flags.FLAGS
 EXIT_BAD_INPUT = 2
 EXIT_FAILED = 1
 NEAR = 0.6  # similarity of two flags' names, by difflib, from which on one may be meant for the other
+FLAG_FILE = "\nFlags may stand in a file, one a line: --flagfile=FILE. A flag after it overrides the file's."
 BOM = "\ufeff"  # Windows' editors begin a file of flags with it
 EXIT_SIGNAL = 128  # plus the signal, as shells report it
 
@@ -102,6 +103,9 @@ def define_flags(config_cls: type, flag_values: absl_flags.FlagValues = FLAGS) -
             absl_flags.DEFINE(parser, field.name, default, help_text, flag_values)
         else:
             absl_flags.DEFINE_string(field.name, None if default is None else str(default), help_text, flag_values)
+        if field.metadata["given"]:
+            flag_values[field.name].default_as_str = None  # --help shows none where one must be given
+        flag_values.register_flag_by_module(group_of(config_cls, field.name), flag_values[field.name])
     for name, now in _retired(config_cls).items():  # flag files of earlier versions may have it
         if name not in flag_values:
             help_text = f"Of earlier versions; now --{now}." if now else "Of earlier versions."
@@ -199,7 +203,7 @@ def run_main(
     try:
         rest = [_split_arguments()] if takes_rest else []
         define_flags(config_cls)
-        _parse(sys.argv, inspect.getdoc(sys.modules[main_fn.__module__]))
+        _parse(sys.argv, inspect.getdoc(sys.modules[main_fn.__module__]), config_cls)
         config = config_from_flags(config_cls)
         if needs_tensorflow:
             load_tensorflow()
@@ -291,8 +295,8 @@ def load_tensorflow() -> None:
             os.close(stderr)
 
 
-def _parse(argv: list[str], about: str | None) -> None:
-    """Parses flags and flag files. `--help` prints `about` and the flags of the command, and exits 0."""
+def _parse(argv: list[str], about: str | None, config_cls: type) -> None:
+    """Parses flags and flag files. `--help` prints `about` and the flags of the command by groups, and exits 0."""
     if "help" not in FLAGS:
         absl_flags.DEFINE_boolean("help", False, "Show the flags and stop.")
     try:
@@ -306,7 +310,8 @@ def _parse(argv: list[str], about: str | None) -> None:
         reason = str(error).removeprefix("ERROR:: Unable to open flagfile: ")
         raise ConfigError(f"--flagfile: expected a file of flags, one per line. Received: {reason}") from None
     if FLAGS["help"].value:
-        _show(_as_called(f"{about or argv[0]}\n{FLAGS.main_module_help()}"))
+        groups = dict.fromkeys(group_of(config_cls, field.name) for field in dataclasses.fields(config_cls))
+        _show(_as_called("\n".join([about or argv[0], FLAG_FILE, *map(FLAGS.module_help, groups)])))
         sys.exit(0)
     if positional:
         raise ConfigError(f"expected only flags, --name=value. Received: {' '.join(positional)}")

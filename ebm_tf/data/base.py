@@ -152,11 +152,11 @@ class Dataset:
         return x if is_standard or self.mean is None else (x - self.mean) / self.scale
 
     def picture(self, x: np.ndarray, path: str | os.PathLike, title: str = "") -> None:
-        """Draws x [N, *event]: images in a grid, vectors as points by their first two coordinates."""
+        """Draws x [N, *event]: images in a grid, vectors as points by their first two coordinates, in their units."""
         if self.is_image:
             save_image_grid(x, path)
         else:
-            pictures.scatter(x, path, title, self.columns or ("x", "y"))
+            pictures.scatter(x, path, title, self.columns, self.mean, self.scale)
 
     @classmethod
     def from_array(

@@ -13,17 +13,38 @@ __all__ = ["scatter"]
 LIMIT = 4.0  # of the frame: the rings' plane, and four standard deviations of what is standardised
 
 
-def scatter(x: np.ndarray, path: str | os.PathLike, title: str, names: Sequence[str]) -> None:
-    """x [N, D] as points, or as a histogram where D = 1; those outside the frame are counted in the title."""
+def scatter(
+    x: np.ndarray,
+    path: str | os.PathLike,
+    title: str,
+    columns: Sequence[str] | None = None,
+    mean: Sequence[float] | np.ndarray | None = None,
+    scale: Sequence[float] | np.ndarray | None = None,
+) -> None:
+    """Draws vectors as points, or as a histogram where they have one coordinate, in the data's units. Those outside the
+    frame are counted in the title.
+
+    Args:
+      x: [N, D], as the model sees them.
+      path: of the picture.
+      title: above it.
+      columns: names of the coordinates. None: x and y.
+      mean, scale: [D], by which data were standardised: they are mean + scale x. None or (): x itself.
+    """
     outside = int((~(abs(x[:, :2]) <= LIMIT).all(axis=1)).sum())
+    is_standardised = mean is not None and len(mean) > 0
+    mean, scale = (mean, scale) if is_standardised else (np.zeros(x.shape[1]), np.ones(x.shape[1]))
+    points, names = x * np.asarray(scale) + np.asarray(mean), columns or ("x", "y")
+    frame = np.asarray(mean) + np.multiply.outer((-LIMIT, LIMIT), scale)
     with matplotlib.rc_context({"savefig.dpi": 150}):
         figure = Figure(figsize=(4, 4), layout="constrained")  # no pyplot: draws without a display, in any thread
         axes: Any = figure.subplots()
-        axes.set(xlim=(-LIMIT, LIMIT), xlabel=names[0])
+        axes.set(xlim=frame[:, 0], xlabel=names[0])
         if x.shape[1] == 1:
-            axes.hist(x[:, 0], bins=60, range=(-LIMIT, LIMIT))
+            axes.hist(points[:, 0], bins=60, range=tuple(frame[:, 0]))
         else:
-            axes.scatter(x[:, 0], x[:, 1], s=2, linewidths=0)
-            axes.set(ylim=(-LIMIT, LIMIT), aspect="equal", ylabel=names[1])
+            axes.scatter(points[:, 0], points[:, 1], s=2, linewidths=0)
+            axes.set(ylim=frame[:, 1], ylabel=names[1])
+            axes.set_box_aspect(1)
         axes.set_title(f"{title}, {outside} outside the frame".removeprefix(", "), fontsize=9)
         figure.savefig(path)

@@ -22,8 +22,8 @@ __all__ = ["sample"]
 
 
 def sample(settings: SampleConfig) -> pathlib.Path:
-    """Runs chains and writes samples.npz (x_init, x_final, float32 [N, *event], vectors in the data's units) and
-    samples.png, vectors as the model sees them.
+    """Runs chains and writes samples.npz (x_init, x_final, float32 [N, *event]) and samples.png, vectors in the data's
+    units.
 
     Law: see finished.run_chains, with T replaced by settings.temperature where given.
     Limits: num_steps = 0 writes the starts.
@@ -85,7 +85,9 @@ def _plot(run: FinishedRun, x_init: np.ndarray, x_final: np.ndarray, path: pathl
         figures.save_image_grid(x_final[:256], path)
         return
     if not run.has_density:
-        scatter(x_final, path, f"{len(x_final)} chains", ("x", "y"))
+        origin = run.energy.origin
+        units = (origin.columns, origin.mean, origin.scale) if origin else ()
+        scatter(x_final, path, f"{len(x_final)} chains", *units)
         return
     title = run.model.stem if run.is_bare else str(run.config.scheme)
     columns = {title: (plane.kde_xy(x_final), plane.kde_xy(x_init))}

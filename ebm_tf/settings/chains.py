@@ -124,7 +124,7 @@ class BankConfig(Settings):
     )
     bank_weight: float = setting(
         0.0,
-        "mu: weight of a further group of chains, which are of a bank and so are old, beside those of the schemes "
+        "mu: weight of one more group of chains, which a bank keeps from update to update, beside those of the schemes "
         "data, noise and hybrid (docs/training.md). 0: none, as in the paper.",
         role=Role.RESULT,
         range=NOT_NEGATIVE,

@@ -79,7 +79,7 @@ class SourceConfig(Settings):
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateChains(Settings):
-    """Settings of the tasks that run Langevin chains, and of likelihood."""
+    """Tasks that run Langevin chains, and likelihood."""
 
     num_steps: int | None = setting(
         None,
@@ -105,7 +105,7 @@ class EvaluateChains(Settings):
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateImages(Settings):
-    """Settings of the tasks that compare images."""
+    """Tasks that compare images or rows."""
 
     ood_data: str | None = setting(
         None,
@@ -121,13 +121,13 @@ class EvaluateImages(Settings):
     reference_split: str | None = setting(
         None, "Split that fid and neighbours compare with. None: what the run trained on.", "Fig. 7"
     )
-    neighbour_samples: int = setting(10, "Samples that neighbours looks at.", "Fig. 7", range=COUNT)
-    num_neighbours: int = setting(3, "Nearest images of each.", "Fig. 7", range=COUNT)
+    neighbour_samples: int = setting(10, "Samples whose nearest images neighbours looks for.", "Fig. 7", range=COUNT)
+    num_neighbours: int = setting(3, "Nearest images of each sample, in neighbours.", "Fig. 7", range=COUNT)
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateMala(Settings):
-    """Settings of the task mala."""
+    """The task mala."""
 
     mala_steps: int = setting(50_000, "Sampling steps of mala.", "Sec. 4.2.5", range=COUNT)
     mala_warmup_steps: int = setting(2_000, "Steps before them that adapt the step size.", "Sec. 4.2.5", range=COUNT)
@@ -142,7 +142,7 @@ class EvaluateMala(Settings):
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateConfig(EvaluateMala, EvaluateImages, EvaluateChains, SourceConfig):
-    """Settings of bin/evaluate.py."""
+    """What bin/evaluate.py does, and on how much."""
 
     output: str | None = setting(
         None, "Folder for the results. None: workdir, or its update-N with --checkpoint; with --model one is needed."
@@ -183,7 +183,7 @@ class EvaluateConfig(EvaluateMala, EvaluateImages, EvaluateChains, SourceConfig)
 
 @dataclasses.dataclass(frozen=True)
 class SampleChains(Settings):
-    """Settings of the chains of bin/sample.py."""
+    """Chains, and so samples."""
 
     num_samples: int = setting(64, "Chains, and so samples.", range=COUNT)
     num_steps: int | None = setting(
@@ -217,7 +217,7 @@ class SampleChains(Settings):
 
 @dataclasses.dataclass(frozen=True)
 class SampleConfig(SampleChains, SourceConfig):
-    """Settings of bin/sample.py."""
+    """Where samples go."""
 
     output: str = setting("", "Folder for samples.npz and samples.png.", given="a folder")
     data_dir: str | None = setting(None, "Folder of prepared TFDS data sets, for init=data. None: the run's.")
@@ -231,7 +231,7 @@ class ReproduceConfig(Settings):
     """Settings of bin/reproduce.py."""
 
     artifact: str = setting("all", f"Comma-separated, of {', '.join(ARTIFACTS)}; or all, with a page that shows them.")
-    runs: str = setting("", "Folder whose folders are finished runs.", given="a folder")
+    runs: str = setting("", "Folder that holds finished runs, a folder each.", given="a folder")
     output: str = setting("", "Folder for pictures, tables and the page.", given="a folder")
 
     def _check(self) -> None:
@@ -254,7 +254,7 @@ class ReproduceConfig(Settings):
 
 @dataclasses.dataclass(frozen=True)
 class ExportConfig(SourceConfig):
-    """Settings of bin/export.py."""
+    """What bin/export.py writes."""
 
     output: str = setting("", "Folder for the SavedModel, new or empty.", given="a folder for the SavedModel")
     data_dir: str | None = setting(None, "Folder of prepared TFDS data sets, for label names. None: the run's.")

@@ -35,6 +35,13 @@ def path_of(source: str) -> pathlib.Path:
     return pathlib.Path(os.path.expanduser(source.partition(":")[2] if kind_of(source) in SOURCES else source))
 
 
+def _as_source(path: str) -> str:
+    """KIND:SOURCE of a path, by its ending, or where it is a folder; "" where that tells nothing."""
+    endings = {".csv": "table", ".tsv": "table", ".parquet": "table", ".npy": "array", ".npz": "array"}
+    kind = endings.get(pathlib.PurePath(path).suffix.lower()) or ("folder" if os.path.isdir(path) else "")
+    return f"{kind}:{path}" if kind else ""
+
+
 def set_names(ood_data: str) -> dict[str, str]:
     """name -> source of each of the sets of --ood_data: the last part of a folder, the name of a file without its
     ending, NAME, or NAME_SPLIT unless the split is test.
@@ -122,6 +129,7 @@ class DataConfig(Settings):
         kind, source = kind_of(self.dataset), self.dataset.partition(":")[2]
         is_known = self.is_rings or self.dataset in IMAGE_SPLITS
         expected = f"one of {RINGS}, {', '.join(IMAGE_SPLITS)}, {', '.join(SOURCES.values())}"
+        expected += f", here {meant}" if not kind and (meant := _as_source(self.dataset)) else ""
         self._require("dataset", is_known or (kind in SOURCES and bool(source)), expected)
         if self.is_rings:
             if self.image_size == IMAGE_SIZE:  # what every run had once

@@ -6,6 +6,7 @@ what is wrong with several together a method `_check` of their class says.
 
 import dataclasses
 import enum
+import inspect
 import math
 import numbers
 import os
@@ -32,6 +33,7 @@ __all__ = [
     "bad_setting",
     "checked",
     "field_help",
+    "group_of",
     "names_of",
     "setting",
     "shortened",
@@ -198,6 +200,12 @@ def field_help(field: dataclasses.Field) -> str:
     if field.metadata["section"]:
         text += f" Paper: {field.metadata['section']}."
     return text
+
+
+def group_of(config_cls: type, name: str) -> str:
+    """What the settings are about among which one stands: the first sentence on the class that has the field."""
+    owner = next(cls for cls in config_cls.__mro__ if name in vars(cls).get("__annotations__", {}))
+    return (inspect.getdoc(owner) or "").splitlines()[0].partition(". ")[0].rstrip(".")
 
 
 def shortened(value: Any) -> str:

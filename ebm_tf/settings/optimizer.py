@@ -19,7 +19,9 @@ class OptimizerConfig(Settings):
         range=COUNT,
         per_stage=True,
     )
-    optimizer: str = setting("adam", "Optimizer.", choices=("adam", "sgd"), role=Role.MODEL, per_stage=True)
+    optimizer: str = setting(
+        "adam", "Keras' optimizer that changes the weights.", choices=("adam", "sgd"), role=Role.MODEL, per_stage=True
+    )
     learning_rate: float = setting(
         1e-4, "eta: learning rate at the start.", "Alg. 1", role=Role.RESULT, range=POSITIVE, per_stage=True
     )

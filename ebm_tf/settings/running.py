@@ -16,7 +16,9 @@ _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 class RunConfig(Settings):
     """The folder of a run, and what is written when."""
 
-    workdir: str | None = setting(None, "Folder of this run, new or empty.", role=Role.OPERATION)
+    workdir: str | None = setting(
+        None, "Folder of this run, new or empty; with --resume that of the run to continue.", role=Role.OPERATION
+    )
     resume: bool = setting(False, "Continue the run in workdir from its newest checkpoint.", role=Role.OPERATION)
     stop_after: str | None = setting(
         None,

@@ -18,7 +18,7 @@ _INPUT_GIVEN = "a folder of images, FILE.npy, FILE.npz, FILE.csv, TFRecords or t
 
 @dataclasses.dataclass(frozen=True)
 class BeamConfig(Settings):
-    """Settings of bin/score_beam.py."""
+    """What is scored, by which energy, and where the rows go."""
 
     model: str = setting("", _MODEL_HELP, given=_MODEL_GIVEN)
     input: str = setting("", _INPUT_HELP, given=_INPUT_GIVEN)
@@ -30,7 +30,7 @@ class BeamConfig(Settings):
     )
     false_positive_rate: float | None = setting(
         None,
-        "Share of in-distribution inputs that may be flagged out. None: the calibration's.",
+        "Share of inputs that belong and yet may be flagged out. None: the calibration's.",
         range=FRACTION,
     )
     batch_size: int = setting(256, "Inputs at once.", range=COUNT)
@@ -40,7 +40,7 @@ class BeamConfig(Settings):
 
 @dataclasses.dataclass(frozen=True)
 class ScoreConfig(BeamConfig):
-    """Settings of bin/score.py."""
+    """What bin/score.py writes."""
 
     output: str = setting("", "New table, FILE.csv or FILE.parquet.", given="a file for the table")
     report: str | None = setting(
@@ -56,11 +56,11 @@ class CalibrateConfig(Settings):
     model: str = setting("", _MODEL_HELP, given=_MODEL_GIVEN)
     input: str | None = setting(
         None,
-        f"In-distribution data that did not train. {_INPUT_HELP} None: of the run that --model names, what it held "
+        f"Data that belong and did not train. {_INPUT_HELP} None: of the run that --model names, what it held "
         "out, at most 10,000 examples.",
     )
     false_positive_rate: float = setting(
-        0.05, "Share of in-distribution inputs that may be flagged out.", range=FRACTION
+        0.05, "Share of inputs that belong and yet may be flagged out.", range=FRACTION
     )
     tail: str = setting(
         "both",

@@ -58,7 +58,8 @@ class Stage(NamedTuple):
 class TrainConfig(  # dataclasses takes the fields of the last base first
     DeviceConfig, GuardConfig, RunConfig, OptimizerConfig, BankConfig, ChainConfig, EnergyConfig, DataConfig
 ):
-    """Settings of one training run. Defaults are the paper's hybrid on CIFAR-10 where the paper names a value.
+    """Settings of a training run, which may have stages. Defaults are the paper's hybrid on CIFAR-10, where the paper
+    names a value.
 
     Raises:
       ConfigError: on the first setting that cannot be used.

@@ -26,6 +26,7 @@ from ebm_tf.training.algorithm1 import StepResult
 __all__ = [
     "BankShards",
     "check_same_run",
+    "copy_bank",
     "gather",
     "gather_chains",
     "is_chief",
@@ -323,3 +324,13 @@ class BankShards:
             part = slice(replica * self._part, (replica + 1) * self._part)
             shard.samples.assign(self.samples[part])
             shard.ages.assign(self.ages[part])
+
+
+def copy_bank(source: SampleBank | BankShards, target: SampleBank | BankShards) -> None:
+    """Copies the samples of a bank and their ages to another of its kind and size."""
+    if isinstance(source, BankShards):
+        source.collect()
+    target.samples.assign(source.samples)
+    target.ages.assign(source.ages)
+    if isinstance(target, BankShards):
+        target.share_out()

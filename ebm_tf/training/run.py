@@ -130,18 +130,11 @@ def _train(config: TrainConfig, given, run_dir: RunDir, is_chief: bool, locks, d
     dataset = build.make_dataset(config, first_step, data)  # says what is missing before the slow parts
     trainer = build_trainer(config, strategy, config.stage_of(first_step), data)
     restore(trainer, saved, initial)
+    if first_step == config.train_steps and run_dir.model.exists():
+        return _as_saved(trainer, run_dir)
     weights = trainer.energy.trainable_variables if initial else ()
     replicas.check_same_run(strategy, config, first_step, weights)
-    files = None
-    if is_chief:
-        if not config.resume:
-            start = locks.enter_context(leftovers.removed(run_dir))
-            locks.enter_context(lock.hold(run_dir))
-            run_dir.check(config)
-            if config.strategy != "multi_worker":  # whose workers begin anew in the folder that they share
-                start.unless(lambda: int(trainer.update_count.numpy()) > 0)
-        run_dir.prepare(config)
-        files = Checkpoints(run_dir, config.keep_checkpoints)
+    files = _prepared(config, run_dir, trainer, locks) if is_chief else None
     with disk_explained(run_dir):
         if is_chief:
             about = device.describe(build.use_xla(config.jit_compile))
@@ -155,6 +148,27 @@ def _train(config: TrainConfig, given, run_dir: RunDir, is_chief: bool, locks, d
     return trainer
 
 
+def _as_saved(trainer: Trainer, run_dir: RunDir) -> Trainer:
+    """The trainer of a finished run as it was when model.keras was written. Says so, and writes nothing."""
+    trainer.optimizer.finalize_variable_values(trainer.energy.trainable_variables)
+    remember(trainer.energy, trainer.data)
+    done = f"{run_dir.path}: finished after {int(trainer.update_count.numpy())} updates"
+    print(f"{done}; nothing to do. For more: --train_steps", file=sys.stderr)
+    return trainer
+
+
+def _prepared(config: TrainConfig, run_dir: RunDir, trainer: Trainer, locks) -> Checkpoints:
+    """The folder, made and held; a new one is removed where no update comes to be done."""
+    if not config.resume:
+        start = locks.enter_context(leftovers.removed(run_dir))
+        locks.enter_context(lock.hold(run_dir))
+        run_dir.check(config)
+        if config.strategy != "multi_worker":  # whose workers begin anew in the folder that they share
+            start.unless(lambda: int(trainer.update_count.numpy()) > 0)
+    run_dir.prepare(config)
+    return Checkpoints(run_dir, config.keep_checkpoints)
+
+
 def _with_data(config: TrainConfig, given) -> tuple[TrainConfig, Dataset]:
     """config with what fits the data, and the data."""
     with memory_explained(f"out of memory while {config.dataset} was read"):
@@ -163,9 +177,7 @@ def _with_data(config: TrainConfig, given) -> tuple[TrainConfig, Dataset]:
         build.check_held_out(config, data)
         config = with_preset(config, given, preset_of(data, config.preset))
         if data.is_image and not build.use_xla("auto"):
-            why = (
-                f"noise of {config.data_noise:.2g} on pixels in [-1, 1], for a rough density of shapes, not photographs"
-            )
+            why = f"noise of {config.data_noise:.2g} on pixels in [-1, 1], which learns shapes, not photographs"
             print(f"{config.dataset}: images on a CPU: {why}; a GPU learns finer ones (docs/own_data.md)", flush=True)
     return config, data
 
@@ -237,18 +249,8 @@ def _next_stage(config: TrainConfig, trainer: Trainer) -> Trainer:
     trainer_next.update_count.assign(trainer.update_count)
     before, after = trainer.bank, trainer_next.bank
     if before and after and before.samples.shape == after.samples.shape:
-        _copy_bank(before, after)
+        replicas.copy_bank(before, after)
     return trainer_next
-
-
-def _copy_bank(source, target) -> None:
-    """Both of one kind and size: on several replicas BankShards."""
-    if isinstance(source, replicas.BankShards):
-        source.collect()
-    target.samples.assign(source.samples)
-    target.ages.assign(source.ages)
-    if isinstance(target, replicas.BankShards):
-        target.share_out()
 
 
 def _save_model(trainer: Trainer, run_dir: RunDir, step: int) -> None:

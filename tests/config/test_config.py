@@ -244,6 +244,13 @@ def test_a_batch_must_fit_into_the_bank():
         TrainConfig(scheme="persistent", batch_size=11, bank_size=10)
 
 
+@pytest.mark.parametrize(("path", "kind"), [("my/train.CSV", "table"), ("x.npy", "array"), (str(ROOT), "folder")])
+def test_a_path_alone_is_told_with_its_kind(path, kind):
+    text = rf", table:FILE, here {kind}:{path} \(Sec\. 3, A\.1\)\. Received: dataset={path}$"
+    with pytest.raises(ConfigError, match=text):
+        TrainConfig(dataset=path)
+
+
 def test_a_rollback_is_for_one_process():
     message = "--on_divergence: expected stop with --strategy=multi_worker. Received: on_divergence=rollback"
     with pytest.raises(ConfigError, match=message):

@@ -2,11 +2,13 @@
 
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
 import pytest
 
+from ebm_tf.settings.train import TrainConfig
 from tests import processes
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -62,6 +64,10 @@ def test_help_lists_settings_with_unit_and_section():
     text = " ".join(done.stdout.split())
     assert "--temperature: T of the density exp(-E/T). 0 is gradient descent. Unit: energy. Paper: Eq. 9," in text
     assert "<data|noise|persistent|persistent_refresh|hybrid>" in text
+    in_groups = "What trains, and in which batches:", "--dataset:", "The network,", "--num_filters:", "Where training"
+    places = [text.index(part) for part in (*in_groups, "--strategy:", "which may have stages:", "--stage:")]
+    assert places == sorted(places)
+    assert sorted(re.findall(r"^  --(?:\[no\])?(\w+):", done.stdout, re.MULTILINE)) == sorted(vars(TrainConfig()))
 
 
 def test_help_marks_what_is_required_and_may_be_read_in_part():

@@ -37,7 +37,6 @@ NOT_RUN = {
     r"python studies/presets\.py .*": "trains at full length only",
     r"python bin/score_beam\.py .*": "needs the extra beam; test_beam.py runs it where it is",
     r"python studies/cifar_features\.py .*": "a minute or two; test_cifar_features.py, slow, does it small",
-    r"python benchmarks/scaling\.py": "all GPUs of a host",
     r"python benchmarks/doctor\.py .*": "trains at full length only",
     r"python tests/end_to_end/kill_and_resume\.py .*": "minutes; test_survival.py does what it does",
 }
@@ -57,6 +56,8 @@ MORE = {
     "benchmarks/checkpoints": "--num_filters=2 --num_steps=2 --batch_size=2 --bank_size=100 --rounds=1 --updates=2",
     "benchmarks/folder": "--files=200 --distinct=20 --batches=20",
     "benchmarks/precision": "--num_images=2 --data_dir=TFDS",
+    "benchmarks/scaling": "--cpu_devices=2 --num_filters=2 --num_steps=1 --batch_per_device=2 --seconds=0.1 --rounds=2 "
+    "--attention=false --dtype_policy=float32 --output=scaling.json",
     "benchmarks/score": "--num_filters=4 --num_images=20 --batch_size=10 --rounds=1",
     "examples/serve": "--port=0",
 }

@@ -364,12 +364,19 @@ def test_resuming_takes_a_new_learning_rate(begun, tmp_path):
     assert float(trainer.optimizer.learning_rate) == pytest.approx(3e-5)
 
 
-def test_resuming_a_finished_run_changes_no_weight(averaged, tmp_path):
+def test_resuming_a_finished_run_says_so_and_changes_nothing(averaged, tmp_path, capsys):
     folder, trainer = averaged
     copy = shutil.copytree(folder, tmp_path / "run")
+
+    def files():
+        return {path: path.stat().st_mtime_ns for path in copy.rglob("*") if path.name != "lock"}
+
+    before = files()
     resumed = run.train(smoke_config(copy, ema_momentum=0.9, resume=True))
     assert bytes_of(resumed.energy.weights) == bytes_of(trainer.energy.weights)
-    assert rows_without_rate(copy) == rows_without_rate(folder)
+    assert files() == before
+    said = f"{copy}: finished after {resumed.config.train_steps} updates; nothing to do. For more: --train_steps\n"
+    assert capsys.readouterr().err == said
 
 
 @pytest.mark.parametrize(

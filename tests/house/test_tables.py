@@ -1,5 +1,6 @@
 """Numbers of pages come from results/numbers, and what differs is reported."""
 
+import base64
 import importlib.util
 import json
 import pathlib
@@ -39,6 +40,20 @@ def test_pages_get_their_numbers_and_keep_them(tables, tmp_path):
     assert tables.main(["--check"]) == 0
 
 
+def test_a_picture_is_its_notebooks(tables, tmp_path, capsys):
+    shown = {"output_type": "display_data", "data": {"image/png": base64.b64encode(b"picture").decode()}}
+    cells = [{"metadata": {"tags": ["docs"]}, "outputs": [shown]}, {"metadata": {}, "outputs": []}]
+    (tmp_path / "examples").mkdir()
+    (tmp_path / "docs" / "images").mkdir(parents=True)
+    (tmp_path / "examples" / "rings.ipynb").write_text(json.dumps({"cells": cells}))
+    path = tmp_path / "docs" / "images" / "example_rings.png"
+    tables.main([])
+    assert path.read_bytes() == b"picture" and tables.main(["--check"]) == 0
+    path.write_bytes(b"another")
+    assert tables.main(["--check"]) == 1
+    assert "example_rings.png: differs from its notebook" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("old", "new"), [("| a | 0.5 |", "| a | 0.4 |"), ("-->0.7<", "-->0.8<")])
 def test_a_number_changed_by_hand_is_reported(tables, tmp_path, capsys, old, new):
     tables.main([])
@@ -56,6 +71,7 @@ def test_a_number_changed_by_hand_is_reported(tables, tmp_path, capsys, old, new
         ("<!-- number: speed c ours --><!-- /number -->\n", "expected one of a, b_2. Received: c"),
         ("word " * 30 + "\n", "page.md:1: 150 characters"),
         ("It is\n<!-- number: speed a ours -->0.5<!-- /number -->.\n", "page.md:2: expected a word before it"),
+        ("- It is\n\n  so.\n", "page.md:3: expected an indent of 4"),
     ],
 )
 def test_faults_of_a_page_are_reported(tables, tmp_path, capsys, page, fault):

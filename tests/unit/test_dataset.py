@@ -11,7 +11,7 @@ import tensorflow as tf
 from PIL import Image
 
 from ebm_tf import build
-from ebm_tf.data import arrays, crop, rings, stores, tables
+from ebm_tf.data import arrays, crop, pictures, rings, stores, tables
 from ebm_tf.data.base import Dataset, RingsDataset
 from ebm_tf.data.spectrum import noise_spectrum
 from ebm_tf.errors import ConfigError
@@ -258,6 +258,17 @@ def test_pictures(tmp_path):
         data = Dataset.from_array(x)
         data.picture(data.held_out(), tmp_path / "points.png", "20 chains")
         assert Image.open(tmp_path / "points.png").width == 600
+
+
+def test_a_table_is_drawn_in_its_units(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(pictures.Figure, "savefig", lambda figure, path: drawn.append(figure.axes[0]))
+    data = Dataset.from_table({"height": 170 + 10 * VECTORS[:, 0], "weight": 0.01 * VECTORS[:, 1]})
+    data.picture(data.held_out(), "points.png")
+    (axes,) = drawn
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("height", "weight")
+    np.testing.assert_allclose(axes.collections[0].get_offsets(), data.to_stored(data.held_out()), rtol=1e-5)
+    assert axes.get_ylim() == pytest.approx((data.mean[1] - 4 * data.scale[1], data.mean[1] + 4 * data.scale[1]))
 
 
 # What is refused.

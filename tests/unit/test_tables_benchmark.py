@@ -1,12 +1,15 @@
-"""benchmarks/tables.py on made-up tables: the split, and what is made of AUROCs. What it measures is not tested."""
+"""benchmarks/tables.py on made-up tables: the split, and what is made of AUROCs; what benchmarks/scaling.py makes of
+timings. What they measure is not tested.
+"""
 
 import json
+import types
 
 import numpy as np
 import pytest
 from scipy import special
 
-from benchmarks import table_densities, tables, tables_data
+from benchmarks import scaling, table_densities, tables, tables_data
 
 
 def test_the_split_is_one_class_and_blind_to_the_test():
@@ -58,3 +61,22 @@ def test_a_toys_density_is_its_own(name):
     assert np.exp(density).sum() * area == pytest.approx(1, abs=0.01)
     found, expected = log_prob(x), -special.entr(np.exp(density)).sum() * area
     assert abs(found.mean() - expected) < 5.5 * found.std() / np.sqrt(len(x)) + 0.02
+
+
+def test_a_speed_up_is_of_data_per_second(tmp_path):
+    """Two devices that do 15 updates of twice the batch while one does 20 are 1.5 times as fast."""
+    options = types.SimpleNamespace(output=str(tmp_path / "scaling.json"), batch_per_device=4, num_filters=8)
+    for name in ("num_steps", "attention", "dtype_policy", "scheme"):
+        setattr(options, name, None)
+    rows = [
+        types.SimpleNamespace(name=name, error=error, rates=rates, ready={"devices": devices, "device": "CPU"})
+        for name, error, rates, devices in [
+            ("one_device", "", [20.0, 10.0, 30.0], 1),
+            ("mirrored", "", [15.0], 2),
+            ("multi_worker", "no answer", [], 2),
+        ]
+    ]
+    found = scaling._write_report(options, rows)["rows"]
+    assert [found["one_device"]["speed_up"], found["mirrored"]["speed_up"]] == [1.0, 1.5]
+    assert found["multi_worker"] == {"error": "no answer"}
+    assert json.loads((tmp_path / "scaling.json").read_text())["rows"] == found
