@@ -1,9 +1,12 @@
 """What every room may raise, one line for the user: ConfigError, and UnusableError where work had no result."""
 
+import errno
 import re
 
-__all__ = ["ConfigError", "UnusableError", "is_gpu_taken", "one_line"]
+__all__ = ["DISK_FULL", "ConfigError", "UnusableError", "is_disk_full", "is_gpu_taken", "one_line"]
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL_TEXTS = ("no space left", "disk quota", "file too large")  # TensorFlow keeps the words, not the number
 GPU_TAKEN = ("DNN library initialization failed", "cudaSetDevice() on GPU", "CUDA_ERROR_OUT_OF_MEMORY")
 
 
@@ -12,7 +15,12 @@ class ConfigError(ValueError):
 
 
 class UnusableError(RuntimeError):
-    """The work was done, and nothing usable came out. One line; what was written stays."""
+    """Nothing usable came out of the work, or the memory was not enough for it. One line; what was written stays."""
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error, of TensorFlow's too, says that a disk takes no more."""
+    return getattr(error, "errno", None) in DISK_FULL or any(text in str(error).lower() for text in FULL_TEXTS)
 
 
 def is_gpu_taken(error: BaseException) -> bool:

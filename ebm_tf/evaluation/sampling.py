@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 
 from ebm_tf.data.pictures import scatter
+from ebm_tf.energies.memory import at_once, memory_explained
 from ebm_tf.errors import ConfigError, UnusableError
 from ebm_tf.evaluation.chains.long import data_starts
 from ebm_tf.evaluation.finished import FinishedRun, noise_starts, run_chains, usable_numbers
@@ -55,7 +56,8 @@ def sample(settings: SampleConfig) -> pathlib.Path:
         for block, part in parts:
             stop.obey(f"after {part.start} of {settings.num_samples} chains; nothing was written")
             seed = block_seed(settings.seed, Stream.CHAINS, block)
-            x_final[part], _ = run_chains(run, x_init[part], settings.num_steps, settings.step_size, seed)
+            with memory_explained(at_once("sampling", settings.batch_size, settings.num_samples)):
+                x_final[part], _ = run_chains(run, x_init[part], settings.num_steps, settings.step_size, seed)
     with draft_of(output / "samples.npz") as draft:
         np.savez_compressed(draft, x_init=run.to_data(x_init), x_final=run.to_data(x_final))
     numbers, finite = usable_numbers(run, x_final), usable.finite_rows(x_final)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ebm_tf.data import rings
+from ebm_tf.energies.memory import at_once, memory_explained
 from ebm_tf.errors import ConfigError, UnusableError
 from ebm_tf.evaluation import chains, detection, features
 from ebm_tf.evaluation.finished import FinishedRun
@@ -164,7 +165,8 @@ def _do(run: FinishedRun, settings: EvaluateConfig, name: str, stop: StopRequest
     """Runs one task and saves what it hands back."""
     identity = _identity(run, settings, name)
     partial = PartialArrays(run.run_dir.path / "partial" / name, digest(identity), stop)
-    numbers, arrays = TASKS[name].fn(run, settings, partial)
+    with memory_explained(_less(settings, name)):
+        numbers, arrays = TASKS[name].fn(run, settings, partial)
     numbers = as_json(numbers)
     if not all(np.isfinite(array).all() for array in arrays.values() if array.dtype.kind == "f"):
         print(f"{name}: warning: values that are not finite; the energy or its chains have diverged")
@@ -175,3 +177,9 @@ def _do(run: FinishedRun, settings: EvaluateConfig, name: str, stop: StopRequest
     partial.remove()
     shown = {key: value for key, value in numbers.items() if key not in TASKS[name].unprinted}
     print(f"{name}: {json.dumps(shown)}", flush=True)
+
+
+def _less(settings: EvaluateConfig, name: str) -> str:
+    """What to try where a task wants more memory."""
+    flag = next((flag for flag in ("num_chains", "num_samples") if flag in TASKS[name].settings), "")
+    return at_once(name, settings.batch_size, getattr(settings, flag, None), flag * (flag == "num_chains"))

@@ -1,4 +1,4 @@
-"""One training process per run folder."""
+"""One training process per run folder, one process per table."""
 
 import contextlib
 import errno
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from ebm_tf.errors import ConfigError, one_line
 from ebm_tf.runs.run_dir import RunDir, make_folder
 
-__all__ = ["hold"]
+__all__ = ["got", "hold"]
 
 PATIENCE_SECONDS = 2.0  # a process that was killed may leave one behind that was just being started, for a moment
 FAR = 2**30  # where Windows locks a byte: it lets no other process read what is locked, and the holder is written at 0
@@ -38,7 +38,7 @@ def hold(run_dir: RunDir) -> Iterator[None]:
 
 def _take(descriptor: int, run_dir: RunDir) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while not _got(descriptor):
+    while not got(descriptor):
         if time.monotonic() > deadline:
             os.lseek(descriptor, 0, os.SEEK_SET)
             holder = " ".join(os.read(descriptor, 200).decode(errors="replace").split())
@@ -52,8 +52,8 @@ def _take(descriptor: int, run_dir: RunDir) -> None:
         os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
 
 
-def _got(descriptor: int) -> bool:
-    """Whether the lock is ours now; also on a file system that has no locks."""
+def got(descriptor: int) -> bool:
+    """Whether the lock on an open file is ours now, until it is closed; also on a file system that has no locks."""
     try:
         import fcntl
     except ImportError:

@@ -12,14 +12,13 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from ebm_tf.errors import ConfigError, one_line
+from ebm_tf.errors import DISK_FULL, ConfigError, one_line
 from ebm_tf.settings.fields import Role, names_of
 from ebm_tf.settings.train import TrainConfig
 
-__all__ = ["DISK_ERRORS", "DISK_FULL", "RunDir", "draft_of", "make_folder", "replace_file", "writable_folder"]
+__all__ = ["DISK_ERRORS", "RunDir", "draft_of", "make_folder", "replace_file", "writable_folder"]
 
 # A full disk, a limit on files or on their size; and a folder that is closed or read-only.
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 DISK_ERRORS = (*DISK_FULL, errno.EACCES, errno.EPERM, errno.EROFS)
 
 # A resumed run keeps these.

@@ -7,11 +7,13 @@ import contextlib
 import csv
 import itertools
 import json
+import os
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from ebm_tf.errors import ConfigError, one_line
+from ebm_tf.runs import lock
 from ebm_tf.runs.run_dir import draft_of
 
 __all__ = ["COLUMNS", "DETECTOR_COLUMNS", "PartialTable", "check_output", "format_row", "to_csv"]
@@ -74,7 +76,7 @@ class PartialTable:
       resume: whether to continue a broken table.
 
     Raises:
-      ConfigError: there is a broken table and resume is off, or it is of other settings.
+      ConfigError: there is a broken table and resume is off, or it is of other settings, or another process writes it.
     """
 
     def __init__(self, output: pathlib.Path, columns: tuple[str, ...], key: dict[str, Any], resume: bool):
@@ -82,18 +84,37 @@ class PartialTable:
         self._partial = output.with_name(output.name + ".partial")
         self._state = output.with_name(output.name + ".partial.json")
         self.rows, self.bad, self.last_id = 0, 0, ""
-        if self._partial.exists() and not resume:
-            raise ConfigError(f"--output: expected --resume, or {self._partial} removed. Received: a table broken off")
-        size = self._read_state() if resume else 0
+        is_broken_off = self._partial.exists()
         try:
-            self._file = self._partial.open("r+b" if size else "wb")
+            self._file = self._partial.open("a+b")  # which leaves what is there
         except OSError as error:
             raise ConfigError(f"--output: expected a file that can be written. Received: {error}") from error
-        if size:
+        try:
+            self._take()
+            if is_broken_off and not resume:
+                expected = f"--output: expected --resume, or {self._partial} removed"
+                raise ConfigError(f"{expected}. Received: a table broken off")
+            size = self._read_state() if resume else 0
             self._file.truncate(size)
             self._file.seek(size)
-        else:
-            self._file.write(to_csv([self.columns]))
+            if not size:
+                self._file.write(to_csv([self.columns]))
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _take(self) -> None:
+        """Takes the file for this process. Raises ConfigError where another one has it, or has just made it OUTPUT."""
+        if not lock.got(self._file.fileno()) or not self._is_there():
+            expected = "--output: expected a table that no other process writes"
+            raise ConfigError(f"{expected}. Received: output={self.output}, which another one is at")
+
+    def _is_there(self) -> bool:
+        """Whether the file still is the one of that name."""
+        try:
+            return os.path.samestat(os.fstat(self._file.fileno()), self._partial.stat())
+        except OSError:
+            return False
 
     def _read_state(self) -> int:
         """Sure bytes of the broken table; 0 if there are none."""

@@ -9,6 +9,7 @@ __all__ = ["histogram", "mean_of", "std_of", "verdict"]
 BINS = (5, 40)  # least and most bars of a histogram
 DRIFT, STILL = 0.1, 0.5  # see verdict
 LEAST_RECORDS = 8  # in the last half, without which no line is a trend
+STUCK_SHARE, LAST_DIGITS = 0.02, 4  # see _stuck
 
 
 def mean_of(values: np.ndarray) -> float:
@@ -34,8 +35,9 @@ def verdict(steps: np.ndarray, energy: np.ndarray) -> dict[str, Any]:
       settled, when both |change| + 2 standard errors are at most a half (STILL) of it: converged is True;
       undecided otherwise, or by fewer than LEAST_RECORDS steps: too little to tell, converged is None.
 
-    A chain whose energy stays the same, to all digits, over that half is stuck, and converged is False: pooled over
-    many chains it would not be seen. An energy that is one number for all chains is flat, and says nothing of them.
+    A chain whose energy stays the same over that half, or nearly so, is stuck (see _stuck), and converged is False:
+    pooled over many chains it would not be seen. An energy that is one number for all chains is flat, and says nothing
+    of them.
 
     Independent draws of 100 chains have a standard error near a tenth of the spread, and are called settled. With a
     chain that is not finite converged is False.
@@ -64,8 +66,7 @@ def verdict(steps: np.ndarray, energy: np.ndarray) -> dict[str, Any]:
     change, error = changes.mean(), changes.std(ddof=1) / np.sqrt(count)
     median, median_error = np.median(changes), np.sqrt(np.pi / 2 / count) * _spread(changes)
     estimates = np.abs([change, median]), 2 * np.array([error, median_error])
-    still = np.ptp(energy[late][:, finite], axis=0) == 0
-    if (num_stuck := int(still.sum())) and np.ptp(energy[late][:, finite]):
+    if num_stuck := int(_stuck(energy[late][:, finite]).sum()):
         word, numbers["num_stuck"] = f"not settled, {num_stuck} of {count} chains are stuck", num_stuck
     elif np.any(estimates[0] - estimates[1] > DRIFT * spread):
         word = "drifting"
@@ -89,6 +90,21 @@ def verdict(steps: np.ndarray, energy: np.ndarray) -> dict[str, Any]:
 def _spread(values: np.ndarray) -> float:
     """Half the width of the middle 68 % of values [N]."""
     return float(np.subtract(*np.quantile(values.astype(np.float64), [0.8413, 0.1587])) / 2)
+
+
+def _stuck(energy: np.ndarray) -> np.ndarray:
+    """Whether each chain is stuck, bool [N], by its energy [K, N]: it changes by no more than four units of float32's
+    last digit, or, from LEAST_RECORDS records on, its standard deviation is below a fiftieth of the median chain's.
+
+    Eight independent normal records have so small a spread with probability 1e-11. An energy that is the same for all
+    chains says nothing of them.
+    """
+    digits = LAST_DIGITS * np.spacing(np.abs(energy).max().astype(np.float32))
+    if np.ptp(energy) <= digits:
+        return np.zeros(energy.shape[1], bool)
+    spread = (energy.astype(np.float64) - energy[0]).std(axis=0)
+    share = STUCK_SHARE if len(energy) >= LEAST_RECORDS else 0.0
+    return (np.ptp(energy, axis=0) <= digits) | (spread < share * np.median(spread))
 
 
 def _slopes(steps: np.ndarray, energy: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ it is named by what it is compared with (snr/data_init). docs/healthy.md says ho
 
 import functools
 import html
+import importlib
 import pathlib
 import sys
 from collections.abc import Mapping
@@ -37,8 +38,14 @@ def write(kind: str, tag: str, value: Any) -> None:
         getattr(tf.summary, kind)(tag, value)
 
 
+@functools.cache
 def _is_there() -> bool:
-    return hasattr(tf.summary, "scalar")  # TensorFlow takes these functions from the package tensorboard
+    """Whether the package tensorboard can be imported, from which TensorFlow takes these functions, if need be late."""
+    try:
+        importlib.import_module("tensorboard.summary.v2")
+    except Exception:  # where it is broken, anything
+        return False
+    return True
 
 
 @functools.cache  # once a process: a run opens a writer for every stage and rollback

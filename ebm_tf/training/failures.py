@@ -8,8 +8,10 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from ebm_tf.errors import is_gpu_taken, one_line
-from ebm_tf.runs.run_dir import DISK_FULL, RunDir
+from ebm_tf.energies import memory
+from ebm_tf.energies.memory import is_out_of_memory
+from ebm_tf.errors import is_disk_full, one_line
+from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.settings.train import TrainConfig
 
 __all__ = [
@@ -23,13 +25,8 @@ __all__ = [
     "update_bytes",
 ]
 
-FULL_TEXTS = ("no space left", "disk quota", "file too large")  # TensorFlow keeps the words, not the number
 FILE_ERRORS = (OSError, tf.errors.NotFoundError, tf.errors.PermissionDeniedError)
 WEIGHT_COPIES = 4  # the weights, their gradient, and Adam's two moments
-GPU_TAKEN = (
-    "CUDA or cuDNN could not start on the GPU, as where another program holds its memory: nvidia-smi says which. End "
-    "that program, or take --device=cpu"
-)
 ACTIVATION_COPIES = 3  # an update holds a layer's output, its gradient, and what XLA or cuDNN works in
 
 
@@ -45,18 +42,8 @@ def memory_explained(advice: str, needed: float = 0.0, free: float | None = None
     if free is not None and needed > free:
         words = advice.partition(": ")[2]
         print(f"warning: {free / 2**30:.3g} GiB are free on the GPU, and by estimate {words}", flush=True)
-    try:
+    with memory.memory_explained(advice, TrainingError):
         yield
-    except (tf.errors.FailedPreconditionError, tf.errors.InternalError) as error:
-        if not is_gpu_taken(error):
-            raise
-        raise TrainingError(f"{GPU_TAKEN} ({one_line(error)})") from error
-    except tf.errors.ResourceExhaustedError as error:
-        if _is_full(error):
-            raise
-        raise TrainingError(f"{advice} ({one_line(error)})") from error
-    except MemoryError as error:
-        raise TrainingError(f"{advice} ({one_line(error)})") from error
 
 
 @contextlib.contextmanager
@@ -70,22 +57,20 @@ def disk_explained(run_dir: RunDir) -> Iterator[None]:
             raise
         raise TrainingError(f"{one_line(found[0])}. Mend that; {run_dir.what_is_left()}") from error
     except tf.errors.ResourceExhaustedError as error:
-        if not _is_full(error):
+        if not is_disk_full(error):
             raise
         raise TrainingError(_disk(run_dir, error)) from error
     except FILE_ERRORS as error:
+        if is_out_of_memory(error):
+            raise
         raise TrainingError(_disk(run_dir, error)) from error
-
-
-def _is_full(error: BaseException) -> bool:
-    return getattr(error, "errno", None) in DISK_FULL or any(text in str(error).lower() for text in FULL_TEXTS)
 
 
 def _disk(run_dir: RunDir, error: BaseException) -> str:
     left = run_dir.what_is_left()
     if not run_dir.path.is_dir():
         return f"the folder {run_dir.path} is gone, and the run with it: {one_line(error)}"
-    if _is_full(error):
+    if is_disk_full(error):
         return f"the disk of {run_dir.path} is full: {one_line(error)}. Make room; {left}"
     return f"{run_dir.path} cannot be read or written: {one_line(error)}. Mend that; {left}"
 

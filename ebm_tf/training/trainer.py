@@ -146,6 +146,7 @@ class Trainer(keras.Model):
           DivergenceError: an update was not finite, or beyond its bounds.
         """
         if x is not None:
+            kwargs = {"shuffle": False, **kwargs}  # of batches; newer Keras warns of its own default
             return super().fit(x, callbacks=list(callbacks), verbose=verbose, **kwargs)
         if not self.compiled or kwargs:
             received = f"compiled={self.compiled}, {', '.join(kwargs)}"
@@ -162,6 +163,7 @@ class Trainer(keras.Model):
             steps_per_epoch=every,
             validation_data=self.held_out.batches(self.data, validation, config.seed),
             callbacks=[*watching, *callbacks],
+            shuffle=False,
             verbose=0,
         )
 

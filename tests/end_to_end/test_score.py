@@ -277,6 +277,25 @@ def test_a_broken_run_goes_on(name, torn, image_export, some_images, tmp_path, m
     assert not list(tmp_path.glob("*partial*"))
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_two_that_write_one_table(resume, tmp_path):
+    """The second is refused, and changes nothing; so is one that opened the file just before the first was done."""
+    given = tmp_path / "out.csv", ("id", "energy", "error"), {}
+    first = table.PartialTable(*given, resume=False)
+    first.write([["a", "1", ""]])
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(
+        ConfigError, match=r"--output: expected a table that no other process writes\. Received: output="
+    ):
+        table.PartialTable(*given, resume=resume)
+    assert before == {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(table.lock, "got", lambda descriptor: first.finish() is None)
+        with pytest.raises(ConfigError, match="expected a table that no other process writes"):
+            table.PartialTable(*given, resume=True)
+    assert (tmp_path / "out.csv").read_text() == "id,energy,error\na,1,\n"
+
+
 def test_a_folder_that_has_changed_is_told(image_export, some_images, tmp_path, monkeypatch):
     folder = write_folder(tmp_path / "folder", some_images)
     monkeypatch.setattr(table.PartialTable, "finish", lambda self: self.close())

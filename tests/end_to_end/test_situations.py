@@ -28,6 +28,7 @@ from PIL import Image
 import ebm_tf
 from ebm_tf.cli import flags, native_stderr
 from ebm_tf.data import arrays, images
+from ebm_tf.energies import memory
 from ebm_tf.energies.files import load_energy
 from ebm_tf.errors import ConfigError, UnusableError
 from ebm_tf.evaluation import tasks
@@ -51,6 +52,7 @@ from ebm_tf.settings.scoring import CalibrateConfig, ScoreConfig
 from ebm_tf.settings.train import TrainConfig
 from ebm_tf.stats import drift, usable
 from tests import processes
+from tests.house.test_statements import rows, written
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DATA = pathlib.Path(os.environ.get("EBM_TF_DATA", ROOT.parent / "shared" / "tfds"))
@@ -122,6 +124,12 @@ TABLE = [
     Situation("18", "a remapper line of TensorFlow at exit 0", "sample on a CPU", "no such line", "test_a_command_leaves_stderr_to_errors"),
     Situation("18a", "lines of a crash, of another error, without an end", "native_stderr", "all are passed on", "test_only_harmless_lines_are_dropped"),
     Situation("19", "docs/serving.md on sample", "docs", "what the code does", "test_serving_docs_say_what_the_code_does"),
+    Situation("19a", "defaults that pages name, in words and in tables of a flag's values", "docs", "those of the flags", "../house/test_statements.py::test_defaults_are_those_of_the_flags"),
+    Situation("19b", "files that a command is said to write", "docs", "those it writes", "../house/test_statements.py::test_a_run_has_the_files_that_the_pages_name"),
+    Situation("19f", "columns of metrics.jsonl", "docs", "those of a run", "test_train.py::test_every_promised_file_is_there"),
+    Situation("19c", "inputs, outputs and types of signatures", "docs", "those of the export", "test_serving_docs_say_what_the_code_does"),
+    Situation("19d", "the table of tasks, its numbers, and which of them take a file", "docs", "those of the tasks", "../house/test_statements.py::test_tasks_stand_with_their_numbers"),
+    Situation("19e", "columns of a table of scores; what reproduce makes", "docs", "those of the code", "../house/test_statements.py::test_columns_are_those_of_the_table"),
     Situation("20", "floats in [0, 1] or 0 to 255 where [-1, 1] is expected", "score", "said in one line", "test_floats_of_another_range_are_told"),
     Situation("20b", "the same", "calibrate", "refused", "test_calibrate.py::test_bad_input_is_one_line_and_changes_nothing"),
     Situation("20a", "the same in Python; floats in [-1, 1], zeros", "load(M).energy(x)", "a warning; none", "test_the_api_warns_of_another_range"),
@@ -170,6 +178,12 @@ TABLE = [
     Situation("gpu", "the same, while a .keras file is read (the file was blamed there, before)", "load, sample, export, evaluate --model", "as above", "test_survival.py::test_a_gpu_that_another_program_fills_is_told"),
     Situation("gpu", "a batch of 50,000 on an H200, or of 2,000 with 4 GiB free: no word there for one or two minutes, until SIGKILL", "train --batch_size=50000", "a warning before it: what is needed, what is free, what to try", "test_survival.py::test_a_gpu_that_another_program_fills_is_told"),
     Situation("gpu", "what nvidia-smi says of two GPUs, nothing, no number", "train", "their sum, unknown, unknown", "test_survival.py::test_free_memory_is_what_nvidia_smi_says"),
+    Situation("gpu", "chains or inputs that a device has no memory for, by errors of TensorFlow, XLA and cuDNN (tracebacks, before)", "evaluate, sample, score", "exit 1; the line has --batch_size, how many at once, half of it", "test_want_of_memory_names_the_batch"),
+    Situation("gpu", "a full disk, a missing file, a GPU that another program fills", "evaluate", "not taken for it", "test_what_is_want_of_memory_and_what_is_not"),
+    Situation("14d", "a second score --resume, or score, while the first is at work; or just done", "score", "refused, nothing changed", "test_score.py::test_two_that_write_one_table"),
+    Situation("7h", "a long chain whose energy changes in its last digits, or by a thousandth of the others'; all chains so", "long_run", "not settled", "test_a_stuck_long_chain_is_in_the_verdict"),
+    Situation("18b", "float16 on a CPU without AVX-512; TF_DETERMINISTIC_OPS=1", "sample, train", "no line of oneDNN's or tf.data's", "test_only_harmless_lines_are_dropped"),
+    Situation("18c", "Keras 3.15, which warns of shuffle=True", "train", "no warning", "test_fit_shuffles_no_batches"),
     Situation("fine", "a truncated PNG in a folder", "score", "a row with an error", "test_score.py::test_bad_files_are_rows_with_an_error"),
     Situation("fine", "NaN in an array", "score", "a row with an error", "test_score.py::test_values_not_finite_are_errors_and_values_outside_are_told"),
     Situation("fine", "TFRecords cut short", "score", "rows up to there", "test_score.py::test_damaged_tfrecords"),
@@ -187,6 +201,7 @@ TABLE = [
 # fmt: on
 
 
+@functools.cache
 def functions_of(path):
     return {node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)}
 
@@ -363,6 +378,7 @@ def test_settings_at_their_limits(rings_run, tmp_path):
     with np.load(tmp_path / "samples.npz") as arrays_:
         assert arrays_["x_final"].shape == (1, 10)
         np.testing.assert_array_equal(arrays_["x_final"], arrays_["x_init"])
+    assert {path.name for path in tmp_path.iterdir()} == written("bin/sample.py")
 
 
 # Row 4: kinds of inputs.
@@ -480,6 +496,7 @@ def test_stuck_chains_are_in_the_verdict():
 
 
 def test_a_stuck_long_chain_is_in_the_verdict():
+    """False alarm: below 1e-8 of 100 chains."""
     steps = np.arange(0, 2_001, 100)
     energy = np.random.default_rng(5).standard_normal((len(steps), 100)).astype(np.float32)
     assert drift.verdict(steps, energy)["num_stuck"] == 0
@@ -487,11 +504,21 @@ def test_a_stuck_long_chain_is_in_the_verdict():
     found = drift.verdict(steps, energy)
     assert (found["converged"], found["num_stuck"]) == (False, 1)
     assert found["verdict"].startswith("not settled, 1 of 100 chains are stuck")
+    rng, frozen = np.random.default_rng(6), energy.copy()
+    frozen[:, 4] += np.linspace(0, 3, len(steps)) * np.spacing(energy[0, 4])  # in its last digits
+    frozen[:, 5] = frozen[0, 5] + 1e-3 * frozen[:, 5]
+    assert drift.verdict(steps, frozen)["num_stuck"] == 2
+    frozen = (np.arange(100) / 100 + 1e-8 * rng.standard_normal(energy.shape)).astype(np.float32)  # all of them
+    assert drift.verdict(steps, frozen)["num_stuck"] == 100
+    narrow = rng.standard_normal(energy.shape) * np.geomspace(0.1, 10, 100)  # none
+    assert drift.verdict(steps, narrow)["num_stuck"] == 0
     for num_stuck in (51, 100):
         energy[:, :num_stuck] = energy[0, :num_stuck]
         found = drift.verdict(steps, energy)
         assert (found["converged"], found["num_stuck"]) == (False, num_stuck)
-    assert drift.verdict(steps, np.ones_like(energy))["num_stuck"] == 0  # a flat energy says nothing
+    for digits in (0, rng.integers(0, 4, energy.shape)):
+        flat = np.ones_like(energy) + digits * np.spacing(np.float32(1))  # says nothing
+        assert drift.verdict(steps, flat)["num_stuck"] == 0
     few = drift.verdict(np.arange(3), np.random.default_rng(5).standard_normal((3, 1_000)))
     assert few["converged"] is None and few["verdict"].startswith("undecided, longer chains would tell: ")
 
@@ -635,7 +662,10 @@ def contents(folder):
 def test_what_is_done_is_not_written(rings_run, tmp_path, monkeypatch, capsys):
     folder = pathlib.Path(shutil.copytree(rings_run, tmp_path / "run"))
     settings = EvaluateConfig(workdir=str(folder), tasks="short_run", num_samples=3, num_steps=2)
+    there = {path.name for path in folder.iterdir()}
     tasks.evaluate(settings)
+    said = {name.replace("<task>", "short_run") for name in written("bin/evaluate.py")}
+    assert {path.name for path in folder.iterdir()} - there == said
     shutil.rmtree(folder / "figures")
     before = contents(folder)
     folder.chmod(0o555)
@@ -750,13 +780,18 @@ HARMLESS = (
     b"E0000 00:00:1796046627.261321   19420 meta_optimizer.cc:967] remapper failed: INVALID_ARGUMENT: Mutation::Apply "
     b"error: fanout 'a' exist for missing node 'b'.\n"
 )
+OTHER_HARMLESS = (  # as they came, cut
+    b"E0000 00:00:1796080414.980142   11931 util.cc:131] oneDNN supports DT_HALF only on platforms with AVX-512. Fall\n",
+    b"E0000 00:00:1796081986.902276   23511 node_def_util.cc:682] NodeDef mentions attribute use_unbounded_threadpool "
+    b"which is not in the op definition: Op<name=MapDataset; signature=input_dataset:variant\n",
+)
 REAL = b"F0000 00:00:1796046627.261321   19420 x.cc:1] Check failed: a == b (0 vs. 1)\n"
 OTHER = b"E0000 00:00:1796046627.261321   19420 meta_optimizer.cc:967] layout failed: INVALID_ARGUMENT\n"
 
 
 def test_only_harmless_lines_are_dropped():
     """Those of a process that aborts are passed on too: the filter is another process."""
-    assert native_stderr.is_harmless(HARMLESS)
+    assert all(map(native_stderr.is_harmless, (HARMLESS, *OTHER_HARMLESS)))
     assert not any(map(native_stderr.is_harmless, (REAL, OTHER, b"ValueError: " + HARMLESS, b"")))
     code = (
         "import os, sys; from ebm_tf.cli import native_stderr as n; n.start(); n.start()"
@@ -780,13 +815,93 @@ def test_a_command_leaves_stderr_to_errors(image_run, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_fit_shuffles_no_batches(monkeypatch):
+    """Keras 3.15 warns of its own shuffle=True, which it does not use."""
+    asked = []
+    monkeypatch.setattr(keras.Model, "fit", lambda self, *args, **kwargs: asked.append(kwargs["shuffle"]))
+    data = ebm_tf.Dataset.from_array(np.random.default_rng(0).standard_normal((40, 2)).astype(np.float32))
+    net = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    trainer = ebm_tf.Trainer(ebm_tf.EnergyModel.from_network(net), data, batch_size=4)
+    trainer.compile()
+    trainer.fit(train_steps=1, verbose=0)
+    trainer.fit(data.batches(4, 0, 0), steps_per_epoch=1)
+    assert asked == [False, False]
+
+
+# Want of memory.
+
+LACK = "Allocating 17716740096 bytes exceeds the memory limit"
+LACKS = [  # as TensorFlow, XLA and cuDNN raise it
+    tf.errors.ResourceExhaustedError(None, None, f"OOM when allocating tensor: {LACK}"),
+    tf.errors.InternalError(None, None, f"RESOURCE_EXHAUSTED: {LACK}"),
+    tf.errors.NotFoundError(None, None, f"No algorithm worked! Profiling failure: RESOURCE_EXHAUSTED: {LACK}"),
+    MemoryError(LACK),
+]
+
+
+def raising(error):
+    def fails(*args, **kwargs):
+        raise error
+
+    return fails
+
+
+def test_want_of_memory_names_the_batch(own_run, image_export, tmp_path, monkeypatch):
+    """In every command that computes; and nothing is written."""
+    from ebm_tf.evaluation import sampling
+    from ebm_tf.evaluation.chains import short
+
+    given = {"workdir": str(own_run), "num_samples": 500, "num_steps": 1, "batch_size": 90}
+    for module in (short, sampling):
+        monkeypatch.setattr(module, "run_chains", raising(LACKS[0]))
+    monkeypatch.setattr(ebm_tf.TrainedEnergy, "energy", raising(LACKS[1]))
+    np.save(tmp_path / "x.npy", np.zeros((3, 32, 32, 3), np.uint8))
+    files = {"input": str(tmp_path / "x.npy"), "output": str(tmp_path / "x.csv")}
+    for name, work in {
+        "short_run": lambda: tasks.evaluate(EvaluateConfig(tasks="short_run", **given)),
+        "sampling": lambda: sample(SampleConfig(output=str(tmp_path / "out"), **given)),
+        "energy": lambda: score.score(ScoreConfig(model=str(image_export), batch_size=90, **files)),
+    }.items():
+        expected = (
+            rf"^out of memory: {name} takes up to 90 at once \(--batch_size=90\)\. Try --batch_size=45 \(.*{LACK}"
+        )
+        with pytest.raises(UnusableError, match=expected) as caught:
+            work()
+        assert "\n" not in str(caught.value)
+    assert not list(tmp_path.glob("x.csv*")) and not list(tmp_path.glob("out/*"))
+
+
+def test_what_is_want_of_memory_and_what_is_not():
+    for error in LACKS:
+        with pytest.raises(UnusableError, match=rf"^more \(.*{LACK}"), memory.memory_explained("more"):
+            raise error
+    for error in (
+        tf.errors.ResourceExhaustedError(None, None, "x; No space left on device"),
+        tf.errors.NotFoundError(None, None, "no such file"),
+        OSError("out of memory"),
+    ):
+        with pytest.raises(type(error)), memory.memory_explained("no"):
+            raise error
+    with pytest.raises(UnusableError, match="nvidia-smi says which"), memory.memory_explained("no"):
+        raise tf.errors.InternalError(None, None, "cudaSetDevice() on GPU:0 failed. Status: out of memory")
+    words = memory.at_once("mala", 500, 64, "num_chains")
+    assert words.endswith("up to 64 at once (--batch_size=500, --num_chains=64). Try --batch_size=32 --num_chains=32")
+
+
 def test_serving_docs_say_what_the_code_does(image_run, image_export):
     """The table of signatures is the model's; sample starts where the training's noise does."""
-    text = (ROOT / "docs" / "serving.md").read_text()
-    table = text.partition("## The SavedModel")[2].partition("N is any number")[0]
-    first_column = "".join(line.split("|")[1] for line in table.splitlines() if line.startswith("| `"))
-    loaded = tf.saved_model.load(str(image_export))
-    assert set(re.findall(r"`(\w+)`", first_column)) == set(loaded.signatures)
+    text, loaded = (ROOT / "docs" / "serving.md").read_text(), tf.saved_model.load(str(image_export))
+    found = {}
+    for cells in rows(text, "signature |"):
+        for name in re.findall(r"`(\w+)`", cells[0]):
+            takes, gives = (re.findall(r"`(\w+)`", cell) for cell in cells[1:])
+            dtypes = set(re.findall(r"float32|uint8|string|int32", cells[1])) or {"float32"}
+            found[name] = set(takes), set(gives or [name.removesuffix("_uint8")]), dtypes
+    for name, fn in loaded.signatures.items():
+        takes = fn.structured_input_signature[1]
+        dtypes = {spec.dtype.name for spec in takes.values()} or {"float32"}
+        assert found.pop(name) == (set(takes), set(fn.structured_outputs), dtypes), name
+    assert not found
     assert "noise_spectrum=data" in text.partition("`sample` runs Langevin chains")[2].partition("\n\n")[0]
     mean = load_run(image_run).energy.noise_spectrum[0].numpy()
     start = ebm_tf.load(image_export).sample(200, num_steps=0).mean(axis=0)

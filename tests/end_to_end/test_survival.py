@@ -494,15 +494,22 @@ def test_no_gpu_where_one_was_asked_for(tmp_path):
     run.train(tiny(tmp_path / "run", device="cpu", train_steps=1))
 
 
-def test_want_of_memory_names_numbers(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[100,32,32,128]"),
+        tf.errors.NotFoundError(None, None, "No algorithm worked! RESOURCE_EXHAUSTED"),  # cuDNN's; no file is missing
+    ],
+)
+def test_want_of_memory_names_numbers(error, tmp_path, monkeypatch):
     def out_of_memory(self, x):
-        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[100,32,32,128]")
+        raise error
 
     monkeypatch.setattr(run.Trainer, "train_step", out_of_memory)
     settings = dict(scheme="persistent", batch_size=100, bank_size=60_000, num_filters=64)
-    with pytest.raises(run.TrainingError) as error:
+    with pytest.raises(run.TrainingError) as caught:
         run.train(tiny(tmp_path, **settings))
-    text = str(error.value)
+    text = str(caught.value)
     assert "an update holds 100 chains (--batch_size=100)" in text and "--batch_size=50" in text and "\n" not in text
     assert "(--bank_size=60000)" in text and "--bank_dtype=float16" in text and "--num_filters=32" in text
 

@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import itertools
 import pathlib
+import sys
 
 import numpy as np
 import pytest
@@ -153,13 +154,20 @@ def test_a_page_that_cannot_be_written_stops_training_in_one_line(tmp_path, monk
 
 
 def test_without_tensorboard_a_run_says_so_once_and_goes_on(tmp_path, monkeypatch, capsys):
-    """TensorFlow has these functions from the package tensorboard, and lacks them where it cannot be imported."""
-    for name in ("scalar", "text", "image", "histogram"):
+    """TensorFlow has these functions from the package tensorboard: they raise, or are not there, where it cannot be
+    imported.
+    """
+    for name in ("scalar", "text"):
+        monkeypatch.setattr(tf.summary, name, lambda *args, **kwargs: 1 / 0)
+    for name in ("image", "histogram"):
         monkeypatch.delattr(tf.summary, name)
+    monkeypatch.setitem(sys.modules, "tensorboard.summary.v2", None)
     board._warn.cache_clear()
+    board._is_there.cache_clear()
     stages = ["first train_steps=3", "second train_steps=3"]
     run.train(settings(tmp_path, train_steps=6, stage=stages))
     warning = "warning: the package tensorboard cannot be imported; nothing is written to tensorboard/\n"
     assert capsys.readouterr().err.count(warning) == 1
     assert list(RunDir(tmp_path).tensorboard.iterdir()) == []
     assert RunDir(tmp_path).model.exists() and len(RunDir(tmp_path).read_metrics()) == 4
+    board._is_there.cache_clear()

@@ -18,6 +18,7 @@ from ebm_tf.settings.train import Scheme, TrainConfig
 from ebm_tf.training import callbacks, run
 from ebm_tf.training.checkpoints import Saved, newest_intact
 from tests import processes
+from tests.house.test_statements import is_told, written
 
 ROOT = pathlib.Path(__file__).parents[2]
 TFDS = ROOT.parent / "shared" / "tfds"
@@ -75,6 +76,8 @@ def test_every_promised_file_is_there(tmp_path, scheme):
     assert [row["step"] for row in run_dir.read_metrics()] == [2, 4, 6]
     row = run_dir.read_metrics()[-1]
     assert {"loss", "total/snr", "energy/data", "max_abs", "learning_rate", "updates_per_second"} <= set(row)
+    assert [column for column in row if not is_told(column)] == ["step"]
+    assert {path.name for path in run_dir.path.iterdir()} == written("bin/train.py") | {"lock"}
     assert all(np.isfinite(value) for value in row.values())
     assert sorted(path.name for path in run_dir.figures.iterdir()) == ["chains_0000004.png", "chains_0000006.png"]
     assert sorted(path.name for path in run_dir.checkpoints.glob("*.index")) == ["update-4.index", "update-6.index"]
