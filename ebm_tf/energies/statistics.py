@@ -10,7 +10,7 @@ E = s f + rest, rest = reference + wall, h the state after a layer of f and d = 
                                              kurtosis of the logarithm of its power over patches of 4x4 pixels
     layer_1, ...                             power, variance and share positive of h, and |d|²; of images variance,
                                              extremes and kurtosis of the logarithm of the power of h over places
-    pixels                                   of images, where no reference knows their spectrum: the power of x by bands
+    pixels                                   of images, the power of x by bands
 
 An energy without a rest has no network, rest or cosine; one whose network is no Sequential has no layers.
 """
@@ -68,7 +68,7 @@ class Statistics:
             found |= {"network": network, "rest": rest, "cosine": _cosine(network_grad, rest_grad)}
             found |= _of_grad("network_grad", x, network_grad) | _of_grad("rest_grad", x, rest_grad)
         found |= _of_grad("energy_grad", x, energy_grad)
-        if x.shape.rank == 4 and not self.energy.reference:
+        if x.shape.rank == 4:
             found |= {f"pixels.{name}": value for name, value in pixel_statistics(x).items()}
         for number, (state, signal) in enumerate(zip(states, signals), 1):
             found |= _of_layer(f"layer_{number}", state, signal)

@@ -36,6 +36,7 @@ NOT_RUN = {
     r"python|python .* \.\.\.": "words of a sentence",
     r"python studies/presets\.py .*": "trains at full length only",
     r"python bin/score_beam\.py .*": "needs the extra beam; test_beam.py runs it where it is",
+    r"python studies/detector\.py .*--develop.*": "training images from the 10,000th on, of which there are 500 here",
     r"python studies/cifar_features\.py .*": "a minute or two; test_cifar_features.py, slow, does it small",
     r"python benchmarks/doctor\.py .*": "trains at full length only",
     r"python tests/end_to_end/kill_and_resume\.py .*": "minutes; test_survival.py does what it does",
@@ -53,6 +54,7 @@ MORE = {
     "bin/evaluate": "--num_samples=20 --num_steps=2 --num_chains=4 --batch_size=10 --long_run_steps=40 "
     "--data_init_steps=40 --mala_steps=40 --mala_warmup_steps=10 --ais_steps=2 --data_dir=TFDS",
     "studies/detector": "--num_fit=200 --num_test=20 --num_changed=4 --num_other=20",
+    "studies/foreign_images": "--train_steps=1",
     "benchmarks/checkpoints": "--num_filters=2 --num_steps=2 --batch_size=2 --bank_size=100 --rounds=1 --updates=2",
     "benchmarks/folder": "--files=200 --distinct=20 --batches=20",
     "benchmarks/precision": "--num_images=2 --data_dir=TFDS",

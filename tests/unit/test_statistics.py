@@ -34,9 +34,9 @@ def test_an_image_energy_has_all(image_energy, found):
     grads = [f"{name}_grad" for name in ("network", "rest", "energy")]
     assert {name.split(".")[0] for name in own.names} == {
         *("energy", "network", "rest", "cosine", *grads),
-        *(f"layer_{number}" for number in range(1, 7)),
+        *("pixels", *(f"layer_{number}" for number in range(1, 7))),
     }
-    assert len(own.names) == 4 + 3 * (3 + 2 * 8 + 4) + 6 * 8
+    assert len(own.names) == 4 + 3 * (3 + 2 * 8 + 4) + 2 * 8 + 6 * 8
     np.testing.assert_allclose(energy, own.energy(X), rtol=1e-6)
     np.testing.assert_allclose(values["energy"], values["network"] + values["rest"], rtol=1e-4)
     assert all(np.isfinite(one).all() for one in values.values())
