@@ -1,12 +1,12 @@
 """Does HMC with a few leapfrog steps mix better per gradient than MALA, which is HMC with one?
 
-  python studies/leapfrog.py [--on=rings,table,cifar] [--data_dir=TFDS] [--output=FILE.json]
+  python studies/leapfrog.py [--on=rings,table,cifar] [--gradients=20000] [--data_dir=TFDS] [--output=FILE.json]
 
 Three densities, each with chains that start at data of it and as many gradients for every kernel:
 
   rings   the exact density of App. A.1, ten dimensions
   table   a trained energy of scikit-learn's wine, 13 standardised columns (bin/train.py's own settings, 30 s)
-  cifar   pretrained/cifar_hybrid_bank.keras, from noisy test images
+  cifar   pretrained/cifar_hybrid_bank.keras, from noisy test images; wants a GPU
 
 TFP's HamiltonianMonteCarlo, step adapted by dual averaging over a warm-up of a quarter of the gradients and then
 frozen: toward an acceptance of 0.574 for one leapfrog step (MALA), 0.65 for more. Effective samples (TFP, by each
@@ -28,6 +28,9 @@ import tensorflow_probability as tfp
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from ebm_tf.build import use_xla  # noqa: E402
+from ebm_tf.energies.precision import full_float32  # noqa: E402
+
 SEEDS = (0, 1, 2)
 NUM_PROJECTIONS = 10
 ACCEPTANCE = {1: 0.574}  # Roberts and Rosenthal 1998; of more steps 0.65, Beskos et al. 2013
@@ -38,21 +41,26 @@ def main() -> None:
     parser.add_argument("--on", default="rings,table,cifar", help="densities, by commas")
     parser.add_argument("--data_dir", help="folder of prepared TFDS data sets")
     parser.add_argument("--leapfrog", default="1,2,3,5", help="numbers of leapfrog steps, by commas")
+    parser.add_argument("--gradients", type=int, default=20_000, help="of each chain, the warm-up among them")
     parser.add_argument("--output", help="a .json for the numbers")
     options = parser.parse_args()
     rows = []
     for name in options.on.split(","):
-        log_density, starts, num_gradients, step_size = TARGETS[name](options.data_dir)
+        log_density, starts, step_size = TARGETS[name](options.data_dir)
         for num_leapfrog in map(int, options.leapfrog.split(",")):
-            of_seeds = [measure(log_density, starts, num_leapfrog, num_gradients, step_size, seed) for seed in SEEDS]
-            rows.append({"density": name, "leapfrog_steps": num_leapfrog, "gradients": num_gradients, **mean(of_seeds)})
+            with full_float32():
+                measured = measure(log_density, starts, num_leapfrog, options.gradients, step_size)
+            of_all = {"density": name, "leapfrog_steps": num_leapfrog, "gradients": options.gradients}
+            rows.append({**of_all, **mean(measured)})
             print(line(rows[-1]), flush=True)
     if options.output:
         pathlib.Path(options.output).write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 
-def measure(log_density, starts, num_leapfrog, num_gradients, step_size, seed):
-    """One run of all chains: {"step_size", "acceptance", "energy", "projections_min", "projections_median"}."""
+def measure(log_density, starts, num_leapfrog, num_gradients, step_size):
+    """A run of all chains for each seed: {"step_size", "acceptance", "energy", "projections_min",
+    "projections_median"}.
+    """
     num_moves = num_gradients // num_leapfrog
     warm_up = num_moves // 4
     kernel = tfp.mcmc.DualAveragingStepSizeAdaptation(
@@ -69,16 +77,20 @@ def measure(log_density, starts, num_leapfrog, num_gradients, step_size, seed):
         seen = tf.concat([inner.accepted_results.target_log_prob[:, None], tf.reshape(x, [-1, size]) @ vectors], 1)
         return seen, inner.is_accepted, results.new_step_size
 
-    @tf.function(autograph=False)
-    def sample():
+    @tf.function(autograph=False, jit_compile=use_xla("auto"))
+    def sample(seed):
         return tfp.mcmc.sample_chain(
-            num_moves - warm_up, starts, kernel=kernel, num_burnin_steps=warm_up, trace_fn=traced, seed=[seed, 7]
+            num_moves - warm_up, starts, kernel=kernel, num_burnin_steps=warm_up, trace_fn=traced, seed=seed
         ).trace
 
-    seen, is_accepted, step_sizes = sample()
-    effective = tfp.mcmc.effective_sample_size(seen, filter_beyond_positive_pairs=True).numpy().sum(axis=0)
     gradients = (num_moves - warm_up) * num_leapfrog * starts.shape[0] / 1000
-    per_gradient = effective / gradients
+    return [summary(*sample(tf.constant([seed, 7])), gradients) for seed in SEEDS]
+
+
+def summary(seen, is_accepted, step_sizes, gradients):
+    """Numbers of one run, of so many thousand gradients."""
+    effective = tfp.mcmc.effective_sample_size(seen, filter_beyond_positive_pairs=True).numpy()
+    per_gradient = np.nan_to_num(effective).sum(axis=0) / gradients  # NaN: a chain that stood still
     return {
         "step_size": float(tf.reduce_max(step_sizes[-1])),
         "acceptance": float(np.mean(is_accepted)),
@@ -115,7 +127,7 @@ def of_rings(_data_dir):
     starts = rings.sample(64, tf.constant([3, 4], tf.int32))
     if np.abs(np.ptp(rings_log_density(starts).numpy() - rings.log_prob(starts.numpy()))) > 1e-3:
         raise AssertionError("expected the package's log density of the rings, up to a constant")
-    return rings_log_density, starts, 20_000, (0.5 * rings.SIGMA).astype(np.float32)
+    return rings_log_density, starts, (0.5 * rings.SIGMA).astype(np.float32)
 
 
 def rings_log_density(x):
@@ -142,7 +154,7 @@ def of_table(_data_dir):
     x = datasets.load_wine().data
     x = ((x - energy.origin.mean) / energy.origin.scale).astype(np.float32)[:64]
     x += energy.origin.data_noise * np.random.default_rng(0).standard_normal(x.shape).astype(np.float32)
-    return log_density_of(energy), tf.constant(x), 20_000, 0.1
+    return log_density_of(energy), tf.constant(x), 0.1
 
 
 def of_cifar(data_dir):
@@ -153,10 +165,10 @@ def of_cifar(data_dir):
     from ebm_tf.energies.precision import with_policy
 
     energy = with_policy(load_energy(ROOT / "pretrained/cifar_hybrid_bank.keras"), "float32")
-    images = [one["image"] for one in tfds.as_numpy(tfds.load("cifar10", split="test[:8]", data_dir=data_dir))]
+    images = [one["image"] for one in tfds.as_numpy(tfds.load("cifar10", split="test[:64]", data_dir=data_dir))]
     x = np.stack(images).astype(np.float32) / 127.5 - 1
     x += energy.origin.data_noise * np.random.default_rng(0).standard_normal(x.shape).astype(np.float32)
-    return log_density_of(energy), tf.constant(x), 2_000, 0.005
+    return log_density_of(energy), tf.constant(x), 0.005
 
 
 def log_density_of(energy):

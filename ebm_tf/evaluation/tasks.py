@@ -122,7 +122,7 @@ def _plan(run: FinishedRun, settings: EvaluateConfig) -> list[str]:
         inputs = task.inputs(run, settings)
         for needed in set(inputs) - set(settings.task_names):
             if settings.model and not TASKS[needed].takes_bare:
-                expected = "some of short_run, long_run, data_init with --model"
+                expected = "some of short_run, long_run, data_init, mala with --model"
                 raise ConfigError(f"--fid_samples: expected {expected}. Received: {needed}")
             if not _has_results(run, results, needed):
                 raise ConfigError(

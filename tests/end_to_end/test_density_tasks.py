@@ -244,14 +244,19 @@ def bfloat16_images(tmp_path_factory):
     return config, finished_run(tmp_path_factory.mktemp("runs") / "images", config, build_energy(config))
 
 
-def test_images_in_bfloat16_are_computed_in_float32(bfloat16_images, capsys):
-    _, folder = bfloat16_images
-    results, arrays = evaluate(folder, "mala", num_chains=3, mala_steps=20, mala_warmup_steps=20)
+def test_images_in_bfloat16_are_computed_in_float32(bfloat16_images, tmp_path, capsys):
+    """From the model's file alone."""
+    config, folder = bfloat16_images
+    options = {"num_chains": 3, "mala_steps": 20, "mala_warmup_steps": 20, "step_size": 0.5}
+    run = tasks.evaluate(
+        EvaluateConfig(model=str(folder / "model.keras"), output=str(tmp_path), tasks="mala", **options)
+    )
     assert "the energy is computed in float32: mixed_bfloat16" in capsys.readouterr().out
-    numbers = results["mala"]
+    numbers, samples = run.read_results()["mala"], run.arrays("mala")["samples"]
     assert (numbers["energy_dtype"], numbers["training_dtype_policy"]) == ("float32", "mixed_bfloat16")
-    assert arrays["mala"]["samples"].shape == (3, 32, 32, 3) and arrays["mala"]["samples"].dtype == np.uint8
-    assert (folder / "figures" / "mala.png").stat().st_size > 1_000
+    assert (numbers["temperature"], numbers["training_step_size"]) == (config.temperature, 0.5)
+    assert samples.shape == (3, 32, 32, 3) and samples.dtype == np.uint8
+    assert (tmp_path / "figures" / "mala.png").stat().st_size > 1_000
 
 
 def test_rounding_is_measured(bfloat16_images):

@@ -460,9 +460,9 @@ def test_cifar_a_bare_model_has_its_runs_ood(cifar, tmp_path):
     np.testing.assert_allclose(found["energy_in"], expected["energy_in"], rtol=1e-5)
     np.testing.assert_allclose(found["energy_some images"], found["energy_svhn_cropped"][:6], rtol=1e-5)
     assert set(run.read_results()["ood"]["detector"]["against"]) == {"svhn_cropped", "some images"}
-    with pytest.raises(ConfigError, match=r"--fid_samples: expected some of short_run, .*Received: mala"):
+    with pytest.raises(ConfigError, match=r"--fid_samples: expected some of short_run, .*Received: bank"):
         features = str(ROOT / "pretrained" / "cifar_features.keras")
-        tasks.evaluate(dataclasses.replace(bare, tasks="fid", fid_samples="mala", fid_features=features))
+        tasks.evaluate(dataclasses.replace(bare, tasks="fid", fid_samples="bank", fid_features=features))
     with pytest.raises(ConfigError, match=r"--tasks: expected some of .*, fid with --model\. Received: bank"):
         tasks.evaluate(dataclasses.replace(bare, tasks="bank,ood"))
     with pytest.raises(ConfigError, match="--output: expected a folder that is not a run's"):

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from ebm_tf.build import step_sizes, use_xla
+from ebm_tf.build import use_xla
 from ebm_tf.data.images import to_uint8
 from ebm_tf.energies.precision import compile_energy, full_float32, rounding_over_temperature, with_policy
 from ebm_tf.evaluation.finished import FinishedRun, TaskResult, noise_starts, usable_numbers
@@ -102,7 +102,7 @@ def mala_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays
     config = run.config
     energy = with_policy(run.energy, "float32")
     if energy is not run.energy:
-        print(f"mala: the energy is computed in float32: {config.dtype_policy}, as in training, would spoil the ratios")
+        print(f"mala: the energy is computed in float32: {_policy(run)}, as in training, would spoil the ratios")
     plan = _Plan(settings)
     recorder = _Recorder(partial, run.event_shape, settings.num_chains, plan.num_blocks)
     with full_float32():
@@ -113,10 +113,14 @@ def mala_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays
     return _result(run, settings, plan, recorder, state, rounding)
 
 
+def _policy(run):
+    return run.energy.dtype_policy.name
+
+
 def _run(run, settings, plan, recorder, chain_fn):
     """Does the blocks that are left; returns the last state."""
     config, partial = run.config, recorder.partial
-    directions, sizes = projections(run.event_shape), step_sizes(config, run.event_shape)
+    directions, sizes = projections(run.event_shape), tf.constant(run.sampler.step_size)
     fixed = (sizes, config.temperature, settings.mala_target, settings.mala_step_sizes == "per_chain", directions)
     state = recorder.read() if partial.blocks_done else None
     if state is None:
@@ -162,7 +166,7 @@ def _result(run, settings, plan, recorder, state, rounding):
     numbers = {
         **_how_it_ran(config, settings, plan, sampling, state),
         "energy_dtype": "float32",
-        "training_dtype_policy": config.dtype_policy,
+        "training_dtype_policy": _policy(run),
         "energy_rounding_nats": rounding,
         "finite": bool(np.isfinite(x_final).all() and np.isfinite(sampling.energy).all()),
         "energy_mean": float(sampling.energy[-1].mean()),
@@ -237,4 +241,4 @@ def _plot(run, settings, arrays):
 
 
 _SETTINGS = ("mala_steps", "mala_warmup_steps", "mala_target", "mala_step_sizes", "mala_count")
-TASKS = {"mala": Task(mala_task, ("seed", "num_chains", *_SETTINGS), check=check_mala)}
+TASKS = {"mala": Task(mala_task, ("seed", "num_chains", *_SETTINGS), check=check_mala, takes_bare=True)}
