@@ -78,7 +78,7 @@ ONCE_IGNORED = (
         lambda one: one.scheme == Scheme.PERSISTENT_REFRESH,
         " without --scheme=persistent_refresh",
     ),
-    Rule(("bank_size", "bank_dtype"), _has_bank, " without a bank (--bank_weight above 0 or a persistent scheme)"),
+    Rule(("bank_dtype",), _has_bank, " without a bank (--bank_weight above 0 or a persistent scheme)"),
     Rule(
         ("max_rollbacks", "rollback_rate"),
         lambda one: one.on_divergence == "rollback" or one.rollbacks > 0,

@@ -172,7 +172,6 @@ UNUSED = [
         "--refresh_unit: expected batch without --scheme=persistent_refresh",
     ),
     (dict(bank_dtype="float16"), "--bank_dtype: expected float32 without a bank"),
-    (dict(bank_size=500), "--bank_size: expected 60000 without a bank"),
     (
         dict(stage=("one train_steps=3 num_steps=3",), train_steps=3, num_steps=7),
         "--num_steps: expected 500, since every stage sets its own (Sec. 3). Received: num_steps=7",

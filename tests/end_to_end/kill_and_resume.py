@@ -51,7 +51,7 @@ def config_of(scheme, workdir, train_steps, **changes):
         workdir=str(workdir),
         jit_compile="false",
     )
-    return TrainConfig.from_dict({**settings, **changes})  # without the bank's size where there is no bank
+    return TrainConfig(**{**settings, **changes})
 
 
 def start(config, log):

@@ -48,7 +48,7 @@ def smoke_config(workdir, **changes):
         workdir=workdir and str(workdir),
         jit_compile="false",
     )
-    return TrainConfig.from_dict({**settings, **changes})  # without the bank's size where there is no bank
+    return TrainConfig(**{**settings, **changes})
 
 
 def run_command(*args):

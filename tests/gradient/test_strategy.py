@@ -95,7 +95,7 @@ def make_config(workdir, **changes):
         jit_compile="false",
         strategy="mirrored",
     )
-    return TrainConfig.from_dict({**settings, **changes})  # without the bank's size where there is no bank
+    return TrainConfig(**{**settings, **changes})
 
 
 def train_on(num_devices, begun, *configs):
