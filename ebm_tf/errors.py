@@ -9,6 +9,11 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FULL_TEXTS = ("no space left", "disk quota", "file too large")  # TensorFlow keeps the words, not the number
 GPU_TAKEN = ("DNN library initialization failed", "cudaSetDevice() on GPU", "CUDA_ERROR_OUT_OF_MEMORY")
 
+_TRACE = re.compile(
+    r"^Graph execution error:\n|^Detected at node .*\n|^ *File \".*\", line \d+, in .*\n|^<stack traces unavailable>\n",
+    re.MULTILINE,
+)
+
 
 class ConfigError(ValueError):
     """A setting that cannot be used. One line: expected, received, flag, section."""
@@ -29,6 +34,12 @@ def is_gpu_taken(error: BaseException) -> bool:
 
 
 def one_line(value: object) -> str:
-    """At most 400 letters of what an error or another value says, without TensorFlow's names of graph nodes."""
-    text = re.sub(r"\[\[\{\{.*|\{\{.*?\}\}|\[Op:\w+\].*", "", str(value))
+    """At most 400 letters of what an error or another value says, without where in a graph TensorFlow met it."""
+    text = _TRACE.sub("", str(value))
+    text = re.sub(
+        r"\[\[\{\{.*|\{\{.*?\}\}|\[Op:\w+\].*|^Hint: If you want to see .*|\[tf-allocator.*",
+        "",
+        text,
+        flags=re.MULTILINE,
+    )
     return " ".join(text.split())[:400] or type(value).__name__

@@ -257,7 +257,7 @@ def run_action(actions: dict[str, tuple[Callable[[Any], int | None], type]]) -> 
         del sys.argv[1]
         run_main(*actions[word], needs_tensorflow=False)
     name, words = _name(), " or ".join(actions)
-    if word in ("--help", "-help"):
+    if word in ("--help", "-help", "-h"):
         module = sys.modules[next(iter(actions.values()))[0].__module__]
         print(f"{_as_called(inspect.getdoc(module) or '')}\n\nThe flags: {name} {words.replace(' or ', '|')} --help")
         sys.exit(0)
@@ -298,7 +298,7 @@ def load_tensorflow() -> None:
 def _parse(argv: list[str], about: str | None, config_cls: type) -> None:
     """Parses flags and flag files. `--help` prints `about` and the flags of the command by groups, and exits 0."""
     if "help" not in FLAGS:
-        absl_flags.DEFINE_boolean("help", False, "Show the flags and stop.")
+        absl_flags.DEFINE_boolean("help", False, "Show the flags and stop.", short_name="h")
     try:
         arguments = FLAGS.read_flags_from_files(argv, force_gnu=False)
         positional = FLAGS([one.removeprefix(BOM) for one in arguments])[1:]

@@ -1,6 +1,9 @@
-"""A block of chains or energies on all devices of this host: each has the weights, and takes its part of the block."""
+"""A block of chains or energies on all devices of this host: each has the weights, and takes its part of the block. And
+want of their memory as one line: what takes it, and which number to try.
+"""
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent import futures
 from typing import Any, NamedTuple
 
@@ -8,8 +11,27 @@ import numpy as np
 import tensorflow as tf
 
 from ebm_tf.energies.base import EnergyModel
+from ebm_tf.errors import UnusableError, is_disk_full, is_gpu_taken, one_line
 
-__all__ = ["Replica", "local_devices", "replicate", "run_on_all"]
+__all__ = [
+    "Replica",
+    "at_once",
+    "is_out_of_memory",
+    "local_devices",
+    "memory_explained",
+    "replicate",
+    "run_on_all",
+]
+
+LACK_TEXTS = (
+    "resource_exhausted",
+    "out of memory",
+    "alloc_failed",
+)  # in other errors, as where cuDNN tries ways
+GPU_TAKEN = (
+    "CUDA or cuDNN could not start on the GPU, as where another program holds its memory: nvidia-smi says which. End "
+    "that program, or hide the GPU by CUDA_VISIBLE_DEVICES=-1"
+)
 
 
 class Replica(NamedTuple):
@@ -79,3 +101,40 @@ def run_on_all(
         return [run(0)]
     with futures.ThreadPoolExecutor(len(parts)) as pool:
         return list(pool.map(run, range(len(parts))))
+
+
+@contextlib.contextmanager
+def memory_explained(advice: str, raised: type[RuntimeError] = UnusableError) -> Iterator[None]:
+    """Turns want of memory into one line of the class `raised`, with the advice if the work takes it; others pass."""
+    try:
+        yield
+    except (tf.errors.OpError, MemoryError) as error:
+        if isinstance(error, tf.errors.FailedPreconditionError | tf.errors.InternalError) and is_gpu_taken(error):
+            raise raised(f"{GPU_TAKEN} ({one_line(error)})") from error
+        if not is_out_of_memory(error):
+            raise
+        raise raised(f"{advice} ({one_line(error)})") from error
+
+
+def at_once(what: str, settings: Any, fields: Collection[str] = ()) -> str:
+    """The advice where `what` takes up to settings.batch_size inputs or chains at once.
+
+    Args:
+      what: the work, as "short_run" or "energy".
+      settings: has batch_size.
+      fields: more of its settings that the work reads; num_chains and num_samples say how many there are in all.
+    """
+    names = ["batch_size", *(name for name in ("num_chains", "num_samples") if name in fields)]
+    counts = {name: getattr(settings, name) for name in names}
+    number = min(counts.values())
+    flags = [name for name in ("batch_size", "num_chains") if name in counts]
+    given = ", ".join(f"--{name}={counts[name]}" for name in flags)
+    tries = " ".join(f"--{name}={max(number // 2, 1)}" for name in flags)
+    return f"out of memory: {what} takes up to {number} at once ({given}). Try {tries}"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device, or this machine, has not the memory."""
+    if isinstance(error, MemoryError | tf.errors.ResourceExhaustedError):
+        return not is_disk_full(error)
+    return isinstance(error, tf.errors.OpError) and any(text in str(error).lower() for text in LACK_TEXTS)

@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 
 from ebm_tf.data.pictures import scatter
-from ebm_tf.energies.memory import at_once, memory_explained
+from ebm_tf.energies.devices import at_once, memory_explained
 from ebm_tf.errors import ConfigError, UnusableError
 from ebm_tf.evaluation.chains.long import data_starts
 from ebm_tf.evaluation.finished import FinishedRun, noise_starts, run_chains, usable_numbers
@@ -35,7 +35,7 @@ def sample(settings: SampleConfig) -> pathlib.Path:
     Raises:
       ConfigError: no finished run or model, or not as many data to start at.
       Stopped: SIGTERM or SIGINT came, and the block of chains at work has ended.
-      UnusableError: no chain ended at a state that can be used; samples.npz is written all the same.
+      UnusableError: want of memory; or no chain ended at a state that can be used: samples.npz is written then.
     """
     run = _open(settings)
     settings = resolve(settings, run.config)
@@ -51,13 +51,12 @@ def sample(settings: SampleConfig) -> pathlib.Path:
     output = pathlib.Path(settings.output)
     run.energy  # noqa: B018  read it before anything is written
     x_final = np.empty_like(x_init)
-    with signals.listening() as stop:
+    with signals.listening() as stop, memory_explained(at_once("sampling", settings, ["num_samples"])):
         writable_folder(output, "output")
         for block, part in parts:
             stop.obey(f"after {part.start} of {settings.num_samples} chains; nothing was written")
             seed = block_seed(settings.seed, Stream.CHAINS, block)
-            with memory_explained(at_once("sampling", settings.batch_size, settings.num_samples)):
-                x_final[part], _ = run_chains(run, x_init[part], settings.num_steps, settings.step_size, seed)
+            x_final[part], _ = run_chains(run, x_init[part], settings.num_steps, settings.step_size, seed)
     with draft_of(output / "samples.npz") as draft:
         np.savez_compressed(draft, x_init=run.to_data(x_init), x_final=run.to_data(x_final))
     numbers, finite = usable_numbers(run, x_final), usable.finite_rows(x_final)

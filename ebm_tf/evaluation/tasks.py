@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ebm_tf.data import rings
-from ebm_tf.energies.memory import at_once, memory_explained
+from ebm_tf.energies.devices import at_once, memory_explained
 from ebm_tf.errors import ConfigError, UnusableError
 from ebm_tf.evaluation import chains, detection, features
 from ebm_tf.evaluation.finished import FinishedRun
@@ -60,7 +60,7 @@ def evaluate(settings: EvaluateConfig) -> FinishedRun:
     Raises:
       ConfigError: no finished run, a task that its data have not, or something that a task needs is missing. Known
         before any task runs.
-      UnusableError: chains ended, none of them at a state that can be used. What was asked for is written.
+      UnusableError: want of memory; or chains ended, none at a state that can be used: what was asked for is written.
       Stopped: SIGTERM or SIGINT came, and what was at work is written.
     """
     run = _open(settings)
@@ -88,8 +88,7 @@ def evaluate(settings: EvaluateConfig) -> FinishedRun:
         figures.rings_figure(plane.data_density(), {f"{run.config.scheme}": column}, path)
     lost = [name for name in settings.task_names if results.get(name, {}).get("num_usable") == 0]
     if lost:
-        where = f"{run.results} has the numbers"
-        raise UnusableError(f"{', '.join(lost)}: no sample can be used, not finite or out of range; {where}")
+        raise UnusableError(f"{', '.join(lost)}: no sample can be used, not finite or out of range: see {run.results}")
     return run
 
 
@@ -165,7 +164,7 @@ def _do(run: FinishedRun, settings: EvaluateConfig, name: str, stop: StopRequest
     """Runs one task and saves what it hands back."""
     identity = _identity(run, settings, name)
     partial = PartialArrays(run.run_dir.path / "partial" / name, digest(identity), stop)
-    with memory_explained(_less(settings, name)):
+    with memory_explained(at_once(name, settings, TASKS[name].settings)):
         numbers, arrays = TASKS[name].fn(run, settings, partial)
     numbers = as_json(numbers)
     if not all(np.isfinite(array).all() for array in arrays.values() if array.dtype.kind == "f"):
@@ -177,9 +176,3 @@ def _do(run: FinishedRun, settings: EvaluateConfig, name: str, stop: StopRequest
     partial.remove()
     shown = {key: value for key, value in numbers.items() if key not in TASKS[name].unprinted}
     print(f"{name}: {json.dumps(shown)}", flush=True)
-
-
-def _less(settings: EvaluateConfig, name: str) -> str:
-    """What to try where a task wants more memory."""
-    flag = next((flag for flag in ("num_chains", "num_samples") if flag in TASKS[name].settings), "")
-    return at_once(name, settings.batch_size, getattr(settings, flag, None), flag * (flag == "num_chains"))

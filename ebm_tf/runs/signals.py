@@ -53,7 +53,8 @@ class StopRequest:
 def listening() -> Iterator[StopRequest]:
     """Within it a first SIGTERM or SIGINT is noted in the StopRequest; a second one acts as ever.
 
-    In a thread that is not the main one signals are left alone.
+    In a thread that is not the main one signals are left alone. A terminal's Ctrl-C also ends ptxas, a process in which
+    XLA compiles for a GPU: what XLA then raises becomes Stopped.
     """
     request = StopRequest()
     before: dict[signal.Signals, Any] = {}
@@ -70,6 +71,10 @@ def listening() -> Iterator[StopRequest]:
         pass
     try:
         yield request
+    except Exception as error:
+        if "ptxas" in str(error):
+            request.obey("while XLA compiled; give the command again, with --resume where its run has begun")
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

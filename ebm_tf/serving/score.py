@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ebm_tf.energies.memory import at_once, memory_explained
+from ebm_tf.energies.devices import at_once, memory_explained
 from ebm_tf.errors import ConfigError
 from ebm_tf.runs import progress
 from ebm_tf.serving.detector import Calibration, read_calibration
@@ -194,7 +194,7 @@ class Scoring:
             while batch := waiting.result():
                 waiting = reader.submit(read)
                 start = time.monotonic()
-                with memory_explained(at_once(self.what, self.batch_size)):
+                with memory_explained(at_once(self.what, self)):
                     result = measured(batch, self.model, self.what)
                 self.energy_seconds += time.monotonic() - start
                 self._count(batch)

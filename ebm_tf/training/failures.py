@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from ebm_tf.energies import memory
-from ebm_tf.energies.memory import is_out_of_memory
+from ebm_tf.energies import devices
+from ebm_tf.energies.devices import is_out_of_memory
 from ebm_tf.errors import is_disk_full, one_line
 from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.settings.train import TrainConfig
@@ -42,7 +42,7 @@ def memory_explained(advice: str, needed: float = 0.0, free: float | None = None
     if free is not None and needed > free:
         words = advice.partition(": ")[2]
         print(f"warning: {free / 2**30:.3g} GiB are free on the GPU, and by estimate {words}", flush=True)
-    with memory.memory_explained(advice, TrainingError):
+    with devices.memory_explained(advice, TrainingError):
         yield
 
 

@@ -53,6 +53,7 @@ MORE = {
     "bin/sample": "--num_samples=2 --num_steps=2",
     "bin/evaluate": "--num_samples=20 --num_steps=2 --num_chains=4 --batch_size=10 --long_run_steps=40 "
     "--data_init_steps=40 --mala_steps=40 --mala_warmup_steps=10 --ais_steps=2 --data_dir=TFDS",
+    "studies/bits": "--batch_size=2 --width=4",
     "studies/detector": "--num_fit=200 --num_test=20 --num_changed=4 --num_other=20",
     "studies/foreign_images": "--train_steps=1",
     "benchmarks/checkpoints": "--num_filters=2 --num_steps=2 --batch_size=2 --bank_size=100 --rounds=1 --updates=2",

@@ -11,9 +11,11 @@ import threading
 import time
 
 import numpy as np
+import pytest
 
 from ebm_tf.cli import sweep
 from ebm_tf.evaluation import tasks
+from ebm_tf.runs import signals
 from ebm_tf.settings.commands import EvaluateConfig
 from tests import processes
 
@@ -100,3 +102,18 @@ def test_a_sweep_leaves_a_signal_to_its_run(tmp_path):
     sender.join()
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == handlers
     assert sweep._status_of([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]) == 137
+
+
+def test_a_signal_that_ends_xlas_compiler_too():
+    """As on an H200: a terminal's Ctrl-C goes to ptxas as well."""
+    ended = "ptxas exited with non-zero error code 2, output: "
+    for text, signum in ((ended, None), ("another", signal.SIGINT), (ended, signal.SIGTERM)):
+        with pytest.raises((RuntimeError, signals.Stopped)) as caught, signals.listening():
+            if signum:
+                os.kill(os.getpid(), signum)
+            raise RuntimeError(text)
+        if (text, signum) == (ended, signal.SIGTERM):
+            assert str(caught.value).startswith("stopped by SIGTERM while XLA compiled; give the command again")
+            assert isinstance(caught.value, signals.Stopped) and caught.value.status == 143
+        else:
+            assert str(caught.value) == text

@@ -28,7 +28,7 @@ from PIL import Image
 import ebm_tf
 from ebm_tf.cli import flags, native_stderr
 from ebm_tf.data import arrays, images
-from ebm_tf.energies import memory
+from ebm_tf.energies import devices
 from ebm_tf.energies.files import load_energy
 from ebm_tf.errors import ConfigError, UnusableError
 from ebm_tf.evaluation import tasks
@@ -119,6 +119,9 @@ TABLE = [
     Situation("15c", "no draws", "rings.sample(0), rings.log_prob(x[:0])", "[0, 10], [0]", "test_documented_limits_hold"),
     Situation("16", "a flag that this command has not", "export --clamp=F, train --clamp", "the command's flags", "test_only_near_flags_are_suggested"),
     Situation("16a", "slips of a letter", "train --sceme --batchsize, export --outptu", "the near one", "test_only_near_flags_are_suggested"),
+    Situation("16b", "-h of a command", "score -h", "its help", "../config/test_flags.py::test_help_marks_what_is_required_and_may_be_read_in_part"),
+    Situation("fine", "--no-resume, --resume=maybe, --num_step, --=3", "train, sample", "one line each", "test_only_near_flags_are_suggested"),
+    Situation("10c", "a tensorboard that is broken (a TypeError of protobuf)", "train", "as 10", "test_tensorboard.py::test_without_tensorboard_a_run_says_so_once_and_goes_on"),
     Situation("17", "slices of SVHN", "evaluate --ood_data=svhn_cropped/test[:400]", "so many images", "test_svhn_has_slices"),
     Situation("17a", "test[50%:], test[:2]+test[3:4]; train[:4]", "images.count", "read; refused", "test_svhn_has_slices"),
     Situation("18", "a remapper line of TensorFlow at exit 0", "sample on a CPU", "no such line", "test_a_command_leaves_stderr_to_errors"),
@@ -184,6 +187,10 @@ TABLE = [
     Situation("7h", "a long chain whose energy changes in its last digits, or by a thousandth of the others'; all chains so", "long_run", "not settled", "test_a_stuck_long_chain_is_in_the_verdict"),
     Situation("18b", "float16 on a CPU without AVX-512; TF_DETERMINISTIC_OPS=1", "sample, train", "no line of oneDNN's or tf.data's", "test_only_harmless_lines_are_dropped"),
     Situation("18c", "Keras 3.15, which warns of shuffle=True", "train", "no warning", "test_fit_shuffles_no_batches"),
+    Situation("gpu", "a batch of 4,000 on 2.5 GiB of an H200: 400 letters of files, and no reason, in the line of training by XLA (69 s)", "train --batch_size=4000", "batch, chains, numbers to try, the reason", "test_what_is_want_of_memory_and_what_is_not"),
+    Situation("gpu", "a batch of 4,000, of which 8 GiB are free on an H200", "train --batch_size=4000", "the warning came: 12.5 GiB are needed", "test_survival.py::test_a_gpu_that_another_program_fills_is_told"),
+    Situation("gpu", "Ctrl-C while XLA compiles: its ptxas ends too (a traceback there, before)", "train", "one line, exit 130", "test_signals.py::test_a_signal_that_ends_xlas_compiler_too"),
+    Situation("gpu", "the same seed twice without TF_DETERMINISTIC_OPS", "train", "not the same bits; studies/bits.py says by which operations", "test_survival.py::test_the_same_seed_is_the_same_run"),
     Situation("fine", "a truncated PNG in a folder", "score", "a row with an error", "test_score.py::test_bad_files_are_rows_with_an_error"),
     Situation("fine", "NaN in an array", "score", "a row with an error", "test_score.py::test_values_not_finite_are_errors_and_values_outside_are_told"),
     Situation("fine", "TFRecords cut short", "score", "rows up to there", "test_score.py::test_damaged_tfrecords"),
@@ -831,9 +838,11 @@ def test_fit_shuffles_no_batches(monkeypatch):
 # Want of memory.
 
 LACK = "Allocating 17716740096 bytes exceeds the memory limit"
+TRACE = 'Graph execution error:\n\nDetected at node x defined at (most recent call last):\n  File "a.py", line 1, in <module>\n\n'
+HINT = "Hint: If you want to see a list of tensors, say so.\n [tf-allocator-allocation-error='']"
 LACKS = [  # as TensorFlow, XLA and cuDNN raise it
     tf.errors.ResourceExhaustedError(None, None, f"OOM when allocating tensor: {LACK}"),
-    tf.errors.InternalError(None, None, f"RESOURCE_EXHAUSTED: {LACK}"),
+    tf.errors.InternalError(None, None, f"{TRACE}RESOURCE_EXHAUSTED: {LACK}\n\t [[{{{{node x}}}}]]\n{HINT}"),
     tf.errors.NotFoundError(None, None, f"No algorithm worked! Profiling failure: RESOURCE_EXHAUSTED: {LACK}"),
     MemoryError(LACK),
 ]
@@ -873,18 +882,18 @@ def test_want_of_memory_names_the_batch(own_run, image_export, tmp_path, monkeyp
 
 def test_what_is_want_of_memory_and_what_is_not():
     for error in LACKS:
-        with pytest.raises(UnusableError, match=rf"^more \(.*{LACK}"), memory.memory_explained("more"):
+        with pytest.raises(UnusableError, match=rf"^more \([\w !:]*{LACK}\)$"), devices.memory_explained("more"):
             raise error
     for error in (
         tf.errors.ResourceExhaustedError(None, None, "x; No space left on device"),
         tf.errors.NotFoundError(None, None, "no such file"),
         OSError("out of memory"),
     ):
-        with pytest.raises(type(error)), memory.memory_explained("no"):
+        with pytest.raises(type(error)), devices.memory_explained("no"):
             raise error
-    with pytest.raises(UnusableError, match="nvidia-smi says which"), memory.memory_explained("no"):
+    with pytest.raises(UnusableError, match="nvidia-smi says which"), devices.memory_explained("no"):
         raise tf.errors.InternalError(None, None, "cudaSetDevice() on GPU:0 failed. Status: out of memory")
-    words = memory.at_once("mala", 500, 64, "num_chains")
+    words = devices.at_once("mala", EvaluateConfig(workdir="run", batch_size=500, num_chains=64), ["num_chains"])
     assert words.endswith("up to 64 at once (--batch_size=500, --num_chains=64). Try --batch_size=32 --num_chains=32")
 
 
