@@ -25,6 +25,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 NUM_CHAINS = 200  # the hybrid's, at the batch size of 100
+MOST_OTHERS = 0.3  # cores that other programs may use on a CPU that is called quiet
 
 
 def main() -> int:
@@ -34,13 +35,18 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, __file__, "--worker=reference", f"--networks={options.networks}"]
         reference = _ask_once(command, folder)
+        used = _cores_of_others()
+        if reference["is_cpu"] and used > MOST_OTHERS and not options.busy:
+            raise SystemExit(f"others use {used:.1f} cores of this CPU: wait until they are done, or give --busy")
         rows = reference["rows"] if options.rows == "all" else options.rows.split(",")
         report = {key: reference[key] for key in ("device", "peak_tflops")} | {"num_chains": options.num_chains}
+        report |= {"load": os.getloadavg()[0], "cores_of_others": used}
         pairs = [(network, row) for network in reference["networks"] for row in rows]
         groups = [pairs] if options.together else [pairs[i : i + len(rows)] for i in range(0, len(pairs), len(rows))]
         report["rows"] = []
         for group in groups:
             report["rows"] += _measure(group, options, folder)
+            report["cores_of_others"] = max(report["cores_of_others"], _cores_of_others())
             _write(report, options.output)
     print(_table(report))
     return 0
@@ -57,6 +63,7 @@ def _options():
     add("--prepare_seconds", type=float, default=600, help="for compiling; a row that needs longer is left out")
     add("--torch_python", default=sys.executable, help="the Python that has torch")
     add("--together", action="store_true", help="compile all rows at once: sooner done, but they slow each other")
+    add("--busy", action="store_true", help="measure on a CPU that others use too; the table says so")
     add("--output", default=str(ROOT / "runs" / "bench" / "langevin.json"))
     add("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -143,6 +150,22 @@ def _ask_once(command, folder):
     return answer
 
 
+def _cores_of_others(seconds=1.0):
+    """Cores in use while this program waits, its workers done. 0 where the system does not say."""
+    if not pathlib.Path("/proc/stat").exists():
+        return 0.0
+    before, start = _idle_seconds(), time.monotonic()
+    time.sleep(seconds)
+    idle = (_idle_seconds() - before) / (time.monotonic() - start)
+    return max(0.0, (os.cpu_count() or 1) - idle)
+
+
+def _idle_seconds():
+    """Of all cores together, waiting for the disk included."""
+    fields = pathlib.Path("/proc/stat").read_text().split("\n", 1)[0].split()
+    return (int(fields[4]) + int(fields[5])) / os.sysconf("SC_CLK_TCK")
+
+
 def _write(report, path):
     pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
     pathlib.Path(path).write_text(json.dumps(report, indent=1) + "\n")
@@ -152,8 +175,9 @@ def _table(report):
     peaks = report["peak_tflops"]
     lines = [
         f"{report['device']}; {report['num_chains']} chains; TFLOP/s of a large matrix product: {peaks}",
-        "| network | row | ms per step | chain-steps/s | share of peak | peak MiB | compile s | error E | dE/dx |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        f"load {report['load']:.2f} at the start; others used up to {report['cores_of_others']:.1f} cores",
+        "| network | row | ms per step | min | chain-steps/s | share of peak | MiB | compile s | error E | dE/dx |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in report["rows"]:
         cells = [row["network"], row["row"], *_cells(row, peaks.get(row["row"].split("/")[1]))]
@@ -163,9 +187,10 @@ def _table(report):
 
 def _cells(row, peak):
     if "ms_per_step" not in row:
-        return [row["error"], *[""] * 6]
+        return [row["error"], *[""] * 7]
     return [
         f"{row['ms_per_step']:.3f}",
+        f"{row['ms_per_step_range'][0]:.3f}",
         f"{row['chain_steps_per_s']:,.0f}",
         f"{row['gflop_per_step'] / row['ms_per_step'] / peak:.2f}" if peak else "",
         str(row.get("peak_memory_mib", "")),

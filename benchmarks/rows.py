@@ -89,7 +89,8 @@ def reference(patterns):
             weights = {f"weight_{i:02d}": weight for i, weight in enumerate(model.get_weights())}
             np.savez(f"{network}.npz", x=x, energy=energy, grad=grad, **weights)
     device = tf.config.experimental.get_device_details(gpus[0])["device_name"] if gpus else _cpu_name()
-    return {"networks": networks, "rows": GPU_ROWS if gpus else CPU_ROWS, "device": device, "peak_tflops": peaks}
+    rows = GPU_ROWS if gpus else CPU_ROWS
+    return {"networks": networks, "rows": rows, "device": device, "is_cpu": not gpus, "peak_tflops": peaks}
 
 
 def build(name, network, num_chains):
