@@ -36,6 +36,10 @@ ENERGIES = {
         *(-0.004820, -0.027099, 0.013553, -0.029000, -0.006244),
         *(0.021269, 0.024324, -0.034431, -0.011584, 0.008071),
     ],
+    "cifar_hybrid_settled": [
+        *(-0.035876, -0.053979, -0.017388, -0.066662, -0.020683),
+        *(-0.005749, -0.005005, -0.155547, -0.037741, -0.022981),
+    ],
     "cifar_noise_growing": [
         *(-0.048876, -0.056167, -0.034271, -0.051996, -0.043360),
         *(-0.022570, -0.018316, -0.031468, -0.048590, -0.036757),
@@ -68,7 +72,8 @@ def test_the_file_says_how_it_is_sampled(file):
     """As its card's command does, which gives no step."""
     run = bare_run(str(file), ".", None)
     found = resolve(SampleConfig(model=str(file), output="."), run.config)
-    assert (found.step_size, found.temperature, run.config.data_noise) == (2.5, 5e-5, 0.05)
+    step_size = 1.25 if file.stem == "cifar_hybrid_settled" else 2.5
+    assert (found.step_size, found.temperature, run.config.data_noise) == (step_size, 5e-5, 0.05)
     card = (ROOT / "pretrained" / "README.md").read_text(encoding="utf-8")
     (command,) = re.findall(rf"bin/sample.py --model=pretrained/{file.name} .*", card)
     assert f"--num_steps={found.num_steps} " in command and "--step_size" not in command
