@@ -146,8 +146,8 @@ class Trainer(keras.Model):
           DivergenceError: an update was not finite, or beyond its bounds.
         """
         if x is not None:
-            kwargs = {"shuffle": False, **kwargs}  # of batches; newer Keras warns of its own default
-            return super().fit(x, callbacks=list(callbacks), verbose=verbose, **kwargs)
+            kwargs = {"verbose": verbose, "shuffle": False, **kwargs}  # newer Keras warns of its own default of shuffle
+            return super().fit(x, callbacks=list(callbacks), **kwargs)
         if not self.compiled or kwargs:
             received = f"compiled={self.compiled}, {', '.join(kwargs)}"
             raise ConfigError(f"expected compile() before fit, and fit's own arguments. Received: {received}")
@@ -184,8 +184,7 @@ class Trainer(keras.Model):
 
     def _build_bank(self) -> SampleBank | replicas.BankShards:
         config = self.config
-        seed = tf.constant([config.seed, int(Stream.BANK)], tf.int32)
-        x_init = None
+        seed, x_init = tf.constant([config.seed, int(Stream.BANK)], tf.int32), None
         if config.bank_start == "data":
             x_init = build.first_examples(build.make_dataset(config, data=self.data), config.bank_size)
         args = config.bank_size, self.energy.event_shape, seed, config.bank_dtype, self.sampler.start, x_init
