@@ -112,7 +112,7 @@ def detect_fn(arrays: Mapping[str, np.ndarray]) -> Callable[[tf.Tensor], tuple[t
         z = _normal_scores(tf.gather(statistics, kept, axis=1), floats["knots"], floats["scores"], floats["slopes"])
         white = tf.einsum("nm,pmk->npk", z - floats["mean"], floats["whitening"])
         logs = tf.math.log1p(tf.reduce_sum(tf.square(white), axis=2))
-        return tf.linalg.matvec((logs - floats["level"]) / floats["spread"], floats["weights"])
+        return tf.reduce_mean((logs - floats["level"]) / floats["spread"], axis=1)
 
     def detect(statistics: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         finite = tf.math.is_finite(statistics)

@@ -2,14 +2,14 @@
 
     z_k(x) = Φ⁻¹(rank of the statistic s_k(x) among the fit set's)      every statistic to normal scores
     a_P(x) = (z − m)ᵀ C⁻¹ (z − m) over the statistics of part P         m, C of z on one half, C as Ledoit and Wolf do
-    a(x) = Σ_P w_P (ln(1 + a_P(x)) − its mean) / its standard deviation                on the same half
+    a(x) = mean over P of (ln(1 + a_P(x)) − its mean) / its standard deviation         on the same half
     p(x) = (1 + #{i: a(x_i) ≥ a(x)}) / (n + 1)      the share of the other half, n inputs, that is as atypical or more
 
-One part, of half the weight, is all statistics. The others, where there are any, are those that need no network, "rest"
-and "pixels", apart: what these few see is lost in the spread of the many. Pixels are not in the first part beside a
-rest, which has their spectrum. Both sides of every statistic count. Flagged at p ≤ α are at most α of new inputs
-of the same law as the n, whatever that law, the energy and the detector are (conformal p-values; Vovk et al. 2005). The
-one-sided tails are the energy alone: a = E ("upper") and a = -E ("lower").
+One part is all statistics. The others, where there are any, are those that need no network, "rest" and "pixels", apart:
+what these few see is lost in the spread of the many. Pixels are not in the first part beside a rest, which has their
+spectrum. Both sides of every statistic count. Flagged at p ≤ α are at most α of new inputs of the same law as the n,
+whatever that law, the energy and the detector are (conformal p-values; Vovk et al. 2005). The one-sided tails are the
+energy alone: a = E ("upper") and a = -E ("lower").
 
 Source: the joint density of several statistics, Morningstar et al. (2021); Ledoit and Wolf (2004).
 """
@@ -46,7 +46,6 @@ class Detector:
       slopes: [M], of the straight lines by which scores go on beyond the ends, one over the standard deviation.
       mean: [M], m.
       whitening: [P, M, M], W with W Wᵀ = C⁻¹ of each part, 0 for statistics that are not in it.
-      weights: [P], w_P, of sum 1.
       level, spread: [P], mean and standard deviation of ln(1 + a_P) on the fit set.
       calibration: [n], a of the n calibration inputs, sorted.
       energy: [n], E of them, sorted.
@@ -60,7 +59,6 @@ class Detector:
     slopes: np.ndarray
     mean: np.ndarray
     whitening: np.ndarray
-    weights: np.ndarray
     level: np.ndarray
     spread: np.ndarray
     calibration: np.ndarray
@@ -106,8 +104,7 @@ class Detector:
         mean = z.mean(axis=0)
         whitening = np.stack([_whitening(z, part) for part in _parts([names[place] for place in kept])])
         logs = _log_distances(z - mean, whitening)
-        weights, spread = _weights(len(whitening)), np.maximum(logs.std(axis=0), LEAST_SPREAD)
-        gaussian = mean, whitening, weights, logs.mean(axis=0), spread
+        gaussian = mean, whitening, logs.mean(axis=0), np.maximum(logs.std(axis=0), LEAST_SPREAD)
         found = cls(tuple(names), kept, knots, scores, slopes, *gaussian, np.zeros(0), np.sort(second[:, 0]), tail)
         return dataclasses.replace(found, calibration=np.sort(found._atypical(second)))
 
@@ -185,7 +182,7 @@ class Detector:
 
     def _atypical(self, statistics):
         logs = _log_distances(self.normal_scores(statistics) - self.mean, self.whitening)
-        return (logs - self.level) / self.spread @ self.weights
+        return np.mean((logs - self.level) / self.spread, axis=1)
 
 
 def _normal_scores(statistics, knots, scores, slopes):
@@ -199,11 +196,6 @@ def _parts(names: Sequence[str]) -> list[np.ndarray]:
     rest, pixels = (np.flatnonzero([name.startswith(kind) for name in names]) for kind in NO_NETWORK)
     places = np.setdiff1d(np.arange(len(names)), pixels if len(rest) else [])
     return [places, *(part for part in (rest, pixels) if 0 < len(part) < len(names))]
-
-
-def _weights(num_parts: int) -> np.ndarray:
-    """Half of the first, as much of all others together."""
-    return np.array([0.5] + [0.5 / (num_parts - 1)] * (num_parts - 1) if num_parts > 1 else [1.0])
 
 
 def _whitening(z: np.ndarray, part: np.ndarray) -> np.ndarray:

@@ -37,6 +37,7 @@ NOT_RUN = {
     r"python studies/presets\.py .*": "trains at full length only",
     r"python bin/score_beam\.py .*": "needs the extra beam; test_beam.py runs it where it is",
     r"python studies/detector\.py .*--develop.*": "training images from the 10,000th on, of which there are 500 here",
+    r"python studies/detector_forms\.py .*": "what the command before has written, which is not run here",
     r"python studies/cifar_features\.py .*": "a minute or two; test_cifar_features.py, slow, does it small",
     r"python benchmarks/doctor\.py .*": "trains at full length only",
     r"python tests/end_to_end/kill_and_resume\.py .*": "minutes; test_survival.py does what it does",
