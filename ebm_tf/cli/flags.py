@@ -298,8 +298,9 @@ def load_tensorflow() -> None:
 def _parse(argv: list[str], about: str | None, config_cls: type) -> None:
     """Parses flags and flag files. `--help` prints `about` and the flags of the command by groups, and exits 0."""
     if "help" not in FLAGS:
-        absl_flags.DEFINE_boolean("help", False, "Show the flags and stop.", short_name="h")
+        absl_flags.DEFINE_boolean("help", False, "Show the flags and stop.")
     try:
+        argv = ["--help" if one == "-h" else one for one in argv]
         arguments = FLAGS.read_flags_from_files(argv, force_gnu=False)
         positional = FLAGS([one.removeprefix(BOM) for one in arguments])[1:]
     except absl_flags.UnrecognizedFlagError as error:

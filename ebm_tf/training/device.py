@@ -10,12 +10,11 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.framework import ops
 
 from ebm_tf.errors import ConfigError
 from ebm_tf.version import __version__
 
-__all__ = ["choose", "describe", "free_memory", "names", "skip_numbers", "why_no_gpu"]
+__all__ = ["choose", "describe", "free_memory", "names", "why_no_gpu"]
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -34,14 +33,6 @@ def choose(device: str) -> None:
             tf.config.set_visible_devices([], "GPU")
         except RuntimeError as error:
             raise ConfigError(f"--device: expected cpu before TensorFlow's first use. Received: {error}") from error
-
-
-def skip_numbers(multiple: int = 100_000) -> None:
-    """Lets the names of functions that are traced next not depend on what was computed before. TensorFlow counts them
-    together with all tensors, and keeps compiled programs by name: so a start with --resume finds those of the first.
-    """
-    while ops.uid() % multiple:
-        pass
 
 
 def why_no_gpu() -> str:

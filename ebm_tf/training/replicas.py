@@ -133,7 +133,7 @@ def meet(strategy: tf.distribute.Strategy) -> None:
     on_every_replica(strategy, lambda: gather(tf.zeros([1])))()
 
 
-def on_every_replica(strategy: tf.distribute.Strategy, fn: Callable) -> tf.types.experimental.PolymorphicFunction:
+def on_every_replica(strategy: tf.distribute.Strategy, fn: Callable) -> Callable:
     """fn on every replica, as one graph. fn returns the same on all; the graph returns it once.
 
     Args:

@@ -19,7 +19,7 @@ from ebm_tf.mcmc.sampler import Sampler
 from ebm_tf.mcmc.step_size import adaptive_step_size
 from ebm_tf.settings.train import Stage
 from ebm_tf.streams import Stream
-from ebm_tf.training import device, replicas
+from ebm_tf.training import replicas
 from ebm_tf.training.algorithm1 import Starts, centres, chain_starts, one_step_update, with_jumps
 from ebm_tf.training.callbacks import DivergenceGuard, ProgressBar
 from ebm_tf.training.guard import count_not_finite, float_variables
@@ -226,8 +226,6 @@ class Trainer(keras.Model):
             update = replicas.on_every_replica(self.strategy, self._packed_step)
 
             def train_function(iterator) -> dict[str, float]:
-                if not update.experimental_get_tracing_count():
-                    device.skip_numbers()
                 *values, num_not_finite = update(iterator).numpy().tolist()
                 self.num_not_finite = int(num_not_finite)
                 return dict(zip(self._scalar_names, values, strict=True))

@@ -64,8 +64,9 @@ def test_help_lists_settings_with_unit_and_section():
     text = " ".join(done.stdout.split())
     assert "--temperature: T of the density exp(-E/T). 0 is gradient descent. Unit: energy. Paper: Eq. 9," in text
     assert "<data|noise|persistent|persistent_refresh|hybrid>" in text
-    in_groups = "What trains, and in which batches:", "--dataset:", "The network,", "--num_filters:", "Where training"
-    places = [text.index(part) for part in (*in_groups, "--strategy:", "which may have stages:", "--stage:")]
+    in_groups = "What trains, and in which batches:", "--dataset:", "The network and", "--num_filters:"
+    and_last = "Where training", "--strategy:", "which may have stages:", "--stage:"
+    places = [text.index(part) for part in (*in_groups, *and_last)]
     assert places == sorted(places)
     assert sorted(re.findall(r"^  --(?:\[no\])?(\w+):", done.stdout, re.MULTILINE)) == sorted(vars(TrainConfig()))
 

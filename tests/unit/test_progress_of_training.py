@@ -4,10 +4,9 @@ import io
 import types
 
 import pytest
-import tensorflow as tf
 
 from ebm_tf.settings.train import TrainConfig
-from ebm_tf.training import callbacks, device
+from ebm_tf.training import callbacks
 
 CHAINS = {"num_steps_start": 1, "num_steps": 100, "train_steps": 10}
 
@@ -45,17 +44,3 @@ def test_the_time_left_is_of_langevin_steps(is_terminal, report):
     text = report(is_terminal).rstrip("\n").splitlines()[-1].split("\r")[-1]
     assert "00:27 left" in text
     assert ("5/10 [" in text) if is_terminal else text.startswith("update 5/10  loss 2  1 updates/s")
-
-
-def test_names_of_functions_do_not_depend_on_what_was_computed_before():
-    """TensorFlow keeps compiled programs by the function's name, which ends in a count of all tensors so far."""
-
-    def number():
-        device.skip_numbers(multiple=1_000)
-        traced = tf.function(lambda x: x + x, autograph=False).get_concrete_function(tf.TensorSpec([]))
-        return int(traced.name.rsplit(b"_", 1)[1]) % 1_000
-
-    first = [number() for _ in range(2)][-1]  # the first of all also makes what TensorFlow needs once
-    for _ in range(37):
-        tf.constant(0.0)
-    assert number() == first

@@ -102,7 +102,8 @@ def mala_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays
     config = run.config
     energy = with_policy(run.energy, "float32")
     if energy is not run.energy:
-        print(f"mala: the energy is computed in float32: {_policy(run)}, as in training, would spoil the ratios")
+        policy = run.energy.dtype_policy.name
+        print(f"mala: the energy is computed in float32: {policy}, as in training, would spoil the ratios")
     plan = _Plan(settings)
     recorder = _Recorder(partial, run.event_shape, settings.num_chains, plan.num_blocks)
     with full_float32():
@@ -111,10 +112,6 @@ def mala_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays
         compiled = compile_energy(energy, use_xla(config.jit_compile))
         rounding = rounding_over_temperature(compiled, energy, state.x[:CHECKED].numpy(), config.temperature)
     return _result(run, settings, plan, recorder, state, rounding)
-
-
-def _policy(run):
-    return run.energy.dtype_policy.name
 
 
 def _run(run, settings, plan, recorder, chain_fn):
@@ -166,7 +163,7 @@ def _result(run, settings, plan, recorder, state, rounding):
     numbers = {
         **_how_it_ran(config, settings, plan, sampling, state),
         "energy_dtype": "float32",
-        "training_dtype_policy": _policy(run),
+        "training_dtype_policy": run.energy.dtype_policy.name,
         "energy_rounding_nats": rounding,
         "finite": bool(np.isfinite(x_final).all() and np.isfinite(sampling.energy).all()),
         "energy_mean": float(sampling.energy[-1].mean()),

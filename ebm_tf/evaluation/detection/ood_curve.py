@@ -50,13 +50,11 @@ def ood_curve_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialA
         restored.assert_existing_objects_matched().expect_partial()  # the optimizer and the bank are left out
         values = {name: _energies(energy_fn, x, settings.batch_size) for name, x in sets.items()}
         mean[index] = [values[name].mean(dtype=np.float64) for name in names]
-        found = (detection(-values["in"], -values[name])["auroc"] for name in names[1:])
-        auroc[index] = [np.nan if one is None else one for one in found]
+        auroc[index] = np.array([detection(-values["in"], -values[name])["auroc"] for name in names[1:]], np.float64)
     steps = np.array([checkpoint.step for checkpoint in saved], np.int64)
     by_name = {name: auroc[:, column] for column, name in enumerate(names[1:])}
     _plot(steps, by_name, run)
-    energy_mean = {name: mean[:, column] for column, name in enumerate(names)}
-    numbers: dict[str, Any] = {"updates": steps, "auroc": by_name, "energy_mean": energy_mean}
+    numbers: dict[str, Any] = {"updates": steps, "auroc": by_name, "energy_mean": dict(zip(names, mean.T, strict=True))}
     sources = {"in": own_sources(run, settings)["test"], **other_sets(settings)}
     numbers["resized"] = resizing(run, settings, sources)
     return TaskResult(numbers, {})
