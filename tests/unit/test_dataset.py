@@ -107,7 +107,6 @@ def test_noise_is_added_by_the_number_of_the_batch():
 
 def test_rings():
     data = RingsDataset()
-    np.testing.assert_array_equal(data.step_shape, [36] * 3 + [1] * 7)
     x = data.held_out(10)
     np.testing.assert_array_equal(data.log_prob(x), rings.log_prob(x))
     assert not data.is_image and data.mean is None and Dataset.from_array(VECTORS).log_prob is None
