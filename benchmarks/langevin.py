@@ -161,7 +161,7 @@ def _cores_of_others(seconds=1.0):
 
 
 def _idle_seconds():
-    """Of all cores together, waiting for the disk included."""
+    """Idle seconds of all cores together, waiting for the disk included."""
     fields = pathlib.Path("/proc/stat").read_text().split("\n", 1)[0].split()
     return (int(fields[4]) + int(fields[5])) / os.sysconf("SC_CLK_TCK")
 

@@ -66,7 +66,7 @@ def _options():
 
 
 def write_data(options) -> None:
-    """CIFAR-10 as arrays x_train, y_train, x_test, y_test. Labels are 0: no peer's unconditional energy reads them."""
+    """CIFAR-10 as arrays x_train and x_test, without labels: no peer's unconditional energy reads them."""
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
     from ebm_tf.data import images
 

@@ -44,7 +44,7 @@ def main() -> None:
     except ConfigError as error:
         raise SystemExit(str(error)) from error
     if options.picture:
-        draw(report["rows"], options.picture)
+        plot(report["rows"], options.picture)
 
 
 def _options():
@@ -171,7 +171,7 @@ def _where() -> dict:
     return {"machine": machine, "date": str(datetime.date.today()), "commit": done.stdout.strip()}
 
 
-def draw(rows, path) -> None:
+def plot(rows, path) -> None:
     """Curves of distance against minutes, a panel for short chains and one for long ones."""
     from matplotlib.figure import Figure
 

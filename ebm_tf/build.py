@@ -36,6 +36,7 @@ __all__ = [
     "with_noise",
 ]
 
+
 def dataset(config: TrainConfig) -> Dataset:
     """config's data. CIFAR-10, the flowers and the rings are not read before they are needed; others are looked through
     now, and what was done to them is said in one line.

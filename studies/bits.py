@@ -28,7 +28,7 @@ MODEL = pathlib.Path(__file__).resolve().parent.parent / "pretrained" / "cifar_h
 
 
 def digest(values) -> str:
-    """Of all bits of nested tensors."""
+    """A digest of all bits of nested tensors."""
     return hashlib.sha256(b"".join(np.asarray(value).tobytes() for value in tf.nest.flatten(values))).hexdigest()[:12]
 
 

@@ -134,7 +134,8 @@ def config_from_flags(config_cls: type) -> Any:
 def _config_of(config_cls: Any, flag_values: absl_flags.FlagValues) -> Any:
     values = {field.name: flag_values[field.name].value for field in dataclasses.fields(config_cls)}
     old = {name: flag_values[name].value for name in _retired(config_cls) if flag_values[name].present}
-    return config_cls(**values | (config_cls.read_retired(old, values) if old else {}))
+    rest = {name: value for name, value in values.items() if flag_values[name].present}
+    return config_cls(**values | (config_cls.read_retired(old, rest) if old else {}))
 
 
 def given(config_cls: type) -> set[str]:

@@ -100,7 +100,7 @@ def _check_folder(trial: Trial) -> None:
     run_dir = RunDir(trial.config.workdir or "")
     if not run_dir.config.exists():
         return
-    here, wanted = run_dir.load_config().to_dict(), trial.config.to_dict()
+    here, wanted = run_dir.load_config(goes_on=True).to_dict(), trial.config.to_dict()
     free = (*names_of(TrainConfig, role=Role.OPERATION), "rollbacks")  # which training counts
     for name in wanted:
         if name not in free and here[name] != wanted[name]:

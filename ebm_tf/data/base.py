@@ -33,7 +33,6 @@ class Dataset:
       mean, scale: float32 [D], the standardisation of vectors; None: as they are.
       columns: names of the coordinates of vectors, where they have any.
       fit: how images are brought to their size: crop, pad or stretch.
-      step_shape: float32 [*event], relative step sizes by coordinate. None: all 1.
       log_prob: exact log density of x [N, *event] in nats, [N]. None where there is none.
       train_name, held_out_name: of the two parts, for messages.
       note: what was done to the examples, one line.
@@ -43,7 +42,6 @@ class Dataset:
       opened: the source.
     """
 
-    step_shape: np.ndarray | None = None
     log_prob: Callable[[np.ndarray], np.ndarray] | None = None
     train_name = TRAIN
 
@@ -304,7 +302,6 @@ class RingsDataset(Dataset):
 
     def __init__(self):
         super().__init__(rings.NAME, Opened((len(rings.SIGMA),), self._none, "drawn as they are needed"))
-        self.step_shape = rings.STEP_SHAPE
         self.log_prob = rings.log_prob
 
     @property

@@ -12,6 +12,7 @@ stops following the chain (as the paper's does) has no stationary law to speak o
 """
 
 import functools
+import sys
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -90,20 +91,21 @@ def _unit_volatility(*_):
 def _tfps_kernel():
     """TFP's class. By default its volatility is the constant 1, whose slope it takes coordinate by coordinate: a loop
     of 3,072 rounds in every move of a 32x32 image, which on a GPU takes far longer than the energy's gradient. Here
-    that slope is 0 at once; any other volatility's stays as TFP takes it.
+    that slope is 0 at once; any other volatility's stays as TFP takes it. A TFP without this name stays as it is.
     """
     import tensorflow_probability as tfp  # 2 s, and tf-keras: only for who needs it
-    from tensorflow_probability.python.mcmc import langevin
 
-    tfps = langevin.diag_jacobian
+    kernel = tfp.mcmc.MetropolisAdjustedLangevinAlgorithm
+    module = sys.modules[kernel.__module__]
+    if tfps := getattr(module, "diag_jacobian", None):  # a private name
 
-    def diag_jacobian(xs, ys=None, sample_shape=None, fn=None, **options):
-        if fn is _unit_volatility:
-            return ys, [tf.zeros_like(x) for x in xs]
-        return tfps(xs, ys, sample_shape, fn, **options)
+        def diag_jacobian(xs, ys=None, **options):
+            if options.get("fn") is _unit_volatility:
+                return ys, [tf.zeros_like(x) for x in xs]
+            return tfps(xs, ys, **options)
 
-    langevin.diag_jacobian = diag_jacobian
-    return tfp.mcmc.MetropolisAdjustedLangevinAlgorithm
+        setattr(module, "diag_jacobian", diag_jacobian)  # noqa: B010
+    return kernel
 
 
 def _move(kernel, x, results, seed):

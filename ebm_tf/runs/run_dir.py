@@ -156,6 +156,11 @@ class RunDir:
         names = (re.fullmatch(r"update-(\d{1,18})\.index", path.name) for path in self.checkpoints.glob("*.index"))
         return sorted(int(name[1]) for name in names if name)
 
+    def has_model_of(self, step: int) -> bool:
+        """Whether model.keras was written after the checkpoint of this update, and not by a shorter run before it."""
+        saved = self.checkpoints / f"update-{step}.index"
+        return self.model.exists() and self.model.stat().st_mtime_ns >= saved.stat().st_mtime_ns
+
     def what_is_left(self) -> str:
         """Where --resume would go on, in words."""
         steps = self.checkpoint_steps()

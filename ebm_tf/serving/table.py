@@ -84,14 +84,13 @@ class PartialTable:
         self._partial = output.with_name(output.name + ".partial")
         self._state = output.with_name(output.name + ".partial.json")
         self.rows, self.bad, self.last_id = 0, 0, ""
-        is_broken_off = self._partial.exists()
         try:
             self._file = self._partial.open("a+b")  # which leaves what is there
         except OSError as error:
             raise ConfigError(f"--output: expected a file that can be written. Received: {error}") from error
         try:
             self._take()
-            if is_broken_off and not resume:
+            if os.fstat(self._file.fileno()).st_size and not resume:
                 expected = f"--output: expected --resume, or {self._partial} removed"
                 raise ConfigError(f"{expected}. Received: a table broken off")
             size = self._read_state() if resume else 0
@@ -167,10 +166,13 @@ class PartialTable:
 
     def close(self) -> None:
         """Lets go of the file, which stays for --resume where a row is sure."""
+        if not self.rows and not self._file.closed:
+            try:
+                self._partial.unlink(missing_ok=True)  # while it is locked, so that it is no other process's
+            except PermissionError:  # of Windows, where it is open: an empty one is no table broken off
+                self._file.truncate(0)
         with contextlib.suppress(OSError):  # what it had not written yet is not sure, and was told
             self._file.close()
-        if not self.rows:
-            self._partial.unlink(missing_ok=True)
 
 
 def to_csv(rows: Iterable[Iterable[str]]) -> bytes:

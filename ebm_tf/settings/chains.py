@@ -8,7 +8,6 @@ from ebm_tf.settings.fields import COUNT, NATURAL, NOT_NEGATIVE, POSITIVE, PROBA
 
 __all__ = ["GAUSSIANS", "BankConfig", "ChainConfig", "Scheme"]
 
-
 GAUSSIANS = ("none", "steps", "start", "start+steps", "start+reference", "start+steps+reference")
 
 

@@ -11,7 +11,7 @@
 from typing import Any
 
 from ebm_tf.errors import ConfigError
-from ebm_tf.settings.data import RINGS, SOURCES, kind_of
+from ebm_tf.settings.data import RINGS, SOURCES, DataConfig, kind_of
 from ebm_tf.settings.fields import bad_setting, shortened
 
 __all__ = ["RETIRED", "read"]
@@ -39,25 +39,25 @@ def read(old: dict[str, Any], rest: dict[str, Any]) -> dict[str, Any]:
 
     Args:
       old: the retired ones that are given.
-      rest: all others.
+      rest: all others that are given.
 
     Raises:
       ConfigError: there is nothing that they are.
     """
-    texts = {name: _text(value) for name, value in old.items()}
+    texts, dataset = {name: _text(value) for name, value in old.items()}, rest.get("dataset", DataConfig.dataset)
     if texts.get("confinement", "0") != "0":
         raise bad_setting("confinement", "0: a wall is ebm_tf.Wall in Python now", texts["confinement"], "")
     texts = {name: texts[name] for name in CHOICES if name in texts}
-    if texts and kind_of(rest["dataset"]) in SOURCES:
-        texts = _with_preset(texts, rest["dataset"])
+    if texts and "gaussian" in rest:
+        raise ConfigError(f"--{next(iter(texts))}: expected --gaussian alone, which is in its place. Received: both")
+    if texts and kind_of(dataset) in SOURCES:
+        texts = _with_preset(texts, dataset)
     for name, text in texts.items():
         plain, other, _ = CHOICES[name]
         if text not in (plain, other):
             raise bad_setting(name, f"{plain} or {other}", text, "")
-        if text != plain and (name == "step_ratio") != (rest["dataset"] == RINGS):
-            raise bad_setting(name, f"{plain} for {rest['dataset']}", text, "")
-        if rest["gaussian"] != "none":
-            raise ConfigError(f"--{name}: expected --gaussian alone, which is in its place. Received: both")
+        if text != plain and (name == "step_ratio") != (dataset == RINGS):
+            raise bad_setting(name, f"{plain} for {dataset}", text, "")
     used = [name for name, text in texts.items() if text != CHOICES[name][0]]
     if used and used[0] in ("preconditioner", "reference"):
         raise bad_setting(used[0], "none without --noise_spectrum=data; --gaussian says all in one", texts[used[0]], "")

@@ -119,7 +119,7 @@ class Settings:
 
         Args:
           old: the retired ones that are given.
-          rest: all others.
+          rest: all others that are given.
         """
         return {}
 

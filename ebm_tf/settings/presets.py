@@ -48,7 +48,7 @@ IMAGE_BATCH, PIXELS = 32, 32 * 32  # of so many pixels; fewer images of more, bu
 # All that settings_for gives values of.
 PRESET_SETTINGS = (
     *("gaussian", "data_noise", "step_size", "temperature", "num_steps", "scheme", "cd_weight"),
-    *( "batch_size", "bank_weight", "bank_size", "bank_restart_noise", "bank_jump", "num_filters"),
+    *("batch_size", "bank_weight", "bank_size", "bank_restart_noise", "bank_jump", "num_filters"),
     *("attention", "learning_rate", "learning_rate_schedule", "ema_momentum", "train_steps"),
 )
 

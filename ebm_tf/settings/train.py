@@ -92,7 +92,7 @@ class TrainConfig(  # dataclasses takes the fields of the last base first
 
     def _check_applies(self) -> None:
         """A setting that is ignored throughout is refused; on data of one's own, under any preset."""
-        for name in self.set_by_stages - {"train_steps"}:
+        for name in sorted(self.set_by_stages - {"train_steps"}):
             expected = f"{_defaults()[name]}, since every stage sets its own"
             self._require(name, getattr(self, name) == _defaults()[name], expected)
         rest = {name: value for name, value in self.to_dict().items() if name not in self.given}
@@ -254,7 +254,7 @@ def _of_today(values: dict[str, Any]) -> dict[str, Any]:
     rest = {name: value for name, value in values.items() if name not in old}
     if rest.get("dataset") != RINGS:  # where earlier versions ignored it
         old.pop("step_ratio", None)
-    return rest | earlier.read(old, _defaults() | rest)
+    return rest | earlier.read(old, rest)
 
 
 @functools.cache

@@ -130,7 +130,7 @@ def _train(config: TrainConfig, given, run_dir: RunDir, is_chief: bool, locks, d
     dataset = build.make_dataset(config, first_step, data)  # says what is missing before the slow parts
     trainer = build_trainer(config, strategy, config.stage_of(first_step), data)
     restore(trainer, saved, initial)
-    if first_step == config.train_steps and run_dir.model.exists():
+    if first_step == config.train_steps and run_dir.has_model_of(first_step):
         return _as_saved(trainer, run_dir)
     weights = trainer.energy.trainable_variables if initial else ()
     replicas.check_same_run(strategy, config, first_step, weights)

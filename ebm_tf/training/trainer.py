@@ -146,8 +146,9 @@ class Trainer(keras.Model):
           DivergenceError: an update was not finite, or beyond its bounds.
         """
         if x is not None:
-            kwargs = {"verbose": verbose, "shuffle": False, **kwargs}  # newer Keras warns of its own default of shuffle
-            return super().fit(x, callbacks=list(callbacks), **kwargs)
+            if isinstance(x, tf.data.Dataset | tf.distribute.DistributedDataset):
+                kwargs = {"shuffle": False, **kwargs}  # newer Keras warns of its own default
+            return super().fit(x, callbacks=list(callbacks), verbose=verbose, **kwargs)
         if not self.compiled or kwargs:
             received = f"compiled={self.compiled}, {', '.join(kwargs)}"
             raise ConfigError(f"expected compile() before fit, and fit's own arguments. Received: {received}")

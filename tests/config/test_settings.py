@@ -255,6 +255,7 @@ NOT_READ = [
     (["--noise_spectrum=pink"], "--noise_spectrum: expected white or data. Received: noise_spectrum=pink"),
     (["--reference=gaussian"], "--reference: expected none without --noise_spectrum=data; --gaussian says all in one"),
     (["--gaussian=start", "--noise_spectrum=data"], "--noise_spectrum: expected --gaussian alone"),
+    (["--gaussian=none", "--noise_spectrum=data"], "--noise_spectrum: expected --gaussian alone"),
     (["--step_ratio=36"], "--step_ratio: expected 1 for cifar10. Received: step_ratio=36"),
     (["--dataset=rings", "--step_ratio=9"], "--step_ratio: expected 1 or 36. Received: step_ratio=9"),
     (["--dataset=rings", "--noise_spectrum=data"], "--noise_spectrum: expected white for rings"),

@@ -296,6 +296,35 @@ def test_two_that_write_one_table(resume, tmp_path):
     assert (tmp_path / "out.csv").read_text() == "id,energy,error\na,1,\n"
 
 
+def test_a_table_without_rows_goes_while_it_is_locked(tmp_path, monkeypatch):
+    """Another process may have it at once; nor does one take a table for new that was begun since it looked."""
+    given = tmp_path / "out.csv", ("id", "energy", "error"), {}
+    first = table.PartialTable(*given, resume=False)
+    monkeypatch.setattr(first, "_file", Closing(first._file, lambda: table.PartialTable(*given, resume=False)))
+    first.close()
+    second = first._file.found
+    second.write([["a", "1", ""]])
+    second.close()
+    with monkeypatch.context() as patch:
+        patch.setattr(pathlib.Path, "exists", lambda path: False)
+        with pytest.raises(ConfigError, match="Received: a table broken off"):
+            table.PartialTable(*given, resume=False)
+    second = table.PartialTable(*given, resume=True)
+    second.finish()
+    assert (tmp_path / "out.csv").read_text() == "id,energy,error\na,1,\n"
+
+
+class Closing:
+    """A file, and what is done just after it was closed."""
+
+    def __init__(self, file, then):
+        self.file, self.then, self.closed = file, then, False
+
+    def close(self):
+        self.file.close()
+        self.found = self.then()
+
+
 def test_a_folder_that_has_changed_is_told(image_export, some_images, tmp_path, monkeypatch):
     folder = write_folder(tmp_path / "folder", some_images)
     monkeypatch.setattr(table.PartialTable, "finish", lambda self: self.close())

@@ -129,3 +129,10 @@ def test_the_command(tmp_path):
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "runs" / "scheme-data" / "model.keras").exists()
     assert "run 1/1, scheme-data: starts" in done.stdout
+
+
+def test_a_folder_of_a_run_with_a_wall_is_none_of_the_trials(tmp_path):
+    config = TrainConfig(workdir=str(tmp_path))
+    (tmp_path / "config.json").write_text(json.dumps({**config.to_dict(), "confinement": 0.02}))
+    with pytest.raises(ConfigError, match="--confinement: expected 0"):
+        sweep._check_folder(sweep.Trial("a", {}, [], config))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import pathlib
 import shutil
 import subprocess
@@ -365,6 +366,20 @@ def test_resuming_takes_a_new_learning_rate(begun, tmp_path):
     trainer = run.train(smoke_config(tmp_path / "run", resume=True, learning_rate=3e-5))
     assert int(trainer.update_count) == 6
     assert float(trainer.optimizer.learning_rate) == pytest.approx(3e-5)
+
+
+def test_a_model_of_a_shorter_run_is_not_the_finished_runs(tmp_path):
+    """As where a run was killed that had been made longer, between its last checkpoint and model.keras."""
+    run_dir = RunDir(tmp_path)
+    run_dir.checkpoints.mkdir()
+    assert not run_dir.has_model_of(6)
+    for number, path in enumerate([run_dir.checkpoints / "update-6.index", run_dir.model]):
+        path.touch()
+        os.utime(path, (number, number))
+    assert run_dir.has_model_of(6)
+    os.utime(run_dir.model, (0, 0))
+    os.utime(run_dir.checkpoints / "update-6.index", (1, 1))
+    assert not run_dir.has_model_of(6)
 
 
 def test_resuming_a_finished_run_says_so_and_changes_nothing(averaged, tmp_path, capsys):

@@ -7,11 +7,14 @@ The ratio is written out in float64 from the gradient's formula,
 on a skewed energy with one step per coordinate and with one per chain.
 """
 
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from ebm_tf.mcmc import mala
 from ebm_tf.mcmc.langevin import langevin_step
 from ebm_tf.mcmc.mala import compile_mala, init_state, mala_step
 from tests.oracles import skewed, uncompiled_mala
@@ -130,6 +133,12 @@ def loops(fn, *arguments):
     graph = tf.function(fn, autograph=False).get_concrete_function(*arguments).graph.as_graph_def()
     nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
     return sum(node.op in ("While", "StatelessWhile") for node in nodes)
+
+
+def test_a_tfp_without_its_private_name_is_left_as_it_is(monkeypatch):
+    kernel = tfp.mcmc.MetropolisAdjustedLangevinAlgorithm
+    monkeypatch.delattr(sys.modules[kernel.__module__], "diag_jacobian")
+    assert mala._tfps_kernel.__wrapped__() is kernel
 
 
 def test_a_move_has_no_loop_over_coordinates():

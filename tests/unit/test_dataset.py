@@ -107,7 +107,9 @@ def test_noise_is_added_by_the_number_of_the_batch():
 
 def test_rings():
     data = RingsDataset()
-    np.testing.assert_array_equal(data.step_shape, [36] * 3 + [1] * 7)
+    for gaussian, wide in (("none", 1), ("steps", 36)):
+        config = TrainConfig(dataset="rings", gaussian=gaussian, step_size=0.5)
+        np.testing.assert_array_equal(build.step_sizes(config), [0.5 * wide] * 3 + [0.5] * 7)
     x = data.held_out(10)
     np.testing.assert_array_equal(data.log_prob(x), rings.log_prob(x))
     assert not data.is_image and data.mean is None and Dataset.from_array(VECTORS).log_prob is None

@@ -81,3 +81,11 @@ def test_a_chain_takes_as_much_memory_as_in_bfloat16():
     configs = [TrainConfig(**TINY, dtype_policy=policy) for policy in ("float32", "mixed_bfloat16", "mixed_float16")]
     wide, half, float16 = (failures.out_of_memory(config, (32, 32, 3)).partition(" GiB; ")[0] for config in configs)
     assert half == float16 != wide
+
+
+def test_arrays_are_shuffled_as_keras_does_and_batches_are_not():
+    trainer, x = build(), np.zeros((4, 32, 32, 3), np.float32)
+    with mock.patch.object(keras.Model, "fit") as fit_of_keras:
+        trainer.fit(x)
+        trainer.fit(tf.data.Dataset.from_tensors(x))
+    assert [call.kwargs.get("shuffle", True) for call in fit_of_keras.call_args_list] == [True, False]
