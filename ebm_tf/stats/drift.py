@@ -94,13 +94,15 @@ def _spread(values: np.ndarray) -> float:
 
 def _stuck(energy: np.ndarray) -> np.ndarray:
     """Whether each chain is stuck, bool [N], by its energy [K, N]: it changes by no more than four units of float32's
-    last digit, or, from LEAST_RECORDS records on, its standard deviation is below a fiftieth of the median chain's.
+    last digit, at its size or the median chain's, or, from LEAST_RECORDS records on, its standard deviation is below a
+    fiftieth of the median chain's.
 
     Eight independent normal records have so small a spread with probability 1e-11. An energy that is the same for all
     chains says nothing of them.
     """
-    digits = LAST_DIGITS * np.spacing(np.abs(energy).max().astype(np.float32))
-    if np.ptp(energy) <= digits:
+    size = np.abs(energy).max(axis=0)
+    digits = LAST_DIGITS * np.spacing(np.maximum(size, np.median(size)).astype(np.float32))
+    if np.ptp(energy) <= digits.max():
         return np.zeros(energy.shape[1], bool)
     spread = (energy.astype(np.float64) - energy[0]).std(axis=0)
     share = STUCK_SHARE if len(energy) >= LEAST_RECORDS else 0.0

@@ -911,7 +911,7 @@ def test_serving_docs_say_what_the_code_does(image_run, image_export):
         dtypes = {spec.dtype.name for spec in takes.values()} or {"float32"}
         assert found.pop(name) == (set(takes), set(fn.structured_outputs), dtypes), name
     assert not found
-    assert "noise_spectrum=data" in text.partition("`sample` runs Langevin chains")[2].partition("\n\n")[0]
+    assert "`start` in `--gaussian`" in text.partition("`sample` runs Langevin chains")[2].partition("\n\n")[0]
     mean = load_run(image_run).energy.noise_spectrum[0].numpy()
     start = ebm_tf.load(image_export).sample(200, num_steps=0).mean(axis=0)
     assert np.corrcoef(start.ravel(), mean.ravel())[0, 1] > 0.2

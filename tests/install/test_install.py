@@ -72,7 +72,7 @@ def test_help(ebm_tf):
     assert "  train       Trains an energy-based model.\n" in done.stdout
     text = ebm_tf("train", "--help").stdout
     assert "  ebm-tf train --flagfile=configs/rings_hybrid.flags" in text and "bin/" not in text
-    assert "\nebm-tf train:\n  --[no]attention: " in text and "--batch_size" in text
+    assert "\n  --[no]attention: " in text and "--batch_size" in text
 
 
 @pytest.mark.parametrize(
