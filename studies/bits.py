@@ -102,8 +102,10 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--model", default=str(MODEL))
     args = parser.parse_args()
+    output = pathlib.Path(args.output)
+    output.parent.mkdir(parents=True, exist_ok=True)
     found = measure(args.batch_size, args.width, args.model)
-    pathlib.Path(args.output).write_text(json.dumps(found, indent=1))
+    output.write_text(json.dumps(found, indent=1))
     before = json.loads(pathlib.Path(args.against).read_text()) if args.against else found
     for name, results in found.items():
         if len(results) > 1 or results != before[name]:
