@@ -7,10 +7,11 @@ __all__ = ["DISK_FULL", "ConfigError", "UnusableError", "is_disk_full", "is_gpu_
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FULL_TEXTS = ("no space left", "disk quota", "file too large")  # TensorFlow keeps the words, not the number
-GPU_TAKEN = ("DNN library initialization failed", "cudaSetDevice() on GPU", "CUDA_ERROR_OUT_OF_MEMORY")
+TAKEN_TEXTS = ("DNN library initialization failed", "cudaSetDevice() on GPU", "CUDA_ERROR_OUT_OF_MEMORY")
 
-_TRACE = re.compile(
-    r"^Graph execution error:\n|^Detected at node .*\n|^ *File \".*\", line \d+, in .*\n|^<stack traces unavailable>\n",
+_WHERE = re.compile(  # in a graph TensorFlow met an error, and what it advises
+    r"^Graph execution error:\n|^Detected at node .*\n|^ *File \".*\", line \d+, in .*\n|^<stack traces unavailable>\n"
+    r"|\[\[\{\{.*|\{\{.*?\}\}|\[Op:\w+\].*|^Hint: If you want to see .*|\[tf-allocator.*",
     re.MULTILINE,
 )
 
@@ -30,16 +31,9 @@ def is_disk_full(error: BaseException) -> bool:
 
 def is_gpu_taken(error: BaseException) -> bool:
     """Whether CUDA or cuDNN could not start on a GPU, as where another program holds its memory."""
-    return any(text in str(error) for text in GPU_TAKEN)
+    return any(text in str(error) for text in TAKEN_TEXTS)
 
 
 def one_line(value: object) -> str:
     """At most 400 letters of what an error or another value says, without where in a graph TensorFlow met it."""
-    text = _TRACE.sub("", str(value))
-    text = re.sub(
-        r"\[\[\{\{.*|\{\{.*?\}\}|\[Op:\w+\].*|^Hint: If you want to see .*|\[tf-allocator.*",
-        "",
-        text,
-        flags=re.MULTILINE,
-    )
-    return " ".join(text.split())[:400] or type(value).__name__
+    return " ".join(_WHERE.sub("", str(value)).split())[:400] or type(value).__name__

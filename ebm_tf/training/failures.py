@@ -9,7 +9,6 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from ebm_tf.energies import devices
-from ebm_tf.energies.devices import is_out_of_memory
 from ebm_tf.errors import is_disk_full, one_line
 from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.settings.train import TrainConfig
@@ -61,7 +60,7 @@ def disk_explained(run_dir: RunDir) -> Iterator[None]:
             raise
         raise TrainingError(_disk(run_dir, error)) from error
     except FILE_ERRORS as error:
-        if is_out_of_memory(error):
+        if devices.is_out_of_memory(error):
             raise
         raise TrainingError(_disk(run_dir, error)) from error
 
