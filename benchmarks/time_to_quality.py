@@ -161,14 +161,12 @@ def _add(report, row, path):
 def _where() -> dict:
     """What the numbers' "how" wants beside the command."""
     import datetime
-    import subprocess
 
-    import tensorflow as tf
+    from ebm_tf.training import device
 
-    gpus = tf.config.list_physical_devices("GPU")
-    machine = tf.config.experimental.get_device_details(gpus[0])["device_name"] if gpus else "CPU"
-    done = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
-    return {"machine": machine, "date": str(datetime.date.today()), "commit": done.stdout.strip()}
+    about = device.describe(is_compiled=True)
+    date = str(datetime.date.today())
+    return {"machine": ", ".join(about["devices"]), "date": date, "commit": about["git_commit"]}
 
 
 def plot(rows, path) -> None:
