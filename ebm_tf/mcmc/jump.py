@@ -50,7 +50,8 @@ def jump(
 def _log_kernels(x, centres, width):
     """log q [B], but for a constant."""
     size = centres.shape[1:].num_elements()
-    x, centres = tf.reshape(x, [-1, size]), tf.reshape(centres, [-1, size])
+    # Squares that all but cancel; a GPU would take float32's product by TF32, and be off by a part of a nat.
+    x, centres = (tf.cast(tf.reshape(one, [-1, size]), tf.float64) for one in (x, centres))
     products = tf.matmul(x, centres, transpose_b=True)
     squares = tf.reduce_sum(tf.square(x), axis=1)[:, None] + tf.reduce_sum(tf.square(centres), axis=1) - 2 * products
-    return tf.reduce_logsumexp(-squares / (2 * width**2), axis=1)
+    return tf.reduce_logsumexp(tf.cast(squares / (-2 * width**2), tf.float32), axis=1)
