@@ -65,7 +65,7 @@ class Trial:
 
     def itself(self) -> dict[str, Any]:
         """The held-out examples that are told against those that gave p-values."""
-        row = detection(-self.detector.calibration, -self.scores["in"])
+        row = _row(self.detector.calibration, self.scores["in"])
         return {**row, "flagged": self._flagged("in")}
 
     def against(self) -> dict[str, Any]:
