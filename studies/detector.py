@@ -120,6 +120,7 @@ def image_sets(options):
     yield "SVHN", images.load_any("svhn_cropped", options.data_dir, 32)[: options.num_other]
     changed = reported[: options.num_changed]
     for name, change in CHANGES.items():
+        # The tables' own draws: of two names as long only the shuffles draw, blocks of other numbers.
         rng = np.random.default_rng([options.seed, len(name)])
         yield name, np.stack([change(image, rng) for image in changed]).astype(np.uint8)
     for name, x in other.items():
@@ -134,7 +135,7 @@ def development_sets(train, options):
     yield "fit", train[10_000 : 10_000 + options.num_fit]
     yield OWN["cifar10"], train[20_000 + count : 24_000]
     for name, change in OTHER_CHANGES.items():
-        rng = np.random.default_rng([options.seed, len(name)])
+        rng = np.random.default_rng([options.seed, *name.encode()])
         yield name, change(train[20_000 : 20_000 + count], others[: 3 * count], rng)
 
 
