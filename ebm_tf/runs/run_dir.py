@@ -283,7 +283,7 @@ def _metrics_row(line: bytes) -> dict[str, Any] | None:
 
 def replace_file(path: pathlib.Path, text: str) -> None:
     """Writes a file, whole and on the disk or not at all."""
-    with draft_of(path) as draft, draft.open("w") as file:
+    with draft_of(path) as draft, draft.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
