@@ -9,6 +9,7 @@ of chains lie far from every single c_m, and then it changes nothing.
 
 import tensorflow as tf
 
+from ebm_tf.mcmc.chain_init import by_chain
 from ebm_tf.mcmc.langevin import EnergyFn
 
 __all__ = ["jump"]
@@ -44,7 +45,7 @@ def jump(
     before, after = tf.split(log_ratio, 2)
     u = tf.random.stateless_uniform([count], seeds[2], alg="philox")
     has_jumped = tf.math.log(u) < after - before
-    return tf.where(tf.reshape(has_jumped, [-1] + [1] * (x.shape.rank - 1)), proposed, x), has_jumped
+    return tf.where(by_chain(has_jumped, x), proposed, x), has_jumped
 
 
 def _log_kernels(x, centres, width):
