@@ -106,9 +106,10 @@ def _rank_normalised(values):
 
 
 def split_r_hat(values: np.ndarray) -> float:
-    """R̂ over half chains. TFP's potential_scale_reduction is its square.
+    """R̂ over half chains. TFP's potential_scale_reduction is its square, corrected for m half chains of n records as by
+    Brooks & Gelman (1998): (m + 1)/m V/W − (n − 1)/(m n).
 
-    Law: tends to 1 for chains of one law, to √(1 + variance of the chains' means / W) for settled chains of several.
+    Law: tends to 1 for chains of one law, to √(1 + variance of the chains' means / W) for many settled ones of several.
     Limits: records that do not vary at all give 1; records that vary only between chains give inf.
 
     Args:

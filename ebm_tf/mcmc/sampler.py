@@ -103,13 +103,18 @@ class Sampler:
     def compile(
         self, energy_fn: EnergyFn, event_shape: tuple[int, ...] | None = None
     ) -> tf.types.experimental.PolymorphicFunction:
-        """compile_chain for the energy with this preconditioner: fn(x_init, *arguments(seed))."""
+        """compile_chain for the energy with this preconditioner: fn(x_init, *arguments(seed)).
+
+        Args:
+          energy_fn: [B, *event] -> [B].
+          event_shape: shape of one x. None: the sampler's.
+        """
         shape = event_shape or self.event_shape
         assert shape is not None
         return compile_chain(energy_fn, shape, self.jit_compile, self.preconditioner)
 
     def arguments(self, seed: Any, num_steps: Any = None) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        """(L, ε, T, seed), what a compiled chain takes beside x_init."""
+        """(L, ε, T, seed), what a compiled chain takes beside x_init; num_steps None: the sampler's L."""
         steps = self.num_steps if num_steps is None else num_steps
         step_size = tf.cast(self.step_size, tf.float32)
         return tf.convert_to_tensor(steps, tf.int32), step_size, tf.constant(self.temperature, tf.float32), seed
