@@ -35,7 +35,8 @@ class Sampler:
       jit_compile: compile with XLA. None: leave it to TensorFlow.
 
     Raises:
-      ValueError: a number is out of its range.
+      ValueError: a number is out of its range, or steps of several sizes beside a preconditioner: drift and noise would
+        no longer fit each other.
     """
 
     step_size: float | Any
@@ -54,6 +55,9 @@ class Sampler:
             raise ValueError(f"expected temperature of 0 or more. Received: temperature={self.temperature}")
         if tf.get_static_value(self.num_steps) is not None and int(self.num_steps) < 0:
             raise ValueError(f"expected num_steps of 0 or more. Received: num_steps={self.num_steps}")
+        if np.ptp(self.step_size) > 0 and not _is_identity(self.preconditioner):
+            expected = "expected one step_size for all coordinates beside a preconditioner"
+            raise ValueError(f"{expected}. Received: step_size={self.step_size}")
         if self.event_shape is None:
             shape = self.start[0].shape if self.start else np.shape(self.step_size)
             object.__setattr__(self, "event_shape", tuple(shape) or None)
@@ -118,3 +122,9 @@ class Sampler:
         steps = self.num_steps if num_steps is None else num_steps
         step_size = tf.cast(self.step_size, tf.float32)
         return tf.convert_to_tensor(steps, tf.int32), step_size, tf.constant(self.temperature, tf.float32), seed
+
+
+def _is_identity(preconditioner):
+    """Whether it is I, as None is, and the weights of an energy are whose sampler has none."""
+    root = np.eye(1) if preconditioner is None else tf.convert_to_tensor(preconditioner).numpy()
+    return np.array_equal(root, np.broadcast_to(np.eye(root.shape[-1]), root.shape))
