@@ -75,9 +75,9 @@ def time_statistics(model):
     import tensorflow as tf
 
     from ebm_tf.energies.files import load_energy
-    from ebm_tf.energies.statistics import statistics_of
+    from ebm_tf.energies.statistics import Statistics
 
-    own, has_gpu = statistics_of(load_energy(model)), bool(tf.config.list_physical_devices("GPU"))
+    own, has_gpu = Statistics(load_energy(model)), bool(tf.config.list_physical_devices("GPU"))
     batch, calls, clock = (1_000, 10, time.perf_counter) if has_gpu else (BLOCK, 1, time.process_time)
     x = tf.random.stateless_uniform([batch, 32, 32, 3], [0, 1], -1, 1)
     for name, fn in (("gradient", own.energy.energy_and_grad), ("statistics", own)):
@@ -200,9 +200,9 @@ class Compute:
 
         from ebm_tf.data import images
         from ebm_tf.energies.files import load_energy
-        from ebm_tf.energies.statistics import pixel_statistics, statistics_of
+        from ebm_tf.energies.statistics import Statistics, pixel_statistics
 
-        own, self.folder, self.rates = statistics_of(load_energy(model)), folder, {}
+        own, self.folder, self.rates = Statistics(load_energy(model)), folder, {}
         known = [place for place, name in enumerate(own.names) if not name.startswith("pixels")]
         self.names = [own.names[place] for place in known]
         self.names += [f"pixels.{name}" for name in pixel_statistics(tf.zeros([1, 32, 32, 3]))]
