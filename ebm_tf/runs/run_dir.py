@@ -290,9 +290,14 @@ def replace_file(path: pathlib.Path, text: str) -> None:
 
 
 @contextlib.contextmanager
-def draft_of(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A file to write, of the same ending, which then takes path's place: whole or not at all."""
-    draft = path.with_name(f"{path.stem}.tmp{path.suffix}")
+def draft_of(path: pathlib.Path, own: str = "") -> Iterator[pathlib.Path]:
+    """A file to write, of the same ending, which then takes path's place: whole or not at all.
+
+    Args:
+      path: where it goes.
+      own: a part of its name, where other processes may write the same path at the same time.
+    """
+    draft = path.with_name(f"{path.stem}.tmp{own}{path.suffix}")
     try:
         yield draft
         draft.replace(path)
