@@ -46,7 +46,7 @@ class Sampler:
     start: chain_init.Spectrum | None = None
     preconditioner: tf.Tensor | tf.Variable | None = None
     jit_compile: bool | None = None
-    _chains: dict[int, Any] = dataclasses.field(default_factory=dict, init=False, repr=False)
+    _chains: dict[tuple[int, ...], Any] = dataclasses.field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not np.all(np.asarray(self.step_size) > 0) or not np.all(np.isfinite(self.step_size)):
@@ -83,7 +83,7 @@ class Sampler:
     def run(
         self, energy_fn: EnergyFn, x_init: tf.Tensor, seed: tf.Tensor, num_steps: int | tf.Tensor | None = None
     ) -> tuple[tf.Tensor, LangevinInfo]:
-        """Chains from x_init. Called from Python they are compiled once for an energy; within a graph they join it.
+        """Chains from x_init. From Python they are compiled once an energy and shape of x; within a graph they join it.
 
         Law: langevin_chain's.
         Limits: num_steps = 0 returns x_init.
@@ -100,9 +100,9 @@ class Sampler:
         x_init, arguments = tf.cast(x_init, tf.float32), self.arguments(seed, num_steps)
         if not tf.executing_eagerly():
             return langevin_chain(energy_fn, x_init, *arguments, self.preconditioner)
-        if id(energy_fn) not in self._chains:  # with the energy, so that no other takes its id
-            self._chains[id(energy_fn)] = energy_fn, self.compile(energy_fn, tuple(x_init.shape[1:]))
-        return self._chains[id(energy_fn)][1](x_init, *arguments)
+        if (key := (id(energy_fn), *x_init.shape[1:])) not in self._chains:  # with the energy: no other takes its id
+            self._chains[key] = energy_fn, self.compile(energy_fn, tuple(x_init.shape[1:]))
+        return self._chains[key][1](x_init, *arguments)
 
     def compile(
         self, energy_fn: EnergyFn, event_shape: tuple[int, ...] | None = None

@@ -105,6 +105,8 @@ def test_run_is_langevin_chain_compiled_once_an_energy_and_part_of_a_graph():
     in_graph = tf.function(lambda x: sampler.run(counted, x, SEED)[0])(x)
     for value in (found[0], found[2], in_graph):
         np.testing.assert_allclose(value, expected, rtol=1e-6, atol=1e-6)
+    plain = Sampler(0.1, 0.5, 1)
+    assert [plain.run(counted, x[:, :size], SEED)[0].shape[1] for size in (3, 2)] == [3, 2]
 
 
 @pytest.mark.parametrize(
