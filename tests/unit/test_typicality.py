@@ -155,3 +155,5 @@ def test_one_told_example_that_is_not_finite_is_the_most_unusual():
     trial = Trial(NAMES, {"in": x, "out": draw(20, 4)}, np.arange(60), np.arange(60, 90), 0)
     own, other = trial.itself(), trial.against()["out"]
     assert 0 < own["auroc"] < 1 and 0 < other["auroc"] < 1 and own["flagged"] >= 1 / 30
+    trial = Trial(NAMES, {"in": draw(90, 3), "out": np.full((20, 5), np.nan)}, np.arange(60), np.arange(60, 90), 0)
+    assert all(column == {"out": 1.0} for column in trial.by_statistic().values())
