@@ -76,7 +76,7 @@ def _options():
         "--timeout", type=float, default=400.0, help="seconds that a row may take to compile, or to answer"
     )
     parser.add_argument("--cpu_devices", type=int, default=0, help="logical CPU devices in place of GPUs")
-    parser.add_argument("--output", default=str(ROOT / "benchmarks" / "scaling.json"))
+    parser.add_argument("--output", default=str(ROOT / "runs" / "bench" / "scaling.json"))
     parser.add_argument("--devices", type=int, default=0, help="GPUs of this host. 0: as nvidia-smi lists them")
     parser.add_argument("--row", choices=ROWS, help=argparse.SUPPRESS)
     return parser.parse_args()

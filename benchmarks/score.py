@@ -112,7 +112,7 @@ def _write_images(folder: pathlib.Path, count: int, photos: bool) -> None:
 
 
 def _products(num_filters: int) -> int:
-    """Of the convolutions, for one image of 32x32; attention has a seventh of these."""
+    """Products of two numbers in the convolutions, for one image of 32x32; attention has a seventh as many."""
     return 32**2 * 27 * num_filters + (16**2 * 32 + 8**2 * 128 + 4**2 * 512) * num_filters**2 + 128 * num_filters
 
 
@@ -143,7 +143,7 @@ def _export(folder: pathlib.Path, num_filters: int) -> str:
 
 
 def _seconds(action) -> tuple[float, float]:
-    """Of CPU time, all threads together, and of the clock on the wall."""
+    """Seconds of CPU time, all threads together, and seconds by the clock on the wall."""
     start = time.process_time(), time.perf_counter()
     action()
     return time.process_time() - start[0], time.perf_counter() - start[1]

@@ -23,6 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 from ebm_tf.cli import xla, xla_cache  # noqa: E402
 from ebm_tf.errors import ConfigError  # noqa: E402
+from ebm_tf.runs.run_dir import replace_file  # noqa: E402
 
 COLUMNS = ["row", "run", "minutes", "update", "short: number", "short: FD", "long: number", "long: FD"]
 KINDS = {"short_run": "short", "long_run": "long"}
@@ -154,7 +155,7 @@ def _add(report, row, path):
     rows[row[0]] = [new or before for new, before in zip(row, old, strict=True)]
     report["rows"] = sorted(rows.values(), key=lambda one: (one[1], float(one[2])))
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report, indent=1) + "\n")
+    replace_file(path, json.dumps(report, indent=1) + "\n")
     print(" | ".join(rows[row[0]]), flush=True)
 
 

@@ -107,7 +107,7 @@ def measure(options) -> Iterator[dict]:
 
 
 def _step_ms(config) -> float:
-    """Of an update's chains, compiled for their length as training's are; from the difference of two lengths."""
+    """Milliseconds per step of an update's chains, compiled for their length as training's are; by two lengths."""
     import tensorflow as tf
 
     from ebm_tf.build import build_energy, step_sizes, use_xla
@@ -134,7 +134,7 @@ def _step_ms(config) -> float:
 
 
 def _batch_ms(dataset) -> float:
-    """Of the input pipeline with nobody to wait for."""
+    """Milliseconds per batch of the input pipeline, with nobody to wait for."""
     batches = iter(dataset)
     for _ in range(20):
         next(batches)

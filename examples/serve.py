@@ -95,10 +95,10 @@ def make_server(base: pathlib.Path, name: str, port: int) -> http.server.Threadi
             return self.answer(200, {"model_version_status": [state]})
 
         def do_POST(self):
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            if not re.fullmatch(rf"/v1/models/{re.escape(name)}(/versions/{folder.name})?:predict", self.path):
-                return self.answer(404, {"error": f"expected /v1/models/{name}:predict. Received: {self.path}"})
             try:
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                if not re.fullmatch(rf"/v1/models/{re.escape(name)}(/versions/{folder.name})?:predict", self.path):
+                    return self.answer(404, {"error": f"expected /v1/models/{name}:predict. Received: {self.path}"})
                 return self.answer(200, predict(self.model.signatures, json.loads(body)))
             except (ValueError, KeyError, TypeError, AttributeError, tf.errors.OpError) as error:
                 return self.answer(400, {"error": " ".join(str(error).split())[:300]})

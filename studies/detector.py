@@ -75,9 +75,9 @@ def time_statistics(model):
     import tensorflow as tf
 
     from ebm_tf.energies.files import load_energy
-    from ebm_tf.energies.statistics import statistics_of
+    from ebm_tf.energies.statistics import Statistics
 
-    own, has_gpu = statistics_of(load_energy(model)), bool(tf.config.list_physical_devices("GPU"))
+    own, has_gpu = Statistics(load_energy(model)), bool(tf.config.list_physical_devices("GPU"))
     batch, calls, clock = (1_000, 10, time.perf_counter) if has_gpu else (BLOCK, 1, time.process_time)
     x = tf.random.stateless_uniform([batch, 32, 32, 3], [0, 1], -1, 1)
     for name, fn in (("gradient", own.energy.energy_and_grad), ("statistics", own)):
@@ -120,6 +120,7 @@ def image_sets(options):
     yield "SVHN", images.load_any("svhn_cropped", options.data_dir, 32)[: options.num_other]
     changed = reported[: options.num_changed]
     for name, change in CHANGES.items():
+        # The tables' own draws: of two names as long only the shuffles draw, blocks of other numbers.
         rng = np.random.default_rng([options.seed, len(name)])
         yield name, np.stack([change(image, rng) for image in changed]).astype(np.uint8)
     for name, x in other.items():
@@ -134,7 +135,7 @@ def development_sets(train, options):
     yield "fit", train[10_000 : 10_000 + options.num_fit]
     yield OWN["cifar10"], train[20_000 + count : 24_000]
     for name, change in OTHER_CHANGES.items():
-        rng = np.random.default_rng([options.seed, len(name)])
+        rng = np.random.default_rng([options.seed, *name.encode()])
         yield name, change(train[20_000 : 20_000 + count], others[: 3 * count], rng)
 
 
@@ -199,9 +200,9 @@ class Compute:
 
         from ebm_tf.data import images
         from ebm_tf.energies.files import load_energy
-        from ebm_tf.energies.statistics import pixel_statistics, statistics_of
+        from ebm_tf.energies.statistics import Statistics, pixel_statistics
 
-        own, self.folder, self.rates = statistics_of(load_energy(model)), folder, {}
+        own, self.folder, self.rates = Statistics(load_energy(model)), folder, {}
         known = [place for place, name in enumerate(own.names) if not name.startswith("pixels")]
         self.names = [own.names[place] for place in known]
         self.names += [f"pixels.{name}" for name in pixel_statistics(tf.zeros([1, 32, 32, 3]))]

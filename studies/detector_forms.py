@@ -19,7 +19,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from ebm_tf.energies.files import load_energy  # noqa: E402
-from ebm_tf.energies.statistics import statistics_of  # noqa: E402
+from ebm_tf.energies.statistics import Statistics  # noqa: E402
 from ebm_tf.stats import typicality  # noqa: E402
 from ebm_tf.stats.detection import detection  # noqa: E402
 
@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--model", default=str(ROOT / "pretrained" / "cifar_hybrid_bank.keras"), help="its energy")
     options = parser.parse_args()
     folder = pathlib.Path(options.output) / pathlib.Path(options.model).stem
-    names = sorted(statistics_of(load_energy(options.model)).names, key=lambda name: name.startswith(PIXELS))
+    names = sorted(Statistics(load_energy(options.model)).names, key=lambda name: name.startswith(PIXELS))
     found = {path.parent.name: np.load(path) for path in sorted(folder.glob("*/statistics.npy"))}
     fit, own = found.pop("fit"), found.pop("CIFAR-10 test")
     aurocs = {form: areas(fit, own, found, np.array(names), *spec) for form, spec in FORMS.items()}

@@ -19,7 +19,7 @@ from sklearn.datasets import load_digits
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 import ebm_tf
-from ebm_tf.energies.statistics import pixel_statistics, statistics_of
+from ebm_tf.energies.statistics import Statistics, pixel_statistics
 from ebm_tf.stats.detection import detection
 from ebm_tf.stats.typicality import Detector
 
@@ -57,7 +57,7 @@ def main():
     trainer.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-3, UPDATES)))
     trainer.fit(train_steps=UPDATES, verbose=0)
     sets = {"fit": fit, "others of the same": told, **{name: change(told, rng) for name, change in CHANGES.items()}}
-    own = statistics_of(energy)
+    own = Statistics(energy)
     kinds = {
         f"detector, {len(own.names)} statistics": (own.names, lambda x: own(x)[1].numpy()),
         "columns alone": (

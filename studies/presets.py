@@ -44,7 +44,6 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 COUNT = 1_000
-CHECKS = [(i, j) for i in range(4) for j in range(4) if (i + j) % 2 == 0]
 
 
 def mixture(means, sigma, weights=None):

@@ -101,7 +101,7 @@ def _units(mean):
 
 
 def variance_after(v_start, curvature, step_size, num_steps):
-    """Of x along one direction after num_steps of x - epsilon k x + sqrt(2 epsilon T) z."""
+    """Variance of x along one direction after num_steps of x - epsilon k x + sqrt(2 epsilon T) z."""
     kept = (1 - step_size * curvature) ** 2
     sum_kept = np.where(np.abs(1 - kept) < 1e-12, num_steps, (1 - kept**num_steps) / np.where(kept == 1, 1, 1 - kept))
     return kept**num_steps * v_start + 2 * step_size * TEMPERATURE * sum_kept

@@ -93,9 +93,7 @@ def _check_values(x, source, flag):
         raise ConfigError(f"{expected}. Received: {received}")
 
 
-def moments(
-    x: np.ndarray, rows: np.ndarray, names: list[str], source: str, flag: str = "dataset"
-) -> tuple[np.ndarray, np.ndarray]:
+def moments(x: np.ndarray, rows: np.ndarray, names: list[str], source: str) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of every column over some rows of [N, D], float32 [D], by two walks over them.
 
     Raises:
@@ -108,7 +106,7 @@ def moments(
     if constant:
         which = f"column {constant[0]}" + (f" and {len(constant) - 1} more" if len(constant) > 1 else "")
         hint = "leave it out" + (" by --columns" if source.startswith("table:") else "")
-        raise ConfigError(f"--{flag}: expected columns that vary. Received: {source}, constant in {which}; {hint}")
+        raise ConfigError(f"--dataset: expected columns that vary. Received: {source}, constant in {which}; {hint}")
     return mean.astype(np.float32), scale.astype(np.float32)
 
 

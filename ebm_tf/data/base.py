@@ -143,14 +143,25 @@ class Dataset:
         return np.asarray(x, np.float32) if self.mean is None else x * self.scale + self.mean
 
     def from_stored(self, x: np.ndarray, is_standard: bool = False) -> np.ndarray:
-        """The inverse, float32; float images stay as they are. is_standard: vectors have been standardised."""
+        """The inverse, float32; float images stay as they are.
+
+        Args:
+          x: [N, *event], as stored.
+          is_standard: vectors have been standardised.
+        """
         if x.dtype == np.uint8:
             return x.astype(np.float32) / 127.5 - 1
         x = np.asarray(x, np.float32)
         return x if is_standard or self.mean is None else (x - self.mean) / self.scale
 
     def picture(self, x: np.ndarray, path: str | os.PathLike, title: str = "") -> None:
-        """Draws x [N, *event]: images in a grid, vectors as points by their first two coordinates, in their units."""
+        """Draws images in a grid, vectors as points by their first two coordinates, in their units.
+
+        Args:
+          x: [N, *event], as the energy sees them.
+          path: of a PNG file.
+          title: above vectors.
+        """
         if self.is_image:
             save_image_grid(x, path)
         else:

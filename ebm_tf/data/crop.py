@@ -11,14 +11,9 @@ with k(t) = max(0, 1 - |t| / max(s, 1)) the triangle of bilinear interpolation, 
 
 import tensorflow as tf
 
-__all__ = ["FITS", "center_crop", "fit"]
+__all__ = ["FITS", "fit"]
 
 FITS = ("crop", "pad", "stretch")
-
-
-def center_crop(image: tf.Tensor, image_size: int) -> tf.Tensor:
-    """uint8 [image_size, image_size, C]: `fit` by crop to a square."""
-    return fit(image, (image_size, image_size))
 
 
 def fit(image: tf.Tensor, size: tuple[int, int], how: str = "crop") -> tf.Tensor:

@@ -209,6 +209,7 @@ class EnergyModel(keras.Model):
         return self.variable_dtype
 
     def call(self, x, training=False):
+        """The energy, float32 [B], of x [B, *event]; the same in training."""
         if tuple(x.shape[1:]) != self.event_shape:
             raise ValueError(f"expected x of shape [B, {', '.join(map(str, self.event_shape))}]. Received: {x.shape}")
         return self.prepare()(x)
@@ -270,6 +271,7 @@ class EnergyModel(keras.Model):
 
     @classmethod
     def from_config(cls, values):
+        """The energy of get_config's values, with new weights."""
         if "network" not in values:
             return cls(**values)
         network, shape = values["network"], tuple(values["event_shape"])

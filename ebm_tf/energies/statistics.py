@@ -23,7 +23,7 @@ from ebm_tf.energies.base import EnergyModel
 from ebm_tf.energies.precision import with_policy
 from ebm_tf.mcmc.cosines import cosine_transform
 
-__all__ = ["Statistics", "pixel_statistics", "statistics_of"]
+__all__ = ["Statistics", "pixel_statistics"]
 
 NUM_BANDS = 8
 PATCH = 4  # pixels
@@ -38,10 +38,10 @@ class Statistics:
     Attributes:
       energy: the model in float32. A SavedModel has to keep it beside the traced function: it has the weights.
       names: of the K statistics; the first is "energy".
-      cost: of one input, in gradients ∂E/∂x.
-    """
 
-    cost = 1
+    Args:
+      energy: any, whatever its dtype policy.
+    """
 
     def __init__(self, energy: EnergyModel):
         self.energy = with_policy(energy, "float32")
@@ -84,11 +84,6 @@ class Statistics:
             if place in self._places:
                 states.append(state)
         return states, tf.squeeze(state, axis=-1) if len(state.shape) == 2 else state
-
-
-def statistics_of(energy: EnergyModel) -> Statistics:
-    """The statistics of any energy, whatever its dtype policy."""
-    return Statistics(energy)
 
 
 def pixel_statistics(x: tf.Tensor) -> Named:

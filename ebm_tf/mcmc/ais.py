@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from ebm_tf.mcmc.chain_init import by_chain
 from ebm_tf.mcmc.langevin import EnergyFn, energy_and_grad, prepare
 from ebm_tf.mcmc.mala import mala_move
 
@@ -91,11 +92,6 @@ def _look_at(energy_fn, base, temperature, x):
     return _Point(x, energy / temperature, grad / temperature, *base.log_prob_and_grad(x))
 
 
-def _by_chain(values, x):
-    """values [B] with as many axes as x."""
-    return tf.reshape(values, [-1] + [1] * (x.shape.rank - 1))
-
-
 def _move(look, point, beta, step, seed):
     """One MALA move for π_β. Returns (point, acceptance probability [B])."""
     proposed: list[_Point] = []
@@ -106,7 +102,7 @@ def _move(look, point, beta, step, seed):
         potential, grad = proposed[0].potential(beta)
 
         def slope(upstream, variables=()):
-            return _by_chain(upstream, grad) * grad, [None] * len(variables)
+            return by_chain(upstream, grad) * grad, [None] * len(variables)
 
         return potential, slope
 
@@ -114,7 +110,7 @@ def _move(look, point, beta, step, seed):
     _, info = mala_move(potential_fn, point.x, potential, grad, step, seed)
 
     def choose(one, other):
-        return tf.where(_by_chain(info.is_accepted, one), one, other)
+        return tf.where(by_chain(info.is_accepted, one), one, other)
 
     return _Point(*map(choose, proposed[0], point)), tf.exp(tf.minimum(info.log_accept_ratio, 0.0))
 

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from ebm_tf.mcmc.cosines import inverse_cosine_transform
 
-__all__ = ["Spectrum", "coloured", "noise", "refresh", "restart"]
+__all__ = ["Spectrum", "by_chain", "coloured", "noise", "refresh", "restart"]
 
 # (mean [H, W, C], factor [H, W, C, C]) of images, (mean [D], factor [D, D]) of vectors: see coloured.
 Spectrum = tuple[tf.Tensor, tf.Tensor]
@@ -76,7 +76,7 @@ def refresh(
     batch_size = tf.shape(x_bank)[0]
     count = 1 if unit == "batch" else batch_size
     restarted = tf.random.stateless_uniform([count], seeds[0], alg="philox") < refresh_prob
-    x = tf.where(_by_chain(restarted, x_bank), noise(tf.shape(x_bank), seeds[1], spectrum), x_bank)
+    x = tf.where(by_chain(restarted, x_bank), noise(tf.shape(x_bank), seeds[1], spectrum), x_bank)
     return x, tf.broadcast_to(restarted, [batch_size])
 
 
@@ -110,10 +110,10 @@ def restart(
     seeds = tf.random.split(seed, 2)
     share = tf.random.stateless_uniform([tf.shape(x_bank)[0]], seeds[0], alg="philox")
     at_data, at_new = share < data_prob, share < data_prob + noise_prob
-    x = tf.where(_by_chain(at_new, x_bank), noise(tf.shape(x_bank), seeds[1], spectrum), x_bank)
-    return tf.where(_by_chain(at_data, x_bank), x_data, x), at_new
+    x = tf.where(by_chain(at_new, x_bank), noise(tf.shape(x_bank), seeds[1], spectrum), x_bank)
+    return tf.where(by_chain(at_data, x_bank), x_data, x), at_new
 
 
-def _by_chain(values: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+def by_chain(values: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
     """values [B] or [1] in a shape that broadcasts to x [B, *event]."""
     return tf.reshape(values, [-1] + [1] * (x.shape.rank - 1))

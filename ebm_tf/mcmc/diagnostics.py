@@ -106,9 +106,10 @@ def _rank_normalised(values):
 
 
 def split_r_hat(values: np.ndarray) -> float:
-    """R̂ over half chains. TFP's potential_scale_reduction is its square.
+    """R̂ over half chains. TFP's potential_scale_reduction is its square, corrected for m half chains of n records as by
+    Brooks & Gelman (1998): (m + 1)/m V/W − (n − 1)/(m n).
 
-    Law: tends to 1 for chains of one law, to √(1 + variance of the chains' means / W) for settled chains of several.
+    Law: tends to 1 for chains of one law, to √(1 + variance of the chains' means / W) for many settled ones of several.
     Limits: records that do not vary at all give 1; records that vary only between chains give inf.
 
     Args:
@@ -215,11 +216,9 @@ def verdict(diagnostics: dict[str, ChainDiagnostics], num_accepted: np.ndarray |
     """
     worst_r_hat = max(diagnostics, key=lambda name: diagnostics[name].r_hat)
     least_ess = min(diagnostics, key=lambda name: diagnostics[name].ess)
-    most_drift = max(diagnostics, key=lambda name: diagnostics[name].drift_over_std)
+    most_drift = max(diagnostics, key=lambda name: (_is_trend(diagnostics[name]), diagnostics[name].drift_over_std))
     r_hat, ess = diagnostics[worst_r_hat].r_hat, diagnostics[least_ess].ess
-    moved = diagnostics[most_drift]
-    # A drift counts when it is both large and no accident (four standard errors).
-    drifts = moved.drift_over_std > DRIFT_LIMIT and abs(moved.drift) > 4 * moved.drift_std_error
+    moved, drifts = diagnostics[most_drift], _is_trend(diagnostics[most_drift])
     parts = [
         f"split R-hat {r_hat:.3f} of {worst_r_hat} ({'at most' if r_hat <= R_HAT_LIMIT else 'above'} {R_HAT_LIMIT})",
         f"bulk ESS {ess:.0f} of {least_ess} ({'at least' if ess >= ESS_WANTED else 'below'} {ESS_WANTED})",
@@ -235,6 +234,11 @@ def verdict(diagnostics: dict[str, ChainDiagnostics], num_accepted: np.ndarray |
         parts.append(f"{lazy} of {num_chains} chains accepted less than a tenth of the median chain's moves")
     settled = r_hat <= R_HAT_LIMIT and ess >= ESS_WANTED and not drifts and not num_stuck and not lazy
     return ("settled: " if settled else "not settled: ") + "; ".join(parts)
+
+
+def _is_trend(found: ChainDiagnostics) -> bool:
+    """Whether a drift is both large and no accident (four standard errors)."""
+    return found.drift_over_std > DRIFT_LIMIT and abs(found.drift) > 4 * found.drift_std_error
 
 
 def projections(event_shape: tuple[int, ...]) -> tf.Tensor:

@@ -9,6 +9,7 @@ of chains lie far from every single c_m, and then it changes nothing.
 
 import tensorflow as tf
 
+from ebm_tf.mcmc.chain_init import by_chain
 from ebm_tf.mcmc.langevin import EnergyFn
 
 __all__ = ["jump"]
@@ -44,13 +45,14 @@ def jump(
     before, after = tf.split(log_ratio, 2)
     u = tf.random.stateless_uniform([count], seeds[2], alg="philox")
     has_jumped = tf.math.log(u) < after - before
-    return tf.where(tf.reshape(has_jumped, [-1] + [1] * (x.shape.rank - 1)), proposed, x), has_jumped
+    return tf.where(by_chain(has_jumped, x), proposed, x), has_jumped
 
 
 def _log_kernels(x, centres, width):
     """log q [B], but for a constant."""
     size = centres.shape[1:].num_elements()
-    x, centres = tf.reshape(x, [-1, size]), tf.reshape(centres, [-1, size])
+    # Squares that all but cancel; a GPU would take float32's product by TF32, and be off by a part of a nat.
+    x, centres = (tf.cast(tf.reshape(one, [-1, size]), tf.float64) for one in (x, centres))
     products = tf.matmul(x, centres, transpose_b=True)
     squares = tf.reduce_sum(tf.square(x), axis=1)[:, None] + tf.reduce_sum(tf.square(centres), axis=1) - 2 * products
-    return tf.reduce_logsumexp(-squares / (2 * width**2), axis=1)
+    return tf.reduce_logsumexp(tf.cast(squares / (-2 * width**2), tf.float32), axis=1)

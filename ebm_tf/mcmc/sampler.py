@@ -35,7 +35,8 @@ class Sampler:
       jit_compile: compile with XLA. None: leave it to TensorFlow.
 
     Raises:
-      ValueError: a number is out of its range.
+      ValueError: a number is out of its range, or steps of several sizes beside a preconditioner: drift and noise would
+        no longer fit each other.
     """
 
     step_size: float | Any
@@ -45,7 +46,7 @@ class Sampler:
     start: chain_init.Spectrum | None = None
     preconditioner: tf.Tensor | tf.Variable | None = None
     jit_compile: bool | None = None
-    _chains: dict[int, Any] = dataclasses.field(default_factory=dict, init=False, repr=False)
+    _chains: dict[tuple[int, ...], Any] = dataclasses.field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not np.all(np.asarray(self.step_size) > 0) or not np.all(np.isfinite(self.step_size)):
@@ -54,6 +55,9 @@ class Sampler:
             raise ValueError(f"expected temperature of 0 or more. Received: temperature={self.temperature}")
         if tf.get_static_value(self.num_steps) is not None and int(self.num_steps) < 0:
             raise ValueError(f"expected num_steps of 0 or more. Received: num_steps={self.num_steps}")
+        if np.ptp(self.step_size) > 0 and not _is_identity(self.preconditioner):
+            expected = "expected one step_size for all coordinates beside a preconditioner"
+            raise ValueError(f"{expected}. Received: step_size={self.step_size}")
         if self.event_shape is None:
             shape = self.start[0].shape if self.start else np.shape(self.step_size)
             object.__setattr__(self, "event_shape", tuple(shape) or None)
@@ -79,7 +83,7 @@ class Sampler:
     def run(
         self, energy_fn: EnergyFn, x_init: tf.Tensor, seed: tf.Tensor, num_steps: int | tf.Tensor | None = None
     ) -> tuple[tf.Tensor, LangevinInfo]:
-        """Chains from x_init. Called from Python they are compiled once for an energy; within a graph they join it.
+        """Chains from x_init. From Python they are compiled once an energy and shape of x; within a graph they join it.
 
         Law: langevin_chain's.
         Limits: num_steps = 0 returns x_init.
@@ -96,20 +100,31 @@ class Sampler:
         x_init, arguments = tf.cast(x_init, tf.float32), self.arguments(seed, num_steps)
         if not tf.executing_eagerly():
             return langevin_chain(energy_fn, x_init, *arguments, self.preconditioner)
-        if id(energy_fn) not in self._chains:  # with the energy, so that no other takes its id
-            self._chains[id(energy_fn)] = energy_fn, self.compile(energy_fn, tuple(x_init.shape[1:]))
-        return self._chains[id(energy_fn)][1](x_init, *arguments)
+        if (key := (id(energy_fn), *x_init.shape[1:])) not in self._chains:  # with the energy: no other takes its id
+            self._chains[key] = energy_fn, self.compile(energy_fn, tuple(x_init.shape[1:]))
+        return self._chains[key][1](x_init, *arguments)
 
     def compile(
         self, energy_fn: EnergyFn, event_shape: tuple[int, ...] | None = None
     ) -> tf.types.experimental.PolymorphicFunction:
-        """compile_chain for the energy with this preconditioner: fn(x_init, *arguments(seed))."""
+        """compile_chain for the energy with this preconditioner: fn(x_init, *arguments(seed)).
+
+        Args:
+          energy_fn: [B, *event] -> [B].
+          event_shape: shape of one x. None: the sampler's.
+        """
         shape = event_shape or self.event_shape
         assert shape is not None
         return compile_chain(energy_fn, shape, self.jit_compile, self.preconditioner)
 
     def arguments(self, seed: Any, num_steps: Any = None) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        """(L, ε, T, seed), what a compiled chain takes beside x_init."""
+        """(L, ε, T, seed), what a compiled chain takes beside x_init; num_steps None: the sampler's L."""
         steps = self.num_steps if num_steps is None else num_steps
         step_size = tf.cast(self.step_size, tf.float32)
         return tf.convert_to_tensor(steps, tf.int32), step_size, tf.constant(self.temperature, tf.float32), seed
+
+
+def _is_identity(preconditioner):
+    """Whether it is I, as None is, and the weights of an energy are whose sampler has none."""
+    root = np.eye(1) if preconditioner is None else tf.convert_to_tensor(preconditioner).numpy()
+    return np.array_equal(root, np.broadcast_to(np.eye(root.shape[-1]), root.shape))

@@ -12,7 +12,7 @@ from ebm_tf.paper import numbers as paper
 from ebm_tf.paper.catalog import LABELS, Artifact, Catalog, Table, settings_of
 from ebm_tf.plots import figures
 from ebm_tf.runs import saved
-from ebm_tf.runs.run_dir import writable_folder
+from ebm_tf.runs.run_dir import draft_of, replace_file, writable_folder
 from ebm_tf.runs.saved import SavedRun, budget
 from ebm_tf.settings.commands import ARTIFACTS, EvaluateConfig, ReproduceConfig
 from ebm_tf.settings.train import Scheme
@@ -59,7 +59,7 @@ def reproduce(settings: ReproduceConfig, load_tensorflow: Callable[[], None] = l
     written = [_write(name, artifact, output, settings) for name, artifact in made.items()]
     if settings.is_all:
         page = output / "index.html"
-        page.write_text(report.page(made, reasons, budgets, output, settings), encoding="utf-8")
+        replace_file(page, report.page(made, reasons, budgets, output, settings))
         written.append(page)
     return written
 
@@ -123,11 +123,12 @@ def _write(name: str, artifact: Artifact, output: pathlib.Path, settings: Reprod
     """The picture or .csv, and the .json."""
     if artifact.plot is not None:
         path = output / f"{name}.png"
-        artifact.plot(path)
+        with draft_of(path) as draft:
+            artifact.plot(draft)
     else:
         assert artifact.csv is not None  # a table
         path = output / f"{name}.csv"
-        with path.open("w", newline="", encoding="utf-8") as file:
+        with draft_of(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([artifact.csv.columns, *artifact.csv.rows])
     words = dict(zip(("where", "shows"), paper.SHOWS[name]))
     content = {
@@ -139,7 +140,7 @@ def _write(name: str, artifact: Artifact, output: pathlib.Path, settings: Reprod
         "settings": artifact.settings,
         "notes": artifact.notes,
     }
-    path.with_suffix(".json").write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    replace_file(path.with_suffix(".json"), json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     return path
 
 

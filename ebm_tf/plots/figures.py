@@ -62,18 +62,16 @@ def rings_figure(
     columns: dict[str, tuple[np.ndarray, np.ndarray]],
     path: str | os.PathLike,
     rows: tuple[str, str] = ("samples from noise", "learned density"),
-    limit: float = 4.0,
 ) -> None:
     """Fig. 2: the data density on the left; per column, above, the density of samples from noise, below, the model's.
 
     One column alone is drawn as a row of three: data, learned density, samples.
 
     Args:
-      data_density: [G, G], x first.
+      data_density: [G, G], x first, from -4 to 4.
       columns: title -> (density of samples [G, G], model density [G, G]).
       path: a PNG file.
       rows: what the upper and the lower panels show.
-      limit: the axes go from -limit to limit.
     """
     is_row = len(columns) == 1
     shape = (1, 3) if is_row else (2, 1 + len(columns))
@@ -82,8 +80,7 @@ def rings_figure(
     top = 1.5 * float(np.max(data_density))
 
     def plot(axis, density, title):
-        extent = (-limit, limit, -limit, limit)
-        axis.imshow(density.T, origin="lower", extent=extent, cmap="magma", vmin=0, vmax=top)
+        axis.imshow(density.T, origin="lower", extent=(-4, 4, -4, 4), cmap="magma", vmin=0, vmax=top)
         axis.set_title(title, fontsize=9)
         axis.set_xticks([-3, 0, 3])
         axis.set_yticks([-3, 0, 3])
@@ -99,7 +96,7 @@ def rings_figure(
 
 
 def image_matrix_figure(
-    columns: Mapping[str, Sequence[np.ndarray]], rows: Sequence[str], path: str | os.PathLike, per_row: int = 4
+    columns: Mapping[str, Sequence[np.ndarray]], rows: Sequence[str], path: str | os.PathLike
 ) -> None:
     """Figs. 3 and 4: a column per scheme, a row per kind of chain, in each cell a grid of images.
 
@@ -107,14 +104,13 @@ def image_matrix_figure(
       columns: title -> an array of images [N, S, S, 3] per row.
       rows: their titles.
       path: a PNG file.
-      per_row: images in a row of a cell.
     """
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(0.4 + 2.1 * len(columns), 0.3 + 2.1 * len(rows)), layout="constrained")
         axes: Any = figure.subplots(len(rows), len(columns), squeeze=False)
         for column, (title, cells) in enumerate(columns.items()):
             for row, (label, images) in enumerate(zip(rows, cells, strict=True)):
-                _show(axes[row, column], tile(images, per_row))
+                _show(axes[row, column], tile(images, 4))
                 if column == 0:
                     axes[row, 0].set_ylabel(label)
             axes[0, column].set_title(title)

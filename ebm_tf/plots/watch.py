@@ -20,6 +20,7 @@ from ebm_tf.settings.train import TrainConfig
 
 __all__ = ["plot", "watch"]
 
+PNG_END = b"IEND\xaeB`\x82"
 PANELS = (("energies", "energy/"), ("energy differences", "/energy_difference"))
 COLORS = {"data": BLACK, "data_init": BLUE, "noise_init": ORANGE, "persistent_init": GREEN, "total": PURPLE}
 
@@ -73,7 +74,9 @@ def _size(path: pathlib.Path) -> int:
 
 
 def _newest_chains(run_dir: RunDir) -> pathlib.Path | None:
-    return max(run_dir.figures.glob("chains_*.png"), default=None)
+    """The newest picture that is whole: training may be at the next one."""
+    pictures = sorted(run_dir.figures.glob("chains_*.png"), reverse=True)
+    return next((path for path in pictures if path.read_bytes().endswith(PNG_END)), None)
 
 
 def _picture(rows: list[dict[str, Any]], chains: pathlib.Path | None) -> Figure:

@@ -283,16 +283,21 @@ def _metrics_row(line: bytes) -> dict[str, Any] | None:
 
 def replace_file(path: pathlib.Path, text: str) -> None:
     """Writes a file, whole and on the disk or not at all."""
-    with draft_of(path) as draft, draft.open("w") as file:
+    with draft_of(path) as draft, draft.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
 
 
 @contextlib.contextmanager
-def draft_of(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A file to write, of the same ending, which then takes path's place: whole or not at all."""
-    draft = path.with_name(f"{path.stem}.tmp{path.suffix}")
+def draft_of(path: pathlib.Path, own: str = "") -> Iterator[pathlib.Path]:
+    """A file to write, of the same ending, which then takes path's place: whole or not at all.
+
+    Args:
+      path: where it goes.
+      own: a part of its name, where other processes may write the same path at the same time.
+    """
+    draft = path.with_name(f"{path.stem}.tmp{own}{path.suffix}")
     try:
         yield draft
         draft.replace(path)

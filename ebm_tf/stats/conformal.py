@@ -21,7 +21,7 @@ from ebm_tf.errors import ConfigError
 __all__ = ["clopper_pearson", "threshold"]
 
 
-def threshold(scores: np.ndarray, false_positive_rate: float, flag: str = "false_positive_rate") -> float:
+def threshold(scores: np.ndarray, false_positive_rate: float) -> float:
     """t, from which on (not including it) inputs are flagged.
 
     Law: over draws of scores [n] and of a new x of the same law, P(a(x) > t) ≤ false_positive_rate.
@@ -33,8 +33,8 @@ def threshold(scores: np.ndarray, false_positive_rate: float, flag: str = "false
     if rank > len(scores):
         least = math.ceil(1 / false_positive_rate - 1e-9) - 1
         raise ConfigError(
-            f"--{flag}: expected, for {false_positive_rate:g}, scores of at least {least} in-distribution inputs. "
-            f"Received: {len(scores)}"
+            f"--false_positive_rate: expected, for {false_positive_rate:g}, scores of at least {least} in-distribution "
+            f"inputs. Received: {len(scores)}"
         )
     return float(np.sort(scores)[rank - 1])
 

@@ -65,7 +65,7 @@ class Trial:
 
     def itself(self) -> dict[str, Any]:
         """The held-out examples that are told against those that gave p-values."""
-        row = detection(-self.detector.calibration, -self.scores["in"])
+        row = _row(self.detector.calibration, self.scores["in"])
         return {**row, "flagged": self._flagged("in")}
 
     def against(self) -> dict[str, Any]:
@@ -74,7 +74,7 @@ class Trial:
         return {name: {**_row(own, score), "flagged": self._flagged(name)} for name, score in others.items()}
 
     def by_statistic(self) -> dict[str, dict[str, float]]:
-        """{statistic: {set: P(larger there than here)}}; 0.5 where it says nothing."""
+        """{statistic: {set: P(larger there than here)}}; 0.5 where it says nothing. NaN counts as the largest."""
         found: dict[str, dict[str, float]] = {}
         own = self._statistics["in"]
         label = {name: np.repeat([0, 1], [len(own), len(x)]) for name, x in self._statistics.items() if name != "in"}
@@ -82,7 +82,8 @@ class Trial:
             column = found[self.detector.names[place]] = {}
             for name in label:
                 values = np.concatenate([own[:, place], self._statistics[name][:, place]])
-                column[name] = float(metrics.roc_auc_score(label[name], np.nan_to_num(values)))
+                finite = np.nan_to_num(values, nan=np.finfo(values.dtype).max)
+                column[name] = float(metrics.roc_auc_score(label[name], finite))
         return found
 
     def _flagged(self, name: str) -> float | None:

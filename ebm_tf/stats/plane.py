@@ -20,6 +20,7 @@ __all__ = [
 ]
 
 AXIS = np.linspace(-4.0, 4.0, 161)
+BANDWIDTH = 0.1  # the width of A.1's rings
 
 
 def grid_points() -> np.ndarray:
@@ -52,14 +53,13 @@ def on_ring_shares(x: np.ndarray) -> dict[str, float]:
     return {"on_rings": sum(shares.values()), **shares}
 
 
-def kde_xy(x: np.ndarray, bandwidth: float = 0.1) -> np.ndarray:
+def kde_xy(x: np.ndarray) -> np.ndarray:
     """Gaussian kernel density estimate of the x and y of samples [N, 10], on the grid: [161, 161], sums to 1.
 
-    The bandwidth is the width of A.1's rings. Samples outside the grid or not finite are left out; with none left the
-    estimate is 0 everywhere.
+    Samples that are not finite, or far outside the grid, are left out; with none left the estimate is 0 everywhere.
     """
     xy = x[:, :2][np.isfinite(x[:, :2]).all(axis=1)]
-    kernels = [stats.norm.pdf(AXIS[:, None], loc=xy[:, axis], scale=bandwidth) for axis in (0, 1)]
+    kernels = [stats.norm.pdf(AXIS[:, None], loc=xy[:, axis], scale=BANDWIDTH) for axis in (0, 1)]
     density = kernels[0] @ kernels[1].T
     return density / max(density.sum(), np.finfo(float).tiny)
 

@@ -392,6 +392,8 @@ def test_the_rest_example_answers_as_tensorflow_serving_does(calibrated, tmp_pat
             with pytest.raises(urllib.error.HTTPError) as caught:
                 post(path, **request)
             assert caught.value.code == status and "\n" not in json.load(caught.value)["error"]
+        with pytest.raises(urllib.error.HTTPError, match="400"):
+            urllib.request.urlopen(urllib.request.Request(f"{url}:predict", b"{}", {"Content-Length": "many"}))
     finally:
         server.shutdown()
         server.server_close()

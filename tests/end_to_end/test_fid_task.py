@@ -146,6 +146,23 @@ def test_damaged_cache_is_made_anew(run, settings, damage):
     assert cached.read_bytes() == content
 
 
+def test_two_evaluations_may_keep_the_same_reference_at_once(tmp_path, monkeypatch, capsys):
+    path, rows, save = tmp_path / "features.npy", np.ones((4, 3), np.float32), np.save
+    processes = iter((1, 2))
+
+    def save_while_another_does(file, rows):
+        monkeypatch.setattr(np, "save", save)
+        with open(file, "wb") as draft:
+            fid._write_cached(path, rows)
+            save(draft, rows)
+
+    monkeypatch.setattr(fid.os, "getpid", lambda: next(processes))
+    monkeypatch.setattr(np, "save", save_while_another_does)
+    fid._write_cached(path, rows)
+    assert capsys.readouterr().out == "" and [*tmp_path.iterdir()] == [path]
+    np.testing.assert_array_equal(np.load(path), rows)
+
+
 def test_other_reference_images_are_another_entry(run, settings, monkeypatch):
     fid.fid_task(run, settings, partial_of(run))
     monkeypatch.setattr(images, "load", lambda *args: REFERENCE[::-1].copy())

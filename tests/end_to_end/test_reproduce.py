@@ -19,6 +19,8 @@ from PIL import Image
 from ebm_tf.errors import ConfigError
 from ebm_tf.paper import curves
 from ebm_tf.paper import numbers as paper
+from ebm_tf.paper import reproduce as module
+from ebm_tf.paper.catalog import Artifact, Table
 from ebm_tf.paper.reproduce import reproduce
 from ebm_tf.pixels import to_uint8
 from ebm_tf.plots import figures
@@ -660,3 +662,14 @@ def test_the_whole_chain_on_real_images(tmp_path, monkeypatch):
     for name, task in (("fig5", "energies"), ("table1", "fid")):
         with pytest.raises(ConfigError, match=f"Received: stale {task}, of long_run as it was before"):
             make(name, tmp_path / "runs", tmp_path / "out")
+
+
+def test_a_table_cut_short_leaves_nothing(tmp_path):
+    class Unwritable:
+        def __str__(self):
+            raise OSError("no space left on device")
+
+    artifact = Artifact([], Table(["a"], []), [], {}, [], csv=Table(["a"], [[1], [Unwritable()]]))
+    with pytest.raises(OSError):
+        module._write("table1", artifact, tmp_path, ReproduceConfig(runs="runs", output=str(tmp_path)))
+    assert not list(tmp_path.iterdir())

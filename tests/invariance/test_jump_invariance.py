@@ -63,3 +63,10 @@ def test_every_jump_is_accepted_where_the_energy_is_theirs():
     x = tf.zeros([50, 2, 2, 1])
     x_next, has_jumped = jump(own, x, centres, WIDTH, TEMPERATURE, tf.constant([3, 4]))
     assert np.all(has_jumped) and np.all(x_next != x)
+
+
+def test_the_proposals_density_is_precise_far_from_the_origin():
+    """Squared distances of 0.01 between places of 1,000, which float32's products would round by 0.1."""
+    x, centres = tf.constant([[0.0, 0.125]]), tf.constant([[0.0625, 0.0], [0.125, 0.125]])
+    far = module._log_kernels(x + 1024, centres + 1024, 0.1)
+    np.testing.assert_allclose(far, module._log_kernels(x, centres, 0.1), atol=1e-5)

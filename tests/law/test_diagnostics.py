@@ -196,8 +196,10 @@ def test_verdicts_name_what_is_wrong():
     good = diagnose(autoregression(0.5, np.random.default_rng(82), 4_000), 1)
     assert verdict({"energy": good}).startswith("settled: ")
     trend = autoregression(0.5, np.random.default_rng(82), 4_000) + np.linspace(0, 0.3, 4_000)[:, None]
-    assert "a trend" in verdict({"energy": good, "other": diagnose(trend, 1)})
-    assert "of other" in verdict({"energy": good, "other": diagnose(trend, 1)})
+    other = diagnose(trend, 1)
+    assert "of other over the record (a trend)" in verdict({"energy": good, "other": other})
+    unsure = good._replace(drift=1.0, drift_std_error=1.0, drift_over_std=5.0)  # more, by accident: hides no other
+    assert "of other over the record (a trend)" in verdict({"energy": unsure, "other": other})
     slow = diagnose(autoregression(0.999, np.random.default_rng(83), 1_000), 1)
     assert "below 400" in verdict({"energy": slow}) and "above 1.01" in verdict({"energy": slow})
 

@@ -105,6 +105,8 @@ def test_run_is_langevin_chain_compiled_once_an_energy_and_part_of_a_graph():
     in_graph = tf.function(lambda x: sampler.run(counted, x, SEED)[0])(x)
     for value in (found[0], found[2], in_graph):
         np.testing.assert_allclose(value, expected, rtol=1e-6, atol=1e-6)
+    plain = Sampler(0.1, 0.5, 1)
+    assert [plain.run(counted, x[:, :size], SEED)[0].shape[1] for size in (3, 2)] == [3, 2]
 
 
 @pytest.mark.parametrize(
@@ -114,6 +116,7 @@ def test_run_is_langevin_chain_compiled_once_an_energy_and_part_of_a_graph():
         (([0.1, np.inf], 1.0, 1), "expected step_size above 0, and finite"),
         ((0.1, -1.0, 1), "expected temperature of 0 or more. Received: temperature=-1.0"),
         ((0.1, 1.0, -1), "expected num_steps of 0 or more. Received: num_steps=-1"),
+        (([0.1, 0.2], 1.0, 1, (2,), None, 2 * np.eye(2)), "expected one step_size for all coordinates"),
     ],
 )
 def test_a_bad_number_is_refused(settings, text):

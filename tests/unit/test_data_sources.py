@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from ebm_tf import build
 from ebm_tf.data import images, svhn
 from ebm_tf.data.base import Dataset
-from ebm_tf.data.crop import center_crop
+from ebm_tf.data.crop import fit
 from ebm_tf.errors import ConfigError
 from ebm_tf.evaluation.finished import FinishedRun
 from ebm_tf.runs.run_dir import RunDir
@@ -77,25 +77,25 @@ def sorted_images(pixels):
 def test_crop_is_pillows_antialiased_centre_crop(make, height, width, image_size):
     pixels = make(height, width)
     reference = ImageOps.fit(Image.fromarray(pixels), (image_size, image_size), Image.Resampling.BILINEAR)
-    ours = center_crop(pixels, image_size).numpy()
+    ours = fit(pixels, (image_size, image_size)).numpy()
     assert np.abs(ours.astype(int) - np.asarray(reference)).max() <= 1  # Pillow rounds twice, once per axis
 
 
 def test_a_square_is_only_resized():
     pixels = noise_image(77, 77)
     reference = Image.fromarray(pixels).resize((32, 32), Image.Resampling.BILINEAR)
-    assert np.abs(center_crop(pixels, 32).numpy().astype(int) - np.asarray(reference)).max() <= 1
+    assert np.abs(fit(pixels, (32, 32)).numpy().astype(int) - np.asarray(reference)).max() <= 1
 
 
 def test_an_image_that_fits_stays_as_it_is():
     pixels = noise_image(32, 32)
-    np.testing.assert_array_equal(center_crop(pixels, 32), pixels)
+    np.testing.assert_array_equal(fit(pixels, (32, 32)), pixels)
 
 
 def test_crop_sees_what_a_stretch_or_a_corner_would_get_wrong():
     """The comparison with Pillow must reject what it is there to reject."""
     pixels = Image.fromarray(smooth_image(61, 90))
-    ours = center_crop(np.asarray(pixels), 32).numpy().astype(int)
+    ours = fit(np.asarray(pixels), (32, 32)).numpy().astype(int)
     stretched = pixels.resize((32, 32), Image.Resampling.BILINEAR)
     corner = pixels.crop((0, 0, 61, 61)).resize((32, 32), Image.Resampling.BILINEAR)
     aliased = ImageOps.fit(pixels, (32, 32), Image.Resampling.NEAREST)
@@ -105,13 +105,13 @@ def test_crop_sees_what_a_stretch_or_a_corner_would_get_wrong():
 
 def test_crop_does_not_favour_a_side():
     pixels = noise_image(40, 71)
-    flipped = center_crop(pixels[:, ::-1], 32).numpy()[:, ::-1]
-    assert np.abs(flipped.astype(int) - center_crop(pixels, 32).numpy()).max() <= 1
+    flipped = fit(pixels[:, ::-1], (32, 32)).numpy()[:, ::-1]
+    assert np.abs(flipped.astype(int) - fit(pixels, (32, 32)).numpy()).max() <= 1
 
 
 def test_a_very_long_image_costs_no_memory():
     pixels = np.full((1, 200_000, 3), 7, np.uint8)  # 32 x 6,400,000 if it were resized whole
-    assert (center_crop(pixels, 32).numpy() == 7).all()
+    assert (fit(pixels, (32, 32)).numpy() == 7).all()
 
 
 # Data sets of TFDS.
@@ -169,7 +169,7 @@ def test_images_of_the_right_size_are_the_files(prepared):
 
 
 def test_images_of_many_sizes_are_cropped(prepared):
-    expected = np.stack([center_crop(noise_image(40 + 9 * seed, 61, seed), 48) for seed in (3, 4, 5)])
+    expected = np.stack([fit(noise_image(40 + 9 * seed, 61, seed), (48, 48)) for seed in (3, 4, 5)])
     pixels = images.load("oxford_flowers102", "test", str(prepared), 48)
     np.testing.assert_array_equal(sorted_images(pixels), sorted_images(expected))
 
@@ -323,7 +323,7 @@ def test_a_folder_is_read_in_the_order_of_its_paths(tmp_path):
 def test_a_folder_is_cropped_as_a_data_set_is(tmp_path):
     pixels = noise_image(50, 83)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    np.testing.assert_array_equal(images.load_any(str(tmp_path), None, 48), center_crop(pixels, 48)[None])
+    np.testing.assert_array_equal(images.load_any(str(tmp_path), None, 48), fit(pixels, (48, 48))[None])
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "1", "CMYK"])

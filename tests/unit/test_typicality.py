@@ -10,6 +10,7 @@ from sklearn.covariance import LedoitWolf
 
 from ebm_tf.errors import ConfigError
 from ebm_tf.serving.detect import detect_fn
+from ebm_tf.stats.detection import Trial
 from ebm_tf.stats.typicality import TAILS, Detector
 
 NAMES = ("energy", "tied", "skewed", "constant", "half zero")
@@ -145,3 +146,14 @@ def test_a_rate_needs_inputs():
     with pytest.raises(ConfigError, match=r"--rate: expected, for 0.01, at least 198 .* Received: 19 beside"):
         one.check_rate(0.01, "rate")
     assert one.p_value(np.array([np.inf]))[0] == pytest.approx(0.05)
+
+
+def test_one_told_example_that_is_not_finite_is_the_most_unusual():
+    """Against others and against its own alike: it does not take the numbers away."""
+    x = draw(90, 3)
+    x[-1, 0] = np.nan
+    trial = Trial(NAMES, {"in": x, "out": draw(20, 4)}, np.arange(60), np.arange(60, 90), 0)
+    own, other = trial.itself(), trial.against()["out"]
+    assert 0 < own["auroc"] < 1 and 0 < other["auroc"] < 1 and own["flagged"] >= 1 / 30
+    trial = Trial(NAMES, {"in": draw(90, 3), "out": np.full((20, 5), np.nan)}, np.arange(60), np.arange(60, 90), 0)
+    assert all(column == {"out": 1.0} for column in trial.by_statistic().values())

@@ -17,15 +17,10 @@ from ebm_tf.runs.partial import PartialArrays, blocks
 from ebm_tf.settings.commands import EvaluateConfig
 from ebm_tf.streams import Stream, block_seed
 
-__all__ = ["TASKS", "check_diagnostics", "diagnostics_inputs", "diagnostics_task"]
+__all__ = ["TASKS", "diagnostics_inputs", "diagnostics_task"]
 
 NUM_RECORDS = 1_000
 RECORDS_PER_BLOCK = 50
-
-
-def check_diagnostics(run: FinishedRun, settings: EvaluateConfig) -> None:
-    """Raises ConfigError when there are more chains than fit in one batch."""
-    check_one_batch(settings, "diagnostics")
 
 
 diagnostics_inputs = if_done("mala")
@@ -88,6 +83,6 @@ TASKS = {
         diagnostics_task,
         ("seed", "num_chains", "long_run_steps"),
         inputs=diagnostics_inputs,
-        check=check_diagnostics,
+        check=lambda run, settings: check_one_batch(settings, "diagnostics"),
     )
 }

@@ -13,7 +13,7 @@ from ebm_tf.build import use_xla
 from ebm_tf.data import images
 from ebm_tf.energies import EnergyModel, devices
 from ebm_tf.energies.precision import full_float32
-from ebm_tf.energies.statistics import pixel_statistics, statistics_of
+from ebm_tf.energies.statistics import Statistics, pixel_statistics
 from ebm_tf.errors import ConfigError
 from ebm_tf.evaluation.finished import FinishedRun
 from ebm_tf.runs.partial import PartialArrays, blocks
@@ -95,7 +95,7 @@ def print_table(numbers: dict[str, Any], source: str) -> None:
 def _statistics(run: FinishedRun, partial: PartialArrays, sets: Sets, first_block: int, batch_size: int):
     """((names, names without a model), {set: (statistics, those without a model)}), block by block."""
     replicas = devices.replicate(run.energy, lambda energy: _compile(energy, use_xla(run.config.jit_compile)))
-    names = statistics_of(run.energy).names, tuple(pixel_statistics(tf.zeros([1, *run.event_shape])))
+    names = Statistics(run.energy).names, tuple(pixel_statistics(tf.zeros([1, *run.event_shape])))
     found = {
         name: tuple(
             partial.array(f"{kind}_{name}", (len(x), len(of)), np.float32)
@@ -116,7 +116,7 @@ def _statistics(run: FinishedRun, partial: PartialArrays, sets: Sets, first_bloc
 
 def _compile(energy: EnergyModel, jit_compile: bool):
     """x float32 [B, *event] -> (statistics, statistics without a model)."""
-    own = statistics_of(energy)
+    own = Statistics(energy)
     signature = [tf.TensorSpec([None, *energy.event_shape], tf.float32)]
 
     @tf.function(input_signature=signature, jit_compile=jit_compile, autograph=False)

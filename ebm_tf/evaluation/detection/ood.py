@@ -21,7 +21,7 @@ from ebm_tf.runs.partial import PartialArrays, blocks
 from ebm_tf.settings.commands import EvaluateConfig
 from ebm_tf.settings.data import set_names
 from ebm_tf.stats.detection import detection
-from ebm_tf.stats.drift import histogram
+from ebm_tf.stats.drift import histogram, mean_of, std_of
 from ebm_tf.stats.fingerprint import Lookup
 from ebm_tf.stats.resizing import resized, unequal
 from ebm_tf.stats.usable import finite_rows
@@ -162,8 +162,8 @@ def energies_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialAr
     numbers = {
         "sets": _names(run, settings),
         "num": {name: len(values) for name, values in energy.items()},
-        "mean": {name: float(np.mean(values, dtype=np.float64)) for name, values in energy.items()},
-        "std": {name: float(np.std(values, dtype=np.float64)) for name, values in energy.items()},
+        "mean": {name: mean_of(values) for name, values in energy.items()},
+        "std": {name: std_of(values) for name, values in energy.items()},
     }
     if run.is_image:
         numbers["resized"] = resizing(run, settings, own_sources(run, settings) | other_sets(settings))

@@ -7,6 +7,7 @@ numbers mean: docs/distances.md.
 
 import functools
 import hashlib
+import os
 import pathlib
 import re
 from typing import Any
@@ -223,7 +224,7 @@ def _read_cached(path: pathlib.Path, shape: tuple[int, int]) -> np.ndarray | Non
 def _write_cached(path: pathlib.Path, rows: np.ndarray) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with draft_of(path) as draft:
+        with draft_of(path, f"{os.getpid()}") as draft:
             np.save(draft, rows)
     except OSError as error:  # the distance is right without the cache
         print(f"fid: warning: cannot keep the reference's features: {error}", flush=True)
