@@ -161,7 +161,7 @@ def test_a_smaller_rate_flags_fewer(calibrated, tmp_path):
     score.score(ScoreConfig(**given, output=str(tmp_path / "x.csv"), false_positive_rate=0.9))
     p_values = [float(row["p_value"]) for row in rows_of(tmp_path / "x.csv")]
     assert [row["flag"] for row in rows_of(tmp_path / "x.csv")] == ["out" if p <= 0.9 else "in" for p in p_values]
-    with pytest.raises(ConfigError, match=r"--false_positive_rate: expected, for 0.001, at least 1998 held-out"):
+    with pytest.raises(ConfigError, match=r"--false_positive_rate: expected, for 0.001, 1998 held-out"):
         score.score(ScoreConfig(**given, output=str(tmp_path / "y.csv"), false_positive_rate=0.001))
     assert not (tmp_path / "y.csv").exists()
 
@@ -265,7 +265,7 @@ def with_a_nan(x):
     ("change", "settings", "message"),
     [
         (with_a_nan, {}, "--input: expected inputs that can be read, or --skip_bad. Received: id 5: v"),
-        (lambda x: x, {"false_positive_rate": 0.01}, r"--false_positive_rate: expected, for 0.01, at least 198 held"),
+        (lambda x: x, {"false_positive_rate": 0.01}, r"--false_positive_rate: expected, for 0.01, 198 held"),
         (lambda x: (x + 1) / 2, {}, r"--input: expected images in \[-1, 1\], or uint8. Received: .* \[0, 1\]; give"),
         (lambda x: 127.5 * (x + 1), {}, r"--input: expected images in \[-1, 1\], or uint8. Received: .* \[0, 255\]; g"),
         (lambda x: x[..., :2], {}, "--input: expected an array of floats"),

@@ -141,7 +141,15 @@ def test_bad_input_is_refused(detector):
 
 def test_a_rate_needs_inputs():
     one = Detector.fit(draw(38, 0), NAMES)
-    one.check_rate(0.05)
-    with pytest.raises(ConfigError, match=r"--rate: expected, for 0.01, at least 198 .* Received: 19 beside"):
-        one.check_rate(0.01, "rate")
+    one.check_rate(0.05, 38)
+    with pytest.raises(ConfigError) as caught:
+        one.check_rate(0.01, 38, "rate")
+    assert str(caught.value) == (
+        "--rate: expected, for 0.01, 198 held-out inputs or more. Received: 38, of which the fit takes 19 and 19 are "
+        "left for p-values; give more, or --rate=0.05 or more"
+    )
+    odd = Detector.fit(draw(37, 0), NAMES)  # 19 fit
+    with pytest.raises(ConfigError, match=r"Received: 37, .* takes 19 and 18 are left .* or --rate=0\.0527 or more$"):
+        odd.check_rate(0.05, 37, "rate")
+    odd.check_rate(0.0527, 37)
     assert one.p_value(np.array([np.inf]))[0] == pytest.approx(0.05)
