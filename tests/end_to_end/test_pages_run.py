@@ -189,6 +189,8 @@ def run(command, folder):
     is_new = (arguments[0] == "bin/train.py" and "--resume" not in arguments) or "unpack" in arguments
     if is_new and (folder / flags.get("workdir", "runs/none")).exists():
         shutil.rmtree(folder / flags["workdir"])
+    if arguments[0] == "bin/sample.py":  # each DIR of a page is the reader's, and a new one
+        shutil.rmtree(folder / flags["output"], ignore_errors=True)
     started = processes.Started(arguments, cwd=folder, env={**os.environ, **env})
     if arguments[0] == "examples/serve.py":
         return _ask(started)
