@@ -31,6 +31,7 @@ NOT_RUN = {
     r"python3 -m venv .*|\. \.venv/bin/activate|(\.venv-bench/bin/)?pip .*|ebm-tf .*": "installs packages",
     r"nice \.venv-bench/.*": "needs .venv-bench, whose packages are others' detectors; hours",
     r"docker .*": "a container that is downloaded",
+    r"(printf .* )?'?curl .*|printf .*": "asks a server at work; test_calibrate.py asks one so",
     r"tensorboard .*": "another project's server; test_tensorboard.py reads what it reads",
     r"'TF_CONFIG=.*": "two hosts; test_multi_worker.py runs two workers",
     r"python|python .* \.\.\.": "words of a sentence",
