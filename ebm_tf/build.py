@@ -1,5 +1,8 @@
 """The only place where settings become batches of data, an energy, chains and an optimizer."""
 
+import contextlib
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -15,6 +18,7 @@ from ebm_tf.energies.image_net import ImageNet
 from ebm_tf.energies.rings_net import RingsNet
 from ebm_tf.energies.terms import GaussianReference
 from ebm_tf.energies.vector_net import vector_net
+from ebm_tf.errors import ConfigError
 from ebm_tf.mcmc.preconditioner import root_of_spectrum
 from ebm_tf.mcmc.sampler import Sampler
 from ebm_tf.settings.fields import bad_setting
@@ -27,6 +31,7 @@ __all__ = [
     "build_optimizer",
     "build_sampler",
     "check_held_out",
+    "data_explained",
     "dataset",
     "first_examples",
     "fit_gaussian",
@@ -55,6 +60,19 @@ def dataset(config: TrainConfig) -> Dataset:
     _check_vectors(config, data)
     print(f"{config.dataset}: {data.note}", flush=True)
     return data
+
+
+@contextlib.contextmanager
+def data_explained(flag: str, name: str) -> Iterator[None]:
+    """What `dataset` refuses inside, as a command says it that has no flags of a data set: by `flag`, which names the
+    run to it, and the name of its data.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        its = f"--{flag}: expected its data, {name}: "
+        text = re.sub(r"^--(?!data_dir:)\w+: expected ", its, str(error))
+        raise ConfigError(re.sub(r"(?<=[; ])(by )?--columns", r"\1bin/train.py --columns", text)) from error
 
 
 def _check_vectors(config, data):

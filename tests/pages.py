@@ -31,7 +31,7 @@ INDENTED = re.compile(r"(?:^|(?<=\n\n))((?:    [^\n]*\n|\n(?=    ))+)")
 SPAN = re.compile(r"(?<!`)`((?:[^`\n]|\n(?!\n))+)`(?!`)")
 FOLDERS = "bin|benchmarks|configs|docs|ebm_tf|examples|pretrained|results|studies|tests|tools"
 A_FILE = re.compile(rf"(?:{FOLDERS})/[\w./*-]+|[a-z_/]+/\w+\.py")
-FOREIGN = {"docker", "nice", "jupyter", "curl"}  # programs whose arguments nobody here knows
+FOREIGN = {"docker", "nice", "jupyter", "curl", "printf"}  # programs whose arguments nobody here knows
 COMMON = {"flagfile", "help"}
 FREE = re.compile(r"\.{3}|\$\w+|[A-Z][A-Z_]*\b.*|/.*")  # the reader's: RUN, $tables, /shared/x
 # A reader's own files, as pages name them.

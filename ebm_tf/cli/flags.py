@@ -33,6 +33,7 @@ from ebm_tf.runs.signals import Stopped
 from ebm_tf.settings.fields import field_help, group_of, value_type
 
 __all__ = [
+    "bad_words",
     "config_from_flags",
     "define_flags",
     "expand_flag_files",
@@ -228,6 +229,14 @@ def run_main(
         print(f"interrupted by {signum.name}", file=sys.stderr)
         sys.exit(EXIT_SIGNAL + signum)
     sys.exit(status or 0)
+
+
+def bad_words(bad: int, skip_bad: bool) -> str:
+    """How many inputs could not be read, and what that makes of the exit status."""
+    words, otherwise = f"{bad} of them could not be read", "so the exit status is 1; with --skip_bad it is 0"
+    if not bad:
+        return words
+    return f"{words}; the exit status is 0, by --skip_bad" if skip_bad else f"{words}, {otherwise}"
 
 
 def _split_arguments() -> list[str]:

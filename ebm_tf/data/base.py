@@ -125,8 +125,8 @@ class Dataset:
         """
         found = list(self._parts(part, most))
         if not found:
-            expected = "examples that are held out, --held_out above 0"
-            raise ConfigError(f"--held_out: expected {expected}. Received: {self.name} with none")
+            expected = "expected examples that are held out, as by bin/train.py --held_out=0.1"
+            raise ConfigError(f"{expected}. Received: {self.name} with none")
         return np.concatenate(found)
 
     def _parts(self, part, most, is_spread=False):

@@ -127,10 +127,13 @@ def at_once(what: str, settings: Any, fields: Collection[str] = ()) -> str:
     names = ["batch_size", *(name for name in ("num_chains", "num_samples") if name in fields)]
     counts = {name: getattr(settings, name) for name in names}
     number = min(counts.values())
+    least = 2 if "num_chains" in counts else 1  # as the settings have it
     flags = [name for name in ("batch_size", "num_chains") if name in counts]
     given = ", ".join(f"--{name}={counts[name]}" for name in flags)
-    tries = " ".join(f"--{name}={max(number // 2, 1)}" for name in flags)
-    return f"out of memory: {what} takes up to {number} at once ({given}). Try {tries}"
+    tries = "Try " + " ".join(f"--{name}={max(number // 2, least)}" for name in flags)
+    if number <= least:
+        tries = "It cannot take fewer: another device or machine has to have more memory, or a model be smaller"
+    return f"out of memory: {what} takes up to {number} at once ({given}). {tries}"
 
 
 def is_out_of_memory(error: BaseException) -> bool:

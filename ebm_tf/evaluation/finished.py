@@ -116,44 +116,36 @@ class FinishedRun(RunResults):
     def data(self, data_dir: str | None) -> Dataset:
         """The run's data, opened once. Raises ConfigError when they are not there, or have another shape now."""
         if data_dir not in self._datasets:
-            try:
+            with build.data_explained(self._model_flag, self.config.dataset):
                 data = build.dataset(dataclasses.replace(self.config, data_dir=data_dir))
-            except ConfigError as error:  # other commands than bin/train.py have no --dataset
-                its = f"--{self._model_flag}: expected its data, {self.config.dataset}: "
-                raise ConfigError(str(error).replace("--dataset: expected ", its)) from error
             is_known = self.config.dataset in (rings.NAME, *IMAGE_SPLITS) and not self.is_bare
             if not is_known and data.event_shape != self.event_shape:
-                expected = f"--{self.flag}: expected data of the model's shape, {list(self.event_shape)}"
+                expected = f"--{self._model_flag}: expected data of the model's shape, {list(self.event_shape)}"
                 raise ConfigError(f"{expected}. Received: {data.name} of {list(data.event_shape)}")
             self._datasets[data_dir] = data
         return self._datasets[data_dir]
 
 
-def load_run(workdir: str | os.PathLike, output: str | os.PathLike | None = None) -> FinishedRun:
+def load_run(workdir: str | os.PathLike, output: str | os.PathLike | None = None, flag: str = "workdir") -> FinishedRun:
     """The run in a folder.
 
     Args:
       workdir: the folder.
       output: where results go. None: to workdir.
+      flag: that named the folder.
 
     Raises:
       ConfigError: no run, or not finished; the line says what would finish it.
     """
     run_dir = RunDir(workdir)
-    config = run_dir.load_config()
-    if not run_dir.model.exists():
-        done, steps = max(run_dir.checkpoint_steps(), default=0), config.train_steps
-        as_it_is = f" (--checkpoint={done} takes that)" if done else ""
-        raise ConfigError(
-            f"--workdir: expected a finished run, with model.keras. Received: {run_dir.path}, whose newest checkpoint "
-            f"is of update {done} of {steps}{as_it_is}; to finish it: {run_dir.resume_command()}"
-        )
+    config = run_dir.load_config(flag=flag)
+    run_dir.check_finished(config.train_steps, flag)
     try:
         is_own = output is not None and os.path.realpath(output) == os.path.realpath(workdir)
     except ValueError as error:  # a byte of 0
         raise ConfigError(f"--output: expected a folder. Received: {one_line(str(output))}: {error}") from error
     if is_own or output is None:
-        return FinishedRun(run_dir, config.at_end, run_dir.model)
+        return FinishedRun(run_dir, config.at_end, run_dir.model, named_by=flag)
     return FinishedRun(RunDir(output), config.at_end, run_dir.model, source=run_dir)
 
 

@@ -23,8 +23,8 @@ __all__ = ["sample"]
 
 
 def sample(settings: SampleConfig) -> pathlib.Path:
-    """Runs chains and writes samples.npz (x_init, x_final, float32 [N, *event]) and samples.png, vectors in the data's
-    units.
+    """Runs chains, writes samples.npz (x_init, x_final, float32 [N, *event]) and samples.png, vectors in the data's
+    units, and says so.
 
     Law: see finished.run_chains, with T replaced by settings.temperature where given.
     Limits: num_steps = 0 writes the starts.
@@ -33,11 +33,16 @@ def sample(settings: SampleConfig) -> pathlib.Path:
       The folder.
 
     Raises:
-      ConfigError: no finished run or model, or not as many data to start at.
+      ConfigError: no finished run or model, samples that are there, or not as many data to start at.
       Stopped: SIGTERM or SIGINT came, and the block of chains at work has ended.
       UnusableError: want of memory; or no chain ended at a state that can be used: samples.npz is written then.
     """
     run = _open(settings)
+    output = run.run_dir.path
+    for name in ("samples.npz", "samples.png"):
+        if (output / name).exists():
+            expected = f"--output: expected a folder without {name}"
+            raise ConfigError(f"{expected}. Received: {output}, which has one: move it, or name another folder")
     settings = resolve(settings, run.config)
     assert settings.num_steps is not None and settings.step_size and settings.temperature is not None  # by resolve
     run = dataclasses.replace(run, config=dataclasses.replace(run.config, temperature=settings.temperature))
@@ -48,7 +53,6 @@ def sample(settings: SampleConfig) -> pathlib.Path:
         x_init = np.concatenate(
             [noise_starts(run, part.stop - part.start, settings.seed, block) for block, part in parts]
         )
-    output = pathlib.Path(settings.output)
     run.energy  # noqa: B018  read it before anything is written
     x_final = np.empty_like(x_init)
     with signals.listening() as stop, memory_explained(at_once("sampling", settings, ["num_samples"])):
@@ -65,6 +69,7 @@ def sample(settings: SampleConfig) -> pathlib.Path:
         _plot(run, x_init[finite], x_final[finite], output / "samples.png")
     if not numbers["num_usable"]:
         raise UnusableError(f"{line}: the energy or its chains have diverged. {output}/samples.npz has their ends")
+    print(f"wrote {output / 'samples.npz'} and samples.png")
     if line:
         print(f"warning: {line}")
     return output
@@ -73,7 +78,8 @@ def sample(settings: SampleConfig) -> pathlib.Path:
 def _open(settings: SampleConfig) -> FinishedRun:
     if settings.workdir:
         return open_run(settings.workdir, settings.checkpoint, settings.output, settings.data_dir)
-    run = bare_run(settings.model or "", settings.output, settings.data_dir)
+    assert settings.model and settings.output  # SampleConfig sees to it
+    run = bare_run(settings.model, settings.output, settings.data_dir)
     missing = None in (settings.num_steps, settings.step_size, settings.temperature)
     if run.has_density and not run.energy.origin and missing:
         expected = "--num_steps, --step_size and --temperature beside a model of the rings"

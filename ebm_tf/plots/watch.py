@@ -40,8 +40,7 @@ def watch(settings: WatchConfig, sleep=time.sleep) -> pathlib.Path:
     """
     run_dir, seen = RunDir(settings.workdir), None
     while True:
-        run_dir.load_config()  # says whether a run is there
-        is_finished = run_dir.model.exists()
+        is_finished = run_dir.is_finished(run_dir.load_config().train_steps)
         if (news := (_size(run_dir.metrics), _newest_chains(run_dir), is_finished)) != seen:
             try:
                 page, seen = plot(run_dir, settings.every_seconds), news
@@ -123,7 +122,7 @@ td {{ padding: 0 1rem 0 0; }}
 def _page(run_dir: RunDir, rows, picture: pathlib.Path, every_seconds: float) -> str:
     config = run_dir.load_config()
     last = rows[-1] if rows else {}
-    is_finished = run_dir.model.exists()
+    is_finished = run_dir.is_finished(config.train_steps)
     refresh = "" if is_finished else f'<meta http-equiv="refresh" content="{max(1, round(every_seconds))}">'
     return PAGE.format(
         refresh=refresh,

@@ -27,6 +27,7 @@ class RunResults:
       model: the .keras file of the energy, or a checkpoint.
       source: the run's own folder, where results go to another one: read, never written.
       known_id: model_id, where it is no file's.
+      named_by: the flag that named the run's folder.
     """
 
     run_dir: RunDir
@@ -34,6 +35,7 @@ class RunResults:
     model: pathlib.Path
     source: RunDir | None = None
     known_id: str | None = None
+    named_by: str = "workdir"
 
     @functools.cached_property
     def model_id(self) -> str:
@@ -59,12 +61,12 @@ class RunResults:
     @property
     def flag(self) -> str:
         """The flag that named the folder of results."""
-        return "output" if self.is_bare or self.source else "workdir"
+        return "output" if self.is_bare or self.source else self.named_by
 
     @property
     def _model_flag(self) -> str:
         """The flag that named the model."""
-        return "model" if self.is_bare else "workdir"
+        return "model" if self.is_bare else self.named_by
 
     @property
     def results(self) -> pathlib.Path:

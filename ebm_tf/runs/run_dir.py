@@ -98,7 +98,8 @@ class RunDir:
             if old[name] != new[name]:
                 expected = f"--{name}: expected {old[name]}, as the run in {self.path} has it"
                 raise ConfigError(f"{expected}. Received: {name}={new[name]}. To go on: {self.resume_command()}")
-        if self.model.exists() and old["train_steps"] == new["train_steps"] and (changed := _changed(old, new)):
+        is_done = old["train_steps"] == new["train_steps"] and self.is_finished(before.train_steps)
+        if is_done and (changed := _changed(old, new)):
             name, value = next(iter(changed.items()))
             expected = f"--{name}: expected {value}, as the finished run in {self.path} has it, or a larger "
             expected += "--train_steps"
@@ -156,6 +157,33 @@ class RunDir:
         names = (re.fullmatch(r"update-(\d{1,18})\.index", path.name) for path in self.checkpoints.glob("*.index"))
         return sorted(int(name[1]) for name in names if name)
 
+    def is_finished(self, train_steps: int) -> bool:
+        """Whether model.keras is there and, as far as there are checkpoints, all of its updates are done: a run that
+        goes on to more of them keeps until its end the model.keras of before.
+        """
+        return self.model.exists() and max(self.checkpoint_steps(), default=train_steps) >= train_steps
+
+    def check_finished(self, train_steps: int, flag: str = "workdir") -> None:
+        """Raises ConfigError unless the run is finished. The line says what can be done.
+
+        Args:
+          train_steps: the run's.
+          flag: that named the folder; a command with --workdir has --checkpoint too, one with --model alone has not.
+        """
+        if self.is_finished(train_steps):
+            return
+        steps, as_it_is = self.checkpoint_steps(), ""
+        state = f"whose newest checkpoint is of update {steps[-1]} of {train_steps}" if steps else "without one"
+        if steps and flag == "workdir":
+            as_it_is = f"; to take it as it is: --checkpoint={steps[-1]}"
+        elif steps:
+            command = shlex.join(["bin/export.py", f"--workdir={self.path}", f"--checkpoint={steps[-1]}"])
+            as_it_is = f"; to take it as it is: {command} --output=DIR makes a model, DIR"
+        raise ConfigError(
+            f"--{flag}: expected a finished run, with model.keras. Received: {self.path}, {state}{as_it_is}; to finish "
+            f"it: {self.resume_command()}"
+        )
+
     def has_model_of(self, step: int) -> bool:
         """Whether model.keras was written after the checkpoint of this update, and not by a shorter run before it."""
         saved = self.checkpoints / f"update-{step}.index"
@@ -175,12 +203,13 @@ class RunDir:
                 flags += [f"--{name}={str(one).lower() if isinstance(one, bool) else one}" for one in values]
         return shlex.join(["bin/train.py", *flags, f"--workdir={self.path}", "--resume"])
 
-    def load_config(self, goes_on: bool = False) -> TrainConfig:
+    def load_config(self, goes_on: bool = False, flag: str = "workdir") -> TrainConfig:
         """The settings in config.json.
 
         Args:
           goes_on: whether the energy is built by them, and so may have had no wall, which is none of them any more;
             else model.keras has it.
+          flag: that named the folder.
 
         Raises:
           ConfigError: there is no config.json, or it cannot be read.
@@ -192,19 +221,19 @@ class RunDir:
             return TrainConfig.from_dict(values)
         except OSError as error:
             there = one_line(self.path) + ("" if os.path.exists(self.path) else ", which does not exist")
-            expected = "--workdir: expected the folder of a run, with config.json"
+            expected = f"--{flag}: expected the folder of a run, with config.json"
             raise ConfigError(f"{expected}. Received: {there}") from error
         except (ConfigError, TypeError, ValueError, RecursionError) as error:
             raise ConfigError(
-                f"--workdir: expected config.json as bin/train.py writes it. Received: {one_line(self.config)}: "
+                f"--{flag}: expected config.json as bin/train.py writes it. Received: {one_line(self.config)}: "
                 f"{one_line(error)}"
             ) from error
 
-    def read_metrics(self) -> list[dict[str, Any]]:
+    def read_metrics(self, flag: str = "workdir") -> list[dict[str, Any]]:
         """The whole rows of metrics.jsonl. Says how many lines are not whole, as a last one cut short by a crash.
 
         Raises:
-          ConfigError: the file cannot be read.
+          ConfigError: the file cannot be read. Names the flag.
         """
         try:
             lines = self.metrics.read_bytes().splitlines()
@@ -212,7 +241,7 @@ class RunDir:
             return []
         except OSError as error:
             raise ConfigError(
-                f"--workdir: expected {one_line(self.metrics)} to be readable. Received: {one_line(error)}"
+                f"--{flag}: expected {one_line(self.metrics)} to be readable. Received: {one_line(error)}"
             ) from error
         rows = [row for line in lines if (row := _metrics_row(line))]
         if left_out := len(lines) - len(rows):

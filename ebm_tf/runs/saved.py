@@ -101,7 +101,7 @@ class SavedRun(NamedTuple):
 
     def metrics(self) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl."""
-        return RunDir(self.path).read_metrics()
+        return RunDir(self.path).read_metrics("runs")
 
     def _missing(self, task: str, flags: tuple[str, ...], received: str) -> ConfigError:
         return ConfigError(
@@ -137,7 +137,7 @@ def find_runs(root: pathlib.Path) -> tuple[list[SavedRun], list[pathlib.Path]]:
     finished, unfinished = [], []
     for config_path in sorted(root.glob("*/config.json")):
         run_dir = RunDir(config_path.parent)
-        if not run_dir.model.exists():
+        if not run_dir.is_finished(load_config(run_dir.path).train_steps):
             unfinished.append(run_dir.path)
             continue
         finished.append(load(run_dir.path))
@@ -167,10 +167,7 @@ def load(path: pathlib.Path) -> SavedRun:
 
 def load_config(path: pathlib.Path) -> TrainConfig:
     """The settings of the run in a folder, finished or not. Raises ConfigError."""
-    try:
-        return RunDir(path).load_config().at_end
-    except ConfigError as error:
-        raise ConfigError(str(error).replace("--workdir", "--runs", 1)) from error
+    return RunDir(path).load_config(flag="runs").at_end
 
 
 def choose(runs: list[SavedRun], dataset: str, scheme: Scheme, cd_weight: float = 25.0) -> list[SavedRun]:

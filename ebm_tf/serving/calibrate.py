@@ -99,9 +99,12 @@ def _held_out(settings: CalibrateConfig, model: TrainedEnergy) -> tuple[int, Ite
         raise ConfigError(f"{expected}. Received: none, with --model={settings.model}")
     from ebm_tf.evaluation.finished import load_run  # Keras
 
-    found = load_run(settings.model)
+    found = load_run(settings.model, flag="model")
     data = found.data(settings.data_dir or found.config.data_dir)
-    x = data.stored(HELD_OUT, MOST) if data.is_image else data.to_stored(data.held_out(MOST))
+    try:
+        x = data.stored(HELD_OUT, MOST) if data.is_image else data.to_stored(data.held_out(MOST))
+    except ConfigError as error:
+        raise ConfigError(f"--input: {error}") from error
     return len(x), (array_record(str(row), one, model.info) for row, one in enumerate(x))
 
 

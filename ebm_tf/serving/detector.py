@@ -84,7 +84,7 @@ class Calibration:
           ConfigError: too few inputs for α, or statistics of which no detector can be made.
         """
         detector = Detector.fit(statistics, info.statistics, tail=tail)
-        detector.check_rate(false_positive_rate)
+        detector.check_rate(false_positive_rate, len(statistics))
         known = detector.known_scores
         value = threshold(known, false_positive_rate)
         above = int((known > value).sum())
@@ -107,7 +107,7 @@ class Calibration:
         """The same at another rate; None: at its own. Raises ConfigError where it has too few inputs for it."""
         if false_positive_rate is None:
             return self
-        self.detector.check_rate(false_positive_rate)
+        self.detector.check_rate(false_positive_rate, self.numbers["num_inputs"])
         return dataclasses.replace(self, false_positive_rate=false_positive_rate)
 
     def detect(self, statistics: np.ndarray) -> Detection:

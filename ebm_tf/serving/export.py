@@ -145,7 +145,7 @@ def _own_path(run: FinishedRun) -> pathlib.Path:
 def _run_at(path: pathlib.Path, flag: str) -> FinishedRun:
     """The finished run of a folder, or one made up around a .keras file."""
     if (path / "config.json").exists():
-        return load_run(path)
+        return load_run(path, flag=flag)
     if path.suffix != ".keras":
         expected = "a .keras file, or the folder of a finished run or of bin/export.py"
         raise ConfigError(f"--{flag}: expected {expected}. Received: {path}")
@@ -159,7 +159,7 @@ def _run_at(path: pathlib.Path, flag: str) -> FinishedRun:
 def _info(run: FinishedRun, data_dir: str | None, statistics: tuple[str, ...]) -> ModelInfo:
     config, trained = run.config, run.energy.origin
     origin = trained if run.is_bare else None
-    sampling = resolve(SampleConfig(workdir=".", output="."), config)
+    sampling = resolve(SampleConfig(workdir="."), config)
     assert sampling.step_size and sampling.num_steps is not None  # by resolve
     sizes = (sampling.step_size / config.step_size) * np.asarray(run.sampler.step_size)
     is_uniform = bool(np.all(sizes == sizes.flat[0]))

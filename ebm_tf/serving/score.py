@@ -53,6 +53,7 @@ class Summary(NamedTuple):
       flagged: those that do not belong, of this start; None where the model is not calibrated.
       energy_seconds: time in which the device worked.
       seconds: time in all.
+      warnings: a line each, on what makes the energies doubtful.
     """
 
     rows: int
@@ -62,6 +63,7 @@ class Summary(NamedTuple):
     flagged: int | None
     energy_seconds: float
     seconds: float
+    warnings: list[str]
 
 
 def score(settings: ScoreConfig) -> Summary:
@@ -94,12 +96,10 @@ def score(settings: ScoreConfig) -> Summary:
         table.finish()
     finally:
         table.close()
-    scoring.tell()
     if settings.report and calibration:
         page.write_report(settings.report, output, settings.input, shards, model, calibration)
-    if line := resized_unequally(calibration, scoring.resized, scoring.images):
-        print(f"warning: {line}", flush=True)
-    return scoring.summary(table.rows, table.bad)
+    unequal = resized_unequally(calibration, scoring.resized, scoring.images)
+    return scoring.summary(table.rows, table.bad, [unequal] if unequal else [])
 
 
 def _after(shards: Iterator[Shard], model: TrainedEnergy, table: PartialTable) -> Iterator[Record]:
@@ -208,20 +208,19 @@ class Scoring:
                 self.outside += bool(np.abs(x).max() > 1)
                 self.range.add(x)
 
-    def tell(self) -> None:
-        """Says where floats look like images of another range than [-1, 1]."""
-        if self.range_words:
-            print(f"warning: input: {self.range_words}", flush=True)
-
     @property
     def range_words(self) -> str:
         """What is odd about the range of floats so far, one line; "" where nothing is."""
         return self.range.words() if self.model.info.is_image else ""
 
-    def summary(self, rows: int, bad: int) -> Summary:
+    def summary(self, rows: int, bad: int, warnings: list[str]) -> Summary:
         seconds = time.monotonic() - self.start
+        warnings = [f"input: {self.range_words}", *warnings] if self.range_words else warnings
+        if self.outside:
+            scaled = "uint8 is scaled, floats are not"
+            warnings = [*warnings, f"{self.outside} images have floats outside [-1, 1]; {scaled}"]
         flagged = self.flagged if self.what == "statistics" else None
-        return Summary(rows, bad, self.resized, self.outside, flagged, self.energy_seconds, seconds)
+        return Summary(rows, bad, self.resized, self.outside, flagged, self.energy_seconds, seconds, warnings)
 
 
 def load_calibration(settings: BeamConfig, info: ModelInfo) -> Calibration | None:

@@ -104,7 +104,12 @@ class PartialTable:
 
     def _take(self) -> None:
         """Takes the file for this process. Raises ConfigError where another one has it, or has just made it OUTPUT."""
-        if not lock.got(self._file.fileno()) or not self._is_there():
+        is_ours = lock.got(self._file.fileno()) and self._is_there()
+        if is_ours and self.output.exists():  # it was made since check_output looked, and this file is a new one
+            is_ours = False
+            if not os.fstat(self._file.fileno()).st_size:
+                self.close()
+        if not is_ours:
             expected = "--output: expected a table that no other process writes"
             raise ConfigError(f"{expected}. Received: output={self.output}, which another one is at")
 
@@ -144,9 +149,11 @@ class PartialTable:
         self.rows, self.bad, self.last_id = done, bad, last_id
 
     def finish(self) -> None:
-        """Makes the output, whole or not at all."""
+        """Makes the output, whole or not at all. The file is held until then, so that nobody begins it anew."""
         with self._disk():
-            self._file.close()
+            self._file.flush()
+            if os.name == "nt":  # which renames no open file
+                self._file.close()
             if self.output.suffix == ".parquet":
                 with draft_of(self.output) as draft:
                     _to_parquet(self._partial, self.columns, draft)
@@ -154,6 +161,7 @@ class PartialTable:
             else:
                 self._partial.replace(self.output)
             self._state.unlink(missing_ok=True)
+            self._file.close()
 
     @contextlib.contextmanager
     def _disk(self) -> Iterator[None]:

@@ -75,6 +75,10 @@ class SourceConfig(Settings):
             )
         if self.checkpoint is not None and not self.workdir:
             raise bad_setting("checkpoint", "one with --workdir alone", self.checkpoint, "")
+        output = getattr(self, "output", None)
+        if output == "" or (self.model and not output):
+            expected = "a folder for what is made from --model" if self.model else "a folder, or none for the run's own"
+            raise bad_setting("output", expected, output, "")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,8 +173,6 @@ class EvaluateConfig(EvaluateMala, EvaluateImages, EvaluateChains, SourceConfig)
     batch_size: int = setting(1_000, "Chains or images at once; chains' random numbers depend on it.", range=COUNT)
 
     def _check(self) -> None:
-        if self.model and not self.output:
-            raise bad_setting("output", "a folder for what is made from --model", None, "")
         if not self.task_names or set(self.task_names) - set(TASKS):
             raise bad_setting("tasks", "some of " + ", ".join(TASKS) + ", separated by commas", self.tasks, "")
 
@@ -219,7 +221,11 @@ class SampleChains(Settings):
 class SampleConfig(SampleChains, SourceConfig):
     """Where samples go."""
 
-    output: str = setting("", "Folder for samples.npz and samples.png.", given="a folder")
+    output: str | None = setting(
+        None,
+        "Folder for samples.npz and samples.png, without such files. None: workdir, or its update-N with --checkpoint; "
+        "with --model one is needed.",
+    )
     data_dir: str | None = setting(None, "Folder of prepared TFDS data sets, for init=data. None: the run's.")
 
 

@@ -95,7 +95,8 @@ class TrainConfig(  # dataclasses takes the fields of the last base first
         for name in sorted(self.set_by_stages - {"train_steps"}):
             expected = f"{_defaults()[name]}, since every stage sets its own"
             self._require(name, getattr(self, name) == _defaults()[name], expected)
-        rest = {name: value for name, value in self.to_dict().items() if name not in self.given}
+        given = self.given
+        rest = {name: value for name, value in self.to_dict().items() if name not in given}
         presets = possible() if kind_of(self.dataset) else []
         self.refuse_idle([{}, *({name: one[name] for name in one.keys() & rest.keys()} for one in presets)])
 

@@ -123,12 +123,17 @@ class Detector:
         """ood_score of the n calibration inputs, sorted."""
         return {"both": self.calibration, "upper": self.energy, "lower": -self.energy[::-1]}[self.tail]
 
-    def check_rate(self, false_positive_rate: float, flag: str = "false_positive_rate") -> None:
-        """Raises ConfigError where no input could be flagged at so small a rate."""
-        if 1 / (self.num_calibration + 1) > false_positive_rate * (1 + 1e-9):
+    def check_rate(self, false_positive_rate: float, num_inputs: int, flag: str = "false_positive_rate") -> None:
+        """Raises ConfigError where, of so many held-out inputs, no input could be flagged at so small a rate."""
+        left = self.num_calibration
+        if 1 / (left + 1) > false_positive_rate * (1 + 1e-9):
             least = 2 * (math.ceil(1 / false_positive_rate - 1e-9) - 1)
-            expected = f"expected, for {false_positive_rate:g}, at least {least} held-out inputs, half of them to fit"
-            raise ConfigError(f"--{flag}: {expected}. Received: {self.num_calibration} beside those that fit")
+            possible = math.ceil(1e4 / (left + 1)) / 1e4
+            expected = f"expected, for {false_positive_rate:g}, {least} held-out inputs or more"
+            received = f"{num_inputs}, of which the fit takes {num_inputs - left} and {left} are left for p-values"
+            raise ConfigError(
+                f"--{flag}: {expected}. Received: {received}; give more, or --{flag}={possible:g} or more"
+            )
 
     def normal_scores(self, statistics: np.ndarray) -> np.ndarray:
         """z [N, M] of statistics [N, K]."""

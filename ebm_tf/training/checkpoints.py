@@ -218,7 +218,8 @@ def restored_energy(config: TrainConfig, saved: Saved) -> EnergyModel:
     Raises:
       ConfigError: it is of other settings.
     """
-    data = build.dataset(config)
+    with build.data_explained("workdir", config.dataset):
+        data = build.dataset(config)
     energy = build.build_energy(config, data.event_shape)
     optimizer = build.build_optimizer(config)
     optimizer.build(energy.trainable_variables)

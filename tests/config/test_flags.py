@@ -72,7 +72,7 @@ def test_help_lists_settings_with_unit_and_section():
 
 
 def test_help_marks_what_is_required_and_may_be_read_in_part():
-    define = 'import sys\nsys.argv = ["bin/sample.py", "-h"]\nfrom ebm_tf.cli import main\nmain.run("sample")\n'
+    define = 'import sys\nsys.argv = ["bin/export.py", "-h"]\nfrom ebm_tf.cli import main\nmain.run("export")\n'
     command = [sys.executable, "-c", define]
     whole = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert "--output: Required. Folder" in whole.stdout and "None: " not in whole.stdout

@@ -8,6 +8,7 @@ import html
 import importlib.util
 import io
 import json
+import re
 import shutil
 import threading
 import urllib.error
@@ -161,7 +162,7 @@ def test_a_smaller_rate_flags_fewer(calibrated, tmp_path):
     score.score(ScoreConfig(**given, output=str(tmp_path / "x.csv"), false_positive_rate=0.9))
     p_values = [float(row["p_value"]) for row in rows_of(tmp_path / "x.csv")]
     assert [row["flag"] for row in rows_of(tmp_path / "x.csv")] == ["out" if p <= 0.9 else "in" for p in p_values]
-    with pytest.raises(ConfigError, match=r"--false_positive_rate: expected, for 0.001, at least 1998 held-out"):
+    with pytest.raises(ConfigError, match=r"--false_positive_rate: expected, for 0.001, 1998 held-out"):
         score.score(ScoreConfig(**given, output=str(tmp_path / "y.csv"), false_positive_rate=0.001))
     assert not (tmp_path / "y.csv").exists()
 
@@ -265,7 +266,7 @@ def with_a_nan(x):
     ("change", "settings", "message"),
     [
         (with_a_nan, {}, "--input: expected inputs that can be read, or --skip_bad. Received: id 5: v"),
-        (lambda x: x, {"false_positive_rate": 0.01}, r"--false_positive_rate: expected, for 0.01, at least 198 held"),
+        (lambda x: x, {"false_positive_rate": 0.01}, r"--false_positive_rate: expected, for 0.01, 198 held"),
         (lambda x: (x + 1) / 2, {}, r"--input: expected images in \[-1, 1\], or uint8. Received: .* \[0, 1\]; give"),
         (lambda x: 127.5 * (x + 1), {}, r"--input: expected images in \[-1, 1\], or uint8. Received: .* \[0, 255\]; g"),
         (lambda x: x[..., :2], {}, "--input: expected an array of floats"),
@@ -383,15 +384,32 @@ def test_the_rest_example_answers_as_tensorflow_serving_does(calibrated, tmp_pat
         x = (NEW[:3] / np.float32(127.5) - 1).tolist()
         for answer in (post(":predict", instances=x)["predictions"], post(":predict", inputs=x)["outputs"]):
             np.testing.assert_allclose(answer, found.energy, rtol=1e-4, atol=1e-5)
-        for path, request, status in (
-            (":predict", {"instances": [[1.0]]}, 400),
-            (":predict", {"signature_name": "nothing", "instances": x}, 400),
-            (":predict", {"signature_name": "detect_bytes", "instances": [{"b64": "no file"}]}, 400),
-            (":classify", {"instances": x}, 404),
-        ):
+        assert json.loads(post(":predict", signature_name="metadata", inputs={})["outputs"])["dataset"] == "cifar10"
+        page = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
+        for of_page in re.findall(r"(?:printf|curl .* -d) '(\{.*\})'", page):
+            assert post(":predict", **json.loads(of_page.replace("%s", files[0])))
+        refused = {
+            ("classify", '{"instances": []}'): "404 expected /v1/models/cifar:predict. Received: /v1/models/cifar:c",
+            ("predict", '{"instances": [[1.0]]}'): "400 expected x of shape (None, 32, 32, 3). Received: (1,",
+            ("predict", '{"signature_name": "no", "inputs": 1}'): "400 expected signature_name of detect, ",
+            ("predict", '{"signature_name": ["detect"], "inputs": 1}'): "400 expected signature_name of detect, ",
+            ("predict", '{"signature_name": "detect_bytes", "instances": [{"b64": "no file"}]}'): "400 ",
+            ("predict", '{"x": 1}'): "400 expected an object with instances (rows) or inputs (columns). Received: x",
+            ("predict", "[1]"): "400 expected an object with instances (rows) or inputs (columns). Received: a list",
+            ("predict", '{"instances": [], "inputs": []}'): "400 expected an object with instances (rows) or inputs",
+            ("predict", "{'x'"): "400 expected JSON. Received: Expecting property name",
+            ("predict", "[" * 100_000): "400 ",
+            ("predict", '{"instances": 1}'): "400 expected a list of rows. Received: instances=1",
+            ("predict", '{"inputs": {"y": 1}}'): "400 expected by name: x. Received: y",
+            ("predict", '{"inputs": [{"y": 1}]}'): '400 expected numbers, text, or bytes as {"b64": text}. Received: ',
+            ("predict", '{"signature_name": "metadata", "instances": []}'): "400 expected inputs, for metadata has no",
+            ("predict", '{"signature_name": "sample", "inputs": 1}'): "400 expected by name: num_samples, num_steps, s",
+        }
+        for (word, body), told in refused.items():
             with pytest.raises(urllib.error.HTTPError) as caught:
-                post(path, **request)
-            assert caught.value.code == status and "\n" not in json.load(caught.value)["error"]
+                urllib.request.urlopen(f"{url}:{word}", body.encode())
+            error = json.load(caught.value)["error"]
+            assert f"{caught.value.code} {error}".startswith(told) and error and "\n" not in error
         with pytest.raises(urllib.error.HTTPError, match="400"):
             urllib.request.urlopen(urllib.request.Request(f"{url}:predict", b"{}", {"Content-Length": "many"}))
     finally:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from ebm_tf.data import images
 from ebm_tf.errors import ConfigError, UnusableError
-from ebm_tf.evaluation import finished, tasks
+from ebm_tf.evaluation import finished, sampling, tasks
 from ebm_tf.evaluation.detection import ood
 from ebm_tf.evaluation.finished import load_run
 from ebm_tf.evaluation.sampling import sample
@@ -268,11 +268,21 @@ def test_damaged_results_are_one_line(evaluated, tmp_path):
         evaluate(folder, "short_run")
 
 
-def test_sample_writes_starts_and_ends(made, tmp_path):
-    sample(SampleConfig(workdir=str(made), output=str(tmp_path), num_samples=5, num_steps=0))
-    with np.load(tmp_path / "samples.npz") as arrays:
+def test_sample_writes_starts_and_ends(made, tmp_path, capsys):
+    """Into the run's folder, as evaluate does, and once; what is wrong with them is said after that."""
+    folder = copy(made, tmp_path)
+    asked = SampleConfig(workdir=str(folder), num_samples=5, num_steps=0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sampling.usable, "warning", lambda numbers, total: f"all {total} are odd")
+        assert sample(asked) == folder
+    wrote = f"wrote {folder}/samples.npz and samples.png\nwarning: all 5 are odd\n"
+    assert capsys.readouterr().out.endswith(wrote)
+    with np.load(folder / "samples.npz") as arrays:
         np.testing.assert_array_equal(arrays["x_init"], arrays["x_final"])
-    assert (tmp_path / "samples.png").exists()
+    (folder / "samples.npz").unlink()
+    with pytest.raises(ConfigError, match=rf"--output: expected .* without samples\.png\. Received: {folder}, which"):
+        sample(asked)
+    assert not (folder / "samples.npz").exists()
 
 
 @pytest.mark.parametrize("settings", [{"step_size": 0.05}, {"temperature": 0.5}])

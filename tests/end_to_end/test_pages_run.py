@@ -31,6 +31,7 @@ NOT_RUN = {
     r"python3 -m venv .*|\. \.venv/bin/activate|(\.venv-bench/bin/)?pip .*|ebm-tf .*": "installs packages",
     r"nice \.venv-bench/.*": "needs .venv-bench, whose packages are others' detectors; hours",
     r"docker .*": "a container that is downloaded",
+    r"(printf .* )?'?curl .*|printf .*": "asks a server at work; test_calibrate.py asks one so",
     r"tensorboard .*": "another project's server; test_tensorboard.py reads what it reads",
     r"'TF_CONFIG=.*": "two hosts; test_multi_worker.py runs two workers",
     r"python|python .* \.\.\.": "words of a sentence",
@@ -189,6 +190,8 @@ def run(command, folder):
     is_new = (arguments[0] == "bin/train.py" and "--resume" not in arguments) or "unpack" in arguments
     if is_new and (folder / flags.get("workdir", "runs/none")).exists():
         shutil.rmtree(folder / flags["workdir"])
+    if arguments[0] == "bin/sample.py":  # each DIR of a page is the reader's, and a new one
+        shutil.rmtree(folder / flags["output"], ignore_errors=True)
     started = processes.Started(arguments, cwd=folder, env={**os.environ, **env})
     if arguments[0] == "examples/serve.py":
         return _ask(started)

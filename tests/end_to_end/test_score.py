@@ -232,6 +232,9 @@ def test_values_not_finite_are_errors_and_values_outside_are_told(image_export, 
     rows, done = run(image_export, tmp_path / "a.npy", tmp_path)
     assert [row["error"] for row in rows] == ["", "values that are not finite", "", ""]
     assert (done.bad, done.outside) == (1, 1)
+    seen = "input: floats from 0 to 200, where [-1, 1] is expected: they look like [0, 255]; give uint8"
+    assert done.warnings[0].startswith(seen)
+    assert done.warnings[1:] == ["1 images have floats outside [-1, 1]; uint8 is scaled, floats are not"]
 
 
 class Killed(BaseException):
@@ -293,6 +296,25 @@ def test_two_that_write_one_table(resume, tmp_path):
         patch.setattr(table.lock, "got", lambda descriptor: first.finish() is None)
         with pytest.raises(ConfigError, match="expected a table that no other process writes"):
             table.PartialTable(*given, resume=True)
+    assert (tmp_path / "out.csv").read_text() == "id,energy,error\na,1,\n"
+
+
+def test_a_table_is_held_until_it_is_the_output(tmp_path, monkeypatch):
+    """One that begins just before the file has its name, or just after, is refused, and leaves nothing."""
+    given, replace = (tmp_path / "out.csv", ("id", "energy", "error"), {}), pathlib.Path.replace
+    first = table.PartialTable(*given, resume=False)
+
+    def between(path, target):
+        for moved in (False, True):
+            if moved:
+                replace(path, target)
+            with pytest.raises(ConfigError, match="expected a table that no other process writes"):
+                table.PartialTable(*given, resume=False)
+
+    first.write([["a", "1", ""]])
+    monkeypatch.setattr(pathlib.Path, "replace", between)
+    first.finish()
+    assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
     assert (tmp_path / "out.csv").read_text() == "id,energy,error\na,1,\n"
 
 
@@ -405,17 +427,19 @@ def test_a_folder_for_rings_is_told(rings_export, tmp_path):
         inputs.find_shards(str(tmp_path), read_info(rings_export), None)
 
 
-def test_the_command(image_export, some_images, tmp_path):
+def test_the_command(image_export, some_images, tmp_path, capsys):
     folder = write_folder(tmp_path / "folder", some_images[:3])
     (folder / "zero.png").touch()
     given = {"model": str(image_export), "input": str(folder), "output": str(tmp_path / "out.csv")}
     flags = [f"--{name}={value}" for name, value in given.items()]
     done = processes.run(["bin/score.py", *flags])
     assert done.returncode == 1, done.stderr
-    assert f"wrote {tmp_path}/out.csv: 4 inputs, 1 of them could not be read\n" in done.stdout
+    bad = "1 of them could not be read, so the exit status is 1; with --skip_bad it is 0"
+    assert f"wrote {tmp_path}/out.csv: 4 inputs, {bad}\n" in done.stdout
     assert "score: 4/4 inputs" in done.stderr
     assert len(read(tmp_path / "out.csv")) == 4
     assert command_score.main(ScoreConfig(**{**given, "output": str(tmp_path / "again.csv")}, skip_bad=True)) == 0
+    assert "4 inputs, 1 of them could not be read; the exit status is 0, by --skip_bad\n" in capsys.readouterr().out
 
 
 def test_config_says_what_is_wrong():

@@ -260,7 +260,8 @@ def test_a_bad_setting_says_why(settings, message):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"output": ""}, "--output: expected a folder"),
+        ({"output": ""}, "--output: expected a folder, or none for the run's own"),
+        ({"workdir": None, "model": "m", "output": None}, "--output: expected a folder for what is made from --model"),
         ({"workdir": None}, "--workdir: expected a finished run's folder, or --model"),
         ({"init": "bank"}, "--init: expected one of noise, data"),
         ({"num_samples": 0}, "--num_samples: expected a whole number"),

@@ -1,6 +1,8 @@
 """The detector's numbers by hand, in TensorFlow, on disk, and what it refuses."""
 
 import dataclasses
+import pathlib
+import re
 
 import numpy as np
 import pytest
@@ -8,8 +10,10 @@ import tensorflow as tf
 from scipy import stats
 from sklearn.covariance import LedoitWolf
 
+from ebm_tf.data.stores import split_indices
 from ebm_tf.errors import ConfigError
 from ebm_tf.serving.detect import detect_fn
+from ebm_tf.settings.train import TrainConfig
 from ebm_tf.stats.detection import Trial
 from ebm_tf.stats.typicality import TAILS, Detector
 
@@ -142,9 +146,20 @@ def test_bad_input_is_refused(detector):
 
 def test_a_rate_needs_inputs():
     one = Detector.fit(draw(38, 0), NAMES)
-    one.check_rate(0.05)
-    with pytest.raises(ConfigError, match=r"--rate: expected, for 0.01, at least 198 .* Received: 19 beside"):
-        one.check_rate(0.01, "rate")
+    one.check_rate(0.05, 38)
+    with pytest.raises(ConfigError) as caught:
+        one.check_rate(0.01, 38, "rate")
+    assert str(caught.value) == (
+        "--rate: expected, for 0.01, 198 held-out inputs or more. Received: 38, of which the fit takes 19 and 19 are "
+        "left for p-values; give more, or --rate=0.05 or more"
+    )
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "own_data.md").read_text(encoding="utf-8")
+    most = int(re.search(r"a table of (\d+) rows or more in all", page)[1])
+    assert [len(split_indices(count, TrainConfig.held_out, 0)["held_out"]) for count in (most - 1, most)] == [37, 38]
+    odd = Detector.fit(draw(37, 0), NAMES)  # 19 fit
+    with pytest.raises(ConfigError, match=r"Received: 37, .* takes 19 and 18 are left .* or --rate=0\.0527 or more$"):
+        odd.check_rate(0.05, 37, "rate")
+    odd.check_rate(0.0527, 37)
     assert one.p_value(np.array([np.inf]))[0] == pytest.approx(0.05)
 
 

@@ -1,12 +1,12 @@
 """Samples from a trained energy by Langevin dynamics.
 
-  bin/sample.py --workdir=RUN --num_samples=64 --num_steps=500 --init=noise --output=DIR
+  bin/sample.py --workdir=RUN [--num_samples=64] [--num_steps=500] [--init=noise] [--output=DIR]
+  bin/sample.py --workdir=RUN --checkpoint=N [--output=DIR]
   bin/sample.py --model=FILE.keras --num_samples=64 --output=DIR
-  bin/sample.py --workdir=RUN --checkpoint=N --output=DIR
 
 A file says itself with which step size, temperature and number of steps; --checkpoint, the number of an update,
-takes a run at work, too. Writes DIR/samples.npz and DIR/samples.png. SIGTERM and Ctrl-C let the block of chains at work
-end; it then exits 143 or 130.
+takes a run at work, too. Writes samples.npz and samples.png, without --output into RUN or RUN/update-N, never over
+others. SIGTERM and Ctrl-C let the block of chains at work end; it then exits 143 or 130.
 """
 
 import functools
@@ -18,7 +18,7 @@ from ebm_tf.settings.commands import SampleConfig
 def main(settings: SampleConfig) -> None:
     from ebm_tf.evaluation import sampling  # TensorFlow: after the flags have been checked
 
-    print(f"wrote {sampling.sample(settings)}/samples.npz and samples.png")
+    sampling.sample(settings)
 
 
 start = functools.partial(flags.run_main, main, SampleConfig)

@@ -19,16 +19,16 @@ def main(settings: ScoreConfig) -> int:
 
     done = score.score(settings)
     share = done.energy_seconds / max(done.seconds, 1e-9)
-    print(f"wrote {settings.output}: {done.rows} inputs, {done.bad} of them could not be read")
+    print(f"wrote {settings.output}: {done.rows} inputs, {flags.bad_words(done.bad, settings.skip_bad)}")
     if done.flagged is not None:
         print(f"{done.flagged} do not belong (flag out)")
     if settings.report:
         print(f"wrote {settings.report}: open it in a browser")
     print(f"{done.seconds:.1f} s, of which the energy took {share:.0%}")
     if done.resized:
-        print(f"{done.resized} images had another size and were brought to the model's as in training (--fit)")
-    if done.outside:
-        print(f"warning: {done.outside} images have floats outside [-1, 1]; uint8 is scaled here, floats are not")
+        print(f"{done.resized} images had another size and were brought to the model's as in training")
+    for line in done.warnings:
+        print(f"warning: {line}")
     return 1 if done.bad and not settings.skip_bad else 0
 
 

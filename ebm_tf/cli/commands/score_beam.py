@@ -22,7 +22,7 @@ def main(settings: BeamConfig, rest: list[str]) -> int:
     except beam.PipelineError as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"wrote {settings.output}-*.csv: {rows} inputs, {bad} of them could not be read")
+    print(f"wrote {settings.output}-*.csv: {rows} inputs, {flags.bad_words(bad, settings.skip_bad)}")
     return 1 if bad and not settings.skip_bad else 0
 
 

@@ -17,7 +17,7 @@ __all__ = ["TASKS", "bank_task", "check_bank"]
 def check_bank(run: FinishedRun, settings: EvaluateConfig) -> None:
     """Raises ConfigError when the run has no bank."""
     if not run.config.has_bank:
-        expected = "--tasks: expected bank for a run that keeps one only: a persistent scheme, or --bank_weight"
+        expected = "--tasks: expected bank for a run that keeps one only: a persistent scheme, or bank_weight above 0"
         raise ConfigError(f"{expected}. Received: scheme={run.config.scheme}")
     prefix = _prefix(run)
     if prefix is None or not has_bank(prefix):
