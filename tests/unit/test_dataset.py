@@ -299,7 +299,7 @@ BAD_ARRAYS = {
 @pytest.mark.parametrize("name", BAD_ARRAYS)
 def test_arrays_that_are_refused(name):
     x, match = BAD_ARRAYS[name]
-    refused(f"^--dataset: expected .*{match}", Dataset.from_array, x)
+    refused(f"^x: expected .*{match}", Dataset.from_array, x)
 
 
 def test_files_of_arrays_that_are_refused(tmp_path):
