@@ -227,8 +227,20 @@ def build_sampler(energy: EnergyModel, config: TrainConfig) -> Sampler:
     )
 
 
-def build_optimizer(config: TrainConfig) -> keras.optimizers.Optimizer:
-    """The optimizer with its learning rates, and with the weight average if there is one."""
+def build_optimizer(
+    config: TrainConfig, given: keras.optimizers.Optimizer | str | None = None
+) -> keras.optimizers.Optimizer:
+    """The optimizer with its learning rates, and with the weight average if there is one; or the one that is given.
+
+    Raises:
+      ConfigError: what is given is neither an optimizer of Keras nor the name of one.
+    """
+    if given is not None:
+        try:
+            return keras.optimizers.get(given)
+        except (TypeError, ValueError):
+            expected = "expected optimizer, one of Keras or its name, as keras.optimizers.Adam(1e-3)"
+            raise ConfigError(f"{expected}. Received: optimizer={given!r:.100}") from None
     rate = config.first_learning_rate
     if config.learning_rate_schedule == "cosine":
         part_left = config.learning_rate_end / config.learning_rate

@@ -1,10 +1,14 @@
-"""Settings, chains and a Gaussian that fit data of one's own, where the user has given none."""
+"""Settings, chains and a Gaussian that fit data of one's own, where the user has given none; and what Trainer says of
+arguments that are others'.
+"""
 
 import dataclasses
+import numbers
 import types
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -12,7 +16,7 @@ from ebm_tf.build import fit_gaussian, use_xla
 from ebm_tf.data.base import Dataset, RingsDataset
 from ebm_tf.data.spectrum import noise_spectrum
 from ebm_tf.energies.base import EnergyModel, Origin
-from ebm_tf.errors import ConfigError
+from ebm_tf.errors import ConfigError, check_kind
 from ebm_tf.mcmc.sampler import Sampler
 from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.settings import applies
@@ -22,13 +26,77 @@ from ebm_tf.stats.fingerprint import MOST as MOST_KEPT
 from ebm_tf.stats.fingerprint import fingerprint
 from ebm_tf.stats.kernel_width import MOST, kernel_width
 
-__all__ = ["OWN_SETTINGS", "fit_to_data", "preset_of", "remember", "saved_choice", "with_preset"]
+__all__ = [
+    "OWN_SETTINGS",
+    "blocks_of",
+    "check_batches",
+    "fit_to_data",
+    "preset_of",
+    "refuse_habits",
+    "remember",
+    "saved_choice",
+    "with_preset",
+]
 
 # Of TrainConfig, what Trainer takes.
 OWN_SETTINGS = (
     *("scheme", "cd_weight", "batch_size", "data_noise", "seed", "jit_compile", "refresh_prob", "refresh_unit"),
     *("bank_weight", "bank_size", "bank_start", "bank_burn_in", "bank_restart_data", "bank_restart_noise", "bank_jump"),
 )
+# Where others are given.
+ELSEWHERE = {
+    **dict.fromkeys(("optimizer", "learning_rate"), "compile(optimizer=...)"),
+    **dict.fromkeys(("train_steps", "epochs", "callbacks", "verbose"), "fit(train_steps=...)"),
+    **dict.fromkeys(("step_size", "temperature", "num_steps"), "sampler=ebm_tf.Sampler(...)"),
+    **dict.fromkeys(("wall", "reference", "energy_scale"), "ebm_tf.EnergyModel.from_network(net, ...)"),
+    "held_out": "ebm_tf.Dataset.from_array(x, ...)",
+}
+# Arguments that Keras has and Trainer has not, and why.
+HABITS = {
+    "compile": {
+        "learning_rate": "optimizer=keras.optimizers.Adam(1e-3) has it",
+        "jit_compile": "Trainer(..., jit_compile='true') has it",
+        **dict.fromkeys(("loss", "loss_weights"), "Algorithm 1 says what is descended"),
+        **dict.fromkeys(("metrics", "weighted_metrics"), "fit tells val_loss"),
+    },
+    "fit": {
+        **dict.fromkeys(("epochs", "steps_per_epoch"), "train_steps is the number of updates"),
+        "batch_size": "Trainer(..., batch_size=...) has it",
+        "validation_data": "validation has held-out examples, [N, *event]",
+        "validation_split": "ebm_tf.Dataset.from_array(x, held_out=...) has it",
+        **dict.fromkeys(("validation_freq", "validation_steps"), "validation_every is in their place"),
+        **dict.fromkeys(("y", "class_weight", "sample_weight"), "an energy learns from x alone"),
+        "initial_epoch": "a second fit goes on where the first ended",
+        "shuffle": "every epoch has an order of its own",
+    },
+}
+
+
+def refuse_habits(method: str, given: Collection[str]) -> None:
+    """Raises ConfigError for arguments of Keras' method of this name that Trainer's has not."""
+    if given:
+        why = ", ".join(f"{name} ({HABITS[method][name]})" if name in HABITS[method] else name for name in given)
+        raise ConfigError(f"expected {method} without {why}. Received: {', '.join(given)}")
+
+
+def check_batches(x: Any) -> None:
+    """Raises ConfigError for what Trainer.fit cannot take in place of its data."""
+    if not isinstance(x, tf.data.Dataset | tf.distribute.DistributedDataset | keras.utils.PyDataset | Iterator):
+        expected = "expected fit(train_steps=...), since Trainer has its data"
+        raise ConfigError(f"{expected}, or batches, a tf.data.Dataset. Received: x={type(x).__name__}")
+
+
+def blocks_of(train_steps: Any, every: Any) -> tuple[int, int]:
+    """(blocks, updates in each) of a fit; every: None, or updates in each. Raises ConfigError."""
+    if not isinstance(train_steps, numbers.Integral) or train_steps < 1:
+        raise ConfigError(f"expected train_steps, a whole number, 1 or more. Received: train_steps={train_steps}")
+    train_steps = int(train_steps)
+    if every is None:
+        every = train_steps // next(blocks for blocks in range(20, 0, -1) if train_steps % blocks == 0)
+    if not isinstance(every, numbers.Integral) or every < 1 or train_steps % every:
+        expected = f"expected validation_every that divides train_steps={train_steps}"
+        raise ConfigError(f"{expected}. Received: validation_every={every}")
+    return train_steps // int(every), int(every)
 
 
 def fit_to_data(
@@ -44,13 +112,18 @@ def fit_to_data(
       given: settings of OWN_SETTINGS, which stay as they are.
 
     Raises:
-      ConfigError: data of another shape than the energy's, or a setting that cannot be used.
+      ConfigError: data of another shape than the energy's, a setting that cannot be used, or an argument of another
+        kind.
     """
+    check_kind("energy", energy, EnergyModel, "an EnergyModel: ebm_tf.EnergyModel.from_network(net) makes one")
+    check_kind("data", data, Dataset, "a Dataset: ebm_tf.Dataset.from_array(x) makes one, and from_folder, from_table")
+    check_kind("sampler", sampler, Sampler | None, "ebm_tf.Sampler(step_size, temperature, num_steps), or None")
     if data.event_shape != energy.event_shape:
         expected = f"expected data of the energy's shape, {list(energy.event_shape)}"
         raise ConfigError(f"{expected}. Received: {list(data.event_shape)}")
     if unknown := sorted(set(given) - set(OWN_SETTINGS)):
-        raise ConfigError(f"expected settings of {', '.join(OWN_SETTINGS)}. Received: {unknown[0]}")
+        hint = f", which is for {ELSEWHERE[unknown[0]]}" if unknown[0] in ELSEWHERE else ""
+        raise ConfigError(f"expected settings of {', '.join(OWN_SETTINGS)}. Received: {unknown[0]}{hint}")
     values = preset_of(data, preset)
     if sampler is not None:
         size = float(np.max(sampler.step_size))

@@ -1,9 +1,21 @@
 """What every room may raise, one line for the user: ConfigError, and UnusableError where work had no result."""
 
+import contextlib
 import errno
 import re
+from collections.abc import Iterator
+from typing import Any
 
-__all__ = ["DISK_FULL", "ConfigError", "UnusableError", "is_disk_full", "is_gpu_taken", "one_line"]
+__all__ = [
+    "DISK_FULL",
+    "ConfigError",
+    "UnusableError",
+    "check_kind",
+    "is_disk_full",
+    "is_gpu_taken",
+    "naming_argument",
+    "one_line",
+]
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FULL_TEXTS = ("no space left", "disk quota", "file too large")  # TensorFlow keeps the words, not the number
@@ -22,6 +34,21 @@ class ConfigError(ValueError):
 
 class UnusableError(RuntimeError):
     """Nothing usable came out of the work, or the memory was not enough for it. One line; what was written stays."""
+
+
+def check_kind(name: str, value: object, kinds: Any, expected: str) -> None:
+    """Raises ConfigError unless a function's argument is of one of these classes. Says what was expected."""
+    if not isinstance(value, kinds):
+        raise ConfigError(f"expected {name}, {expected}. Received: {name}={type(value).__name__}")
+
+
+@contextlib.contextmanager
+def naming_argument(name: str, *flags: str) -> Iterator[None]:
+    """Errors name a function's argument, where a command has these flags in its place."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(re.sub(rf"^--({'|'.join(flags)}):", f"{name}:", str(error))) from error
 
 
 def is_disk_full(error: BaseException) -> bool:

@@ -28,12 +28,12 @@ from absl import flags as absl_flags
 
 from ebm_tf.cli import native_stderr, xla, xla_cache
 from ebm_tf.errors import ConfigError, UnusableError
-from ebm_tf.runs.run_dir import DISK_ERRORS
+from ebm_tf.runs.run_dir import DISK_ERRORS, RunDir
 from ebm_tf.runs.signals import Stopped
 from ebm_tf.settings.fields import field_help, group_of, value_type
 
 __all__ = [
-    "bad_words",
+    "as_called",
     "config_from_flags",
     "define_flags",
     "expand_flag_files",
@@ -134,9 +134,16 @@ def config_from_flags(config_cls: type) -> Any:
 
 def _config_of(config_cls: Any, flag_values: absl_flags.FlagValues) -> Any:
     values = {field.name: flag_values[field.name].value for field in dataclasses.fields(config_cls)}
-    old = {name: flag_values[name].value for name in _retired(config_cls) if flag_values[name].present}
     rest = {name: value for name, value in values.items() if flag_values[name].present}
-    return config_cls(**values | (config_cls.read_retired(old, rest) if old else {}))
+    run_dir = RunDir.to_resume(rest)
+    old = {name: flag_values[name].value for name in _retired(config_cls) if flag_values[name].present}
+    if old:
+        own = {"dataset": run_dir.load_config(goes_on=True).dataset} if run_dir else {}
+        now = config_cls.read_retired(old, own | rest)
+        words = " ".join(f"--{name}={value}" for name, value in now.items()) or "nothing, and may go"
+        print(f"earlier flags: {' '.join(f'--{name}={old[name]}' for name in old)} is now {words}", file=sys.stderr)
+        values, rest = values | now, rest | now
+    return run_dir.resumed(rest) if run_dir else config_cls(**values)
 
 
 def given(config_cls: type) -> set[str]:
@@ -211,7 +218,7 @@ def run_main(
             load_tensorflow()
         status = main_fn(config, *rest)
     except (ConfigError, absl_flags.Error) as error:
-        print(f"{_name()}: {_as_called(_one_line(error))}", file=sys.stderr)
+        print(f"{_name()}: {as_called(_one_line(error))}", file=sys.stderr)
         sys.exit(EXIT_BAD_INPUT)
     except OSError as error:
         if error.errno not in DISK_ERRORS:
@@ -222,21 +229,13 @@ def run_main(
         print(f"{_name()}: {_one_line(error)}", file=sys.stderr)
         sys.exit(EXIT_FAILED)
     except Stopped as stopped:
-        print(stopped, file=sys.stderr)
+        print(as_called(str(stopped)), file=sys.stderr)
         sys.exit(stopped.status)
     except KeyboardInterrupt as error:
         signum = signal.SIGTERM if isinstance(error, _Terminated) else signal.SIGINT
         print(f"interrupted by {signum.name}", file=sys.stderr)
         sys.exit(EXIT_SIGNAL + signum)
     sys.exit(status or 0)
-
-
-def bad_words(bad: int, skip_bad: bool) -> str:
-    """How many inputs could not be read, and what that makes of the exit status."""
-    words, otherwise = f"{bad} of them could not be read", "so the exit status is 1; with --skip_bad it is 0"
-    if not bad:
-        return words
-    return f"{words}; the exit status is 0, by --skip_bad" if skip_bad else f"{words}, {otherwise}"
 
 
 def _split_arguments() -> list[str]:
@@ -251,9 +250,9 @@ def _name() -> str:
     return os.path.basename(sys.argv[0])
 
 
-def _as_called(text: str) -> str:
+def as_called(text: str) -> str:
     """Names commands as this one was called: bin/train.py in a clone, ebm-tf train where the package is installed."""
-    return re.sub(r"\bbin/(\w+)\.py", r"ebm-tf \1", text) if sys.argv[0].startswith("ebm-tf ") else text
+    return re.sub(r"\b(?:python )?bin/(\w+)\.py", r"ebm-tf \1", text) if sys.argv[0].startswith("ebm-tf ") else text
 
 
 def run_action(actions: dict[str, tuple[Callable[[Any], int | None], type]]) -> NoReturn:
@@ -269,7 +268,7 @@ def run_action(actions: dict[str, tuple[Callable[[Any], int | None], type]]) -> 
     name, words = _name(), " or ".join(actions)
     if word in ("--help", "-help", "-h"):
         module = sys.modules[next(iter(actions.values()))[0].__module__]
-        print(f"{_as_called(inspect.getdoc(module) or '')}\n\nThe flags: {name} {words.replace(' or ', '|')} --help")
+        print(f"{as_called(inspect.getdoc(module) or '')}\n\nThe flags: {name} {words.replace(' or ', '|')} --help")
         sys.exit(0)
     print(f"{name}: expected {words}, and then flags. Received: {_one_line(word)}", file=sys.stderr)
     sys.exit(EXIT_BAD_INPUT)
@@ -322,7 +321,7 @@ def _parse(argv: list[str], about: str | None, config_cls: type) -> None:
         raise ConfigError(f"--flagfile: expected a file of flags, one per line. Received: {reason}") from None
     if FLAGS["help"].value:
         groups = dict.fromkeys(group_of(config_cls, field.name) for field in dataclasses.fields(config_cls))
-        _show(_as_called("\n".join([about or argv[0], FLAG_FILE, *map(FLAGS.module_help, groups)])))
+        _show(as_called("\n".join([about or argv[0], FLAG_FILE, *map(FLAGS.module_help, groups)])))
         sys.exit(0)
     if positional:
         raise ConfigError(f"expected only flags, --name=value. Received: {' '.join(positional)}")

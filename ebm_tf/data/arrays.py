@@ -57,6 +57,8 @@ def check(x: np.ndarray, source: str, flag: str = "dataset") -> None:
       ConfigError: one line: what was expected, what came, and what to do.
     """
     expected = f"--{flag}: expected floats [N, D], or images [N, H, W, C] with 1, 3 or 4 channels"
+    if not isinstance(x, np.ndarray):
+        raise ConfigError(f"{expected}, as a NumPy array: np.asarray(x). Received: {source}, a {type(x).__name__}")
     kind = f"{source}, {x.dtype} {list(x.shape)}"
     if not (x.dtype == np.uint8 or np.issubdtype(x.dtype, np.floating)):
         hint = "" if x.dtype == object else "; x.astype(np.float32) makes floats of it"

@@ -6,7 +6,7 @@ x_model = (x - mean) / scale     vectors: mean and scale of every column over th
 
 import functools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from ebm_tf.data import arrays, folder, images, pictures, rings, tables
 from ebm_tf.data.stores import HELD_OUT, TRAIN, Memory, Opened, reader
-from ebm_tf.errors import ConfigError
+from ebm_tf.errors import ConfigError, check_kind, naming_argument
 from ebm_tf.pixels import save_image_grid
 from ebm_tf.streams import Stream, stream
 
@@ -45,7 +45,10 @@ class Dataset:
     log_prob: Callable[[np.ndarray], np.ndarray] | None = None
     train_name = TRAIN
 
-    def __init__(self, name: str, opened: Opened):
+    def __init__(self, name: str, opened: Opened | None = None):
+        if not isinstance(opened, Opened):
+            expected = "expected Dataset.from_array(x), from_folder, from_table or from_tfds, which make a Dataset"
+            raise ConfigError(f"{expected}. Received: Dataset({type(name).__name__}, {type(opened).__name__})")
         self.name, self.event_shape, self.note, self.columns = name, opened.event_shape, opened.note, opened.columns
         self.held_out_name, self.fit = opened.held_out_name, opened.fit
         self.mean, self.scale = opened.standard or NOT_STANDARD
@@ -143,24 +146,15 @@ class Dataset:
         return np.asarray(x, np.float32) if self.mean is None else x * self.scale + self.mean
 
     def from_stored(self, x: np.ndarray, is_standard: bool = False) -> np.ndarray:
-        """The inverse, float32; float images stay as they are.
-
-        Args:
-          x: [N, *event], as stored.
-          is_standard: vectors have been standardised.
-        """
+        """The inverse of x [N, *event], float32; float images stay as they are, vectors that are standard, too."""
         if x.dtype == np.uint8:
             return x.astype(np.float32) / 127.5 - 1
         x = np.asarray(x, np.float32)
         return x if is_standard or self.mean is None else (x - self.mean) / self.scale
 
     def picture(self, x: np.ndarray, path: str | os.PathLike, title: str = "") -> None:
-        """Draws images in a grid, vectors as points by their first two coordinates, in their units.
-
-        Args:
-          x: [N, *event], as the energy sees them.
-          path: of a PNG file.
-          title: above vectors.
+        """Draws x [N, *event], as the energy sees it, into a PNG file: images in a grid, vectors as points by their first
+        two coordinates, in their units, under the title.
         """
         if self.is_image:
             save_image_grid(x, path)
@@ -191,10 +185,11 @@ class Dataset:
         Raises:
           ConfigError: x is no data; see arrays.check.
         """
-        arrays.check(x, name)
-        if arrays.is_image(x):
-            return cls(name, arrays.open_images(x, image_size, fit, held_out, seed, name))
-        return cls(name, arrays.open_vectors(x, None, held_out, seed, name))
+        with naming_argument("x", "dataset"):
+            arrays.check(x, name)
+            if arrays.is_image(x):
+                return cls(name, arrays.open_images(x, image_size, fit, held_out, seed, name))
+            return cls(name, arrays.open_vectors(x, None, held_out, seed, name))
 
     @classmethod
     def from_table(
@@ -217,6 +212,9 @@ class Dataset:
         Raises:
           ConfigError: see tables.read; or a constant column.
         """
+        if not isinstance(table, str | os.PathLike | Mapping) and getattr(table, "columns", None) is None:
+            expected = "expected table, a path, a data frame or a mapping of names to arrays"
+            raise ConfigError(f"{expected}. Received: table={type(table).__name__}")
         name = name or (f"table:{table}" if isinstance(table, str | os.PathLike) else "table")
         x, names = tables.read(table, columns, name)
         return cls(name, arrays.open_vectors(x, names, held_out, seed, name))
@@ -245,6 +243,7 @@ class Dataset:
         Raises:
           ConfigError: no image, one that cannot be read, or sizes that differ without an image_size.
         """
+        check_kind("path", path, str | os.PathLike, "that of a folder")
         opened = folder.open_folder(path, image_size, fit, channels, held_out, seed)
         data = cls(f"folder:{path}", opened)
         data._load(TRAIN)  # says now what cannot be read
@@ -279,6 +278,7 @@ class Dataset:
         Raises:
           ConfigError: there is no such data set or split, or it has no images.
         """
+        check_kind("name", name, str, "that of a data set of TFDS")
         opened = images.open_tfds(
             name, split, data_dir, image_size, how=fit, channels=channels, held_out=held_out, seed=seed
         )

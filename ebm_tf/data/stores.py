@@ -7,6 +7,7 @@ examples as they are kept, uint8 or float32 [n, *event].
 import atexit
 import dataclasses
 import functools
+import numbers
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from ebm_tf.data.crop import FITS
-from ebm_tf.errors import ConfigError
+from ebm_tf.errors import ConfigError, one_line
 
 __all__ = [
     "HELD_OUT",
@@ -123,7 +124,14 @@ def split_indices(count: int, share: float, seed: int) -> dict[str, np.ndarray]:
 
     Law: round(share · count) of them, one at least where share is above 0, every set of that size as probable.
     Limits: share = 0 holds none out. A function of its arguments.
+
+    Raises:
+      ConfigError: a share or a seed out of its range.
     """
+    if not isinstance(share, numbers.Real) or not 0 <= share < 1:
+        raise ConfigError(f"--held_out: expected a share in [0, 1). Received: held_out={one_line(share)}")
+    if not isinstance(seed, numbers.Integral):
+        raise ConfigError(f"expected seed, a whole number. Received: seed={one_line(seed)}")
     most = max(round(share * count), 1) if share else 0
     order = tf.random.experimental.stateless_shuffle(tf.range(count), [seed, SPLIT], alg="philox").numpy()
     return {TRAIN: np.sort(order[most:]).astype(np.int64), HELD_OUT: np.sort(order[:most]).astype(np.int64)}

@@ -1,6 +1,7 @@
 """The energy model: E(x, θ), with p(x) ∝ exp(−E(x, θ) / T)."""
 
 import dataclasses
+import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ import tensorflow as tf
 
 from ebm_tf.energies.checks import check_network, check_registered, with_dtype
 from ebm_tf.energies.terms import GaussianReference, Wall
-from ebm_tf.errors import ConfigError
+from ebm_tf.errors import ConfigError, check_kind
 from ebm_tf.mcmc.langevin import energy_and_grad
 from ebm_tf.mcmc.sampler import Sampler
 
@@ -115,6 +116,8 @@ class EnergyModel(keras.Model):
         origin: Origin | dict | None = None,
         **kwargs,
     ):
+        if network is not None or type(self) is EnergyModel:
+            check_kind("network", network, keras.Model, "a keras.Model: EnergyModel.from_network(net)")
         if network is not None:
             kwargs.setdefault("dtype", network.dtype_policy)
         super().__init__(**kwargs)
@@ -157,7 +160,12 @@ class EnergyModel(keras.Model):
           ConfigError: another shape, no gradient in x, numbers that are not finite, or a layer that behaves otherwise
             in training (BatchNormalization, Dropout, noise): Langevin chains need one energy, not one per call.
         """
+        if isinstance(net, EnergyModel):
+            raise ConfigError(f"expected a network. Received: {net.name}, which is an EnergyModel already")
         shape = check_network(net, event_shape)
+        for name, value, kind in (("reference", reference, GaussianReference), ("wall", wall, Wall)):
+            check_kind(name, value, kind | None, f"an ebm_tf.{kind.__name__}(...) or None")
+        check_kind("energy_scale", energy_scale, numbers.Real, "a number")
         if not 0 < energy_scale < float("inf"):
             raise ConfigError(f"expected energy_scale above 0, and finite. Received: energy_scale={energy_scale}")
         terms: dict[str, Any] = {"reference": reference, "wall": wall, "event_shape": shape}
@@ -170,8 +178,11 @@ class EnergyModel(keras.Model):
         """Keras' save.
 
         Raises:
-          ConfigError: a class of the network is not registered, so the file could not be read.
+          ConfigError: another ending than .keras, or a class of the network is not registered, so the file could not
+            be read.
         """
+        if not str(filepath).endswith(".keras"):
+            raise ConfigError(f"expected filepath, a file that ends in .keras. Received: {filepath}")
         check_registered(self.network)
         super().save(filepath, overwrite=overwrite, zipped=zipped, **kwargs)
 

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ebm_tf.errors import ConfigError, one_line
+from ebm_tf.errors import ConfigError, check_kind, one_line
 
 __all__ = ["check_network", "check_registered", "with_dtype"]
 
@@ -33,8 +33,8 @@ def check_network(net: keras.Model, event_shape: tuple[int, ...] | None = None) 
     Raises:
       ConfigError: see EnergyModel.from_network.
     """
-    if not isinstance(net, keras.Model):
-        raise ConfigError(f"expected a keras.Model. Received: net={type(net).__name__}")
+    check_kind("net", net, keras.Model, "a keras.Model")
+    check_kind("event_shape", event_shape, tuple | list | None, "the shape of one x, as (3,) or (32, 32, 3)")
     shape = tuple(event_shape or _event_shape(net))
     if net.dtype_policy.compute_dtype == "float16":
         raise ConfigError(f"expected the policy float32 or mixed_bfloat16. Received: {net.dtype_policy.name}")

@@ -8,13 +8,14 @@ All are plain values: what trains, or is fitted, is a weight of the energy.
 """
 
 import dataclasses
+import numbers
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from scipy import special
 
-from ebm_tf.errors import ConfigError
+from ebm_tf.errors import ConfigError, check_kind
 from ebm_tf.mcmc.chain_init import Spectrum
 from ebm_tf.mcmc.cosines import cosine_transform
 
@@ -35,6 +36,8 @@ class Wall:
     bound: float
 
     def __post_init__(self) -> None:
+        for name in ("strength", "bound"):
+            check_kind(name, getattr(self, name), numbers.Real, "a number")
         if not 0 <= self.strength < np.inf or not 0 <= self.bound < np.inf:
             raise ConfigError(f"expected strength and bound of a wall, 0 or more. Received: {self}")
 
@@ -68,6 +71,7 @@ class GaussianReference:
     bound: float | None = None
 
     def __post_init__(self) -> None:
+        check_kind("temperature", self.temperature, numbers.Real, "a number")
         if not 0 < self.temperature < np.inf:
             raise ConfigError(f"expected temperature above 0. Received: temperature={self.temperature}")
         given = [value is not None for value in (self.mean, self.covariance, self.factor)]
@@ -79,6 +83,9 @@ class GaussianReference:
             except np.linalg.LinAlgError as error:
                 expected = "expected a covariance [D, D], symmetric and positive definite"
                 raise ConfigError(f"{expected}. Received: shape={np.shape(self.covariance)}, {error}") from error
+        if self.factor is not None and np.ndim(self.factor) not in (2, 4):
+            expected = "expected a factor [D, D], of images [H, W, C, C]"
+            raise ConfigError(f"{expected}. Received: shape={np.shape(self.factor)}")
         if self.factor is not None and np.any(np.diagonal(self.factor, axis1=-2, axis2=-1) <= 0):
             raise ConfigError("expected a factor with a diagonal above 0. Received: one of 0 or below")
         if self.factor is not None and np.any(np.triu(self.factor, 1)):

@@ -10,11 +10,12 @@ A pilot finds where β must go slowly and which step is accepted there. The runs
 schedule that looked at the chains it weighs would bias the weights.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from ebm_tf.mcmc import checks
 from ebm_tf.mcmc.chain_init import by_chain
 from ebm_tf.mcmc.langevin import EnergyFn, energy_and_grad, prepare
 from ebm_tf.mcmc.mala import mala_move
@@ -121,6 +122,15 @@ def init_state(x_init: tf.Tensor) -> AisState:
     return AisState(x_init, tf.zeros(tf.shape(x_init)[:1], tf.float64))
 
 
+def _as_base(base: Any, event_shape: tf.TensorShape) -> Base:
+    """base in float32. Raises ValueError unless it is (mean, std), each a number or [*event]."""
+    parts = [tf.cast(one, tf.float32) for one in base] if isinstance(base, tuple | list) else []
+    if len(parts) != 2 or not all(one.shape.rank == 0 or one.shape.is_compatible_with(event_shape) for one in parts):
+        received = [list(one.shape) for one in parts] if parts else type(base).__name__
+        raise ValueError(f"expected base, (mean, std), both of shape {list(event_shape)}. Received: {received}")
+    return Base(*parts)
+
+
 def anneal(
     energy_fn: EnergyFn,
     state: AisState,
@@ -149,9 +159,19 @@ def anneal(
 
     Returns:
       (AisState, acceptance rate of each stage [K]).
+
+    Raises:
+      ValueError: an argument of another kind, shape or range.
     """
-    energy_fn, temperature, base = prepare(energy_fn), tf.cast(temperature, tf.float32), Base(*base)
-    state = state if isinstance(state, AisState) else init_state(state)
+    x = checks.start_of_chains(energy_fn, state.x if isinstance(state, AisState) else state)
+    checks.at_least("temperature", temperature, 0, is_open=True)
+    state, seed = state if isinstance(state, AisState) else init_state(x), checks.seed_of(seed)
+    energy_fn, temperature, base = prepare(energy_fn), tf.cast(temperature, tf.float32), _as_base(base, x.shape[1:])
+    betas, log_steps = tf.cast(betas, tf.float64), tf.cast(log_steps, tf.float32)
+    stages = log_steps.shape[0] if log_steps.shape.rank else 0
+    if not betas.shape.is_compatible_with([None if stages is None else stages + 1]):
+        received = f"{list(betas.shape)} and {list(log_steps.shape)}"
+        raise ValueError(f"expected betas [K + 1] and log_steps [K]. Received: {received}")
     num_stages = tf.shape(log_steps)[0]
 
     def look(x):

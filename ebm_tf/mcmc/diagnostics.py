@@ -27,6 +27,8 @@ import numpy as np
 import tensorflow as tf
 from scipy import special, stats
 
+from ebm_tf.mcmc import checks
+
 __all__ = [
     "NUM_PROJECTIONS",
     "R_HAT_LIMIT",
@@ -184,7 +186,11 @@ def diagnose(values: np.ndarray, moves_per_record: float) -> ChainDiagnostics:
     Raises:
       ValueError: too few records or chains, or values that are not finite.
     """
-    values = np.asarray(values, np.float64)
+    try:
+        values = np.asarray(values, np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"expected records, numbers [N, C]. Received: values={type(values).__name__}") from None
+    checks.at_least("moves_per_record", moves_per_record, 0, is_open=True)
     if values.ndim != 2 or len(values) < MIN_RECORDS or values.shape[1] < 2:
         raise ValueError(f"expected at least {MIN_RECORDS} records of 2 chains, [N, C]. Received: {values.shape}")
     if not np.isfinite(values).all():

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from ebm_tf.mcmc import checks
 from ebm_tf.mcmc.preconditioner import precondition
 
 __all__ = ["EnergyFn", "LangevinInfo", "compile_chain", "energy_and_grad", "langevin_chain", "langevin_step", "prepare"]
@@ -38,11 +39,14 @@ class LangevinInfo(NamedTuple):
 
 
 def energy_and_grad(energy_fn: EnergyFn, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """(E(x) float32 [B], ∂E/∂x [B, *event]) at x [B, *event]."""
+    """(E(x) float32 [B], ∂E/∂x [B, *event]) at x [B, *event]. Raises ValueError where energy_fn gives no such thing."""
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(x)
-        energy = tf.cast(energy_fn(x), tf.float32)
-    return energy, tape.gradient(energy, x)
+        energy = tf.cast(checks.energies(energy_fn(x)), tf.float32)
+    energy_grad = tape.gradient(energy, x)
+    if energy_grad is None:
+        raise ValueError("expected energy_fn of TensorFlow's operations. Received: one without a gradient in x")
+    return energy, energy_grad
 
 
 def prepare(energy_fn: EnergyFn) -> EnergyFn:
@@ -121,12 +125,21 @@ def langevin_chain(
     Returns:
       (x_final float32 [B, *event], LangevinInfo).
 
+    Raises:
+      ValueError: an argument of another kind, shape or range.
+
     Source: LangDyn, lines 19-26 of Algorithm 1.
     """
-    x_init = tf.stop_gradient(tf.cast(x_init, tf.float32))
+    x_init = tf.stop_gradient(checks.start_of_chains(energy_fn, x_init))
+    checks.at_least("num_steps", num_steps, 0, int)
+    checks.at_least("step_size", step_size, 0, list)
+    checks.at_least("temperature", temperature, 0)
+    if preconditioner is not None and x_init.shape[1:].is_fully_defined():
+        checks.shape_of("preconditioner", preconditioner, (*x_init.shape[1:], x_init.shape[-1]), "P^{1/2}")
     step_size, temperature = tf.cast(step_size, tf.float32), tf.cast(temperature, tf.float32)
+    tf.broadcast_static_shape(step_size.shape, x_init.shape)  # or raises ValueError
     num_steps = tf.cast(num_steps, tf.int32)
-    energy_fn, stream = prepare(energy_fn), _stream(seed)
+    energy_fn, stream = prepare(energy_fn), _stream(checks.seed_of(seed))
 
     def body(step, x, norm_sum):
         x_next, _, energy_grad = _step(energy_fn, x, step_size, temperature, stream, step, preconditioner)

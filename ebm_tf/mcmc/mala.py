@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from ebm_tf.mcmc import checks
 from ebm_tf.mcmc.langevin import EnergyFn, prepare
 
 __all__ = ["MalaInfo", "MalaState", "MalaTrace", "compile_mala", "freeze", "init_state", "mala_chain", "mala_step"]
@@ -77,7 +78,7 @@ class MalaTrace(NamedTuple):
 
 def _kernel(energy_fn, step_size, temperature):
     def log_density(x):
-        return -tf.cast(energy_fn(x), tf.float32) / temperature
+        return -tf.cast(checks.energies(energy_fn(x)), tf.float32) / temperature
 
     return _tfps_kernel()(log_density, 2.0 * step_size * temperature, _unit_volatility)
 
@@ -173,10 +174,6 @@ def init_state(x_init: tf.Tensor) -> MalaState:
     return MalaState(x_init, zeros, zeros, tf.constant(0.0), tf.cast(zeros, tf.int32))
 
 
-def _started(state: MalaState | tf.Tensor) -> MalaState:
-    return state if isinstance(state, MalaState) else init_state(state)
-
-
 def freeze(state: MalaState) -> MalaState:
     """Ends the warm-up: the averaged step is installed, and accepted moves are counted from 0. Without a warm-up
     the step stays as given.
@@ -225,6 +222,17 @@ def _empty_trace(num_bins, num_chains, num_projections):
     return MalaTrace(tf.zeros([num_bins], tf.int32), zeros, zeros, energy, projections)
 
 
+def _checked(energy_fn, state, num_moves, step_size, temperature, seed):
+    """(energy_fn, state, temperature) as the moves take them. Raises ValueError."""
+    x = checks.start_of_chains(energy_fn, state.x if isinstance(state, MalaState) else state)
+    checks.at_least("num_moves", num_moves, 0, int)
+    checks.at_least("step_size", step_size, 0, list, is_open=True)
+    checks.at_least("temperature", temperature, 0, is_open=True)
+    checks.seed_of(seed)
+    start = state if isinstance(state, MalaState) else init_state(x)
+    return prepare(energy_fn), start, tf.cast(temperature, tf.float32)
+
+
 def mala_chain(
     energy_fn: EnergyFn,
     state: MalaState,
@@ -264,8 +272,11 @@ def mala_chain(
 
     Returns:
       (MalaState, MalaTrace).
+
+    Raises:
+      ValueError: an argument of another kind, shape or range.
     """
-    energy_fn, temperature, state = prepare(energy_fn), tf.cast(temperature, tf.float32), _started(state)
+    energy_fn, state, temperature = _checked(energy_fn, state, num_moves, step_size, temperature, seed)
     step_size = tf.broadcast_to(tf.cast(step_size, tf.float32), state.x.shape[1:])
     num_chains, ones = tf.shape(state.x)[0], [1] * (state.x.shape.rank - 1)
     moves_per_bin = tf.maximum(1, (num_moves + num_bins - 1) // num_bins)

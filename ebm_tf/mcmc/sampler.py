@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ebm_tf.mcmc import chain_init
+from ebm_tf.mcmc import chain_init, checks
 from ebm_tf.mcmc.langevin import EnergyFn, LangevinInfo, compile_chain, langevin_chain
 
 __all__ = ["Sampler"]
@@ -35,8 +35,8 @@ class Sampler:
       jit_compile: compile with XLA. None: leave it to TensorFlow.
 
     Raises:
-      ValueError: a number is out of its range, or steps of several sizes beside a preconditioner: drift and noise would
-        no longer fit each other.
+      ValueError: a number is out of its range, an argument is of another kind or shape, or steps are of several sizes
+        beside a preconditioner: drift and noise would no longer fit each other.
     """
 
     step_size: float | Any
@@ -49,18 +49,31 @@ class Sampler:
     _chains: dict[tuple[int, ...], Any] = dataclasses.field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if not np.all(np.asarray(self.step_size) > 0) or not np.all(np.isfinite(self.step_size)):
-            raise ValueError(f"expected step_size above 0, and finite. Received: step_size={self.step_size}")
-        if not 0 <= float(self.temperature) < np.inf:
-            raise ValueError(f"expected temperature of 0 or more. Received: temperature={self.temperature}")
-        if tf.get_static_value(self.num_steps) is not None and int(self.num_steps) < 0:
-            raise ValueError(f"expected num_steps of 0 or more. Received: num_steps={self.num_steps}")
+        checks.at_least("step_size", self.step_size, 0, list, is_open=True)
+        checks.at_least("temperature", self.temperature, 0)
+        checks.at_least("num_steps", self.num_steps, 0, int)
+        if self.start is not None and not (isinstance(self.start, tuple | list) and len(self.start) == 2):
+            expected = "expected start, (mean, factor) of a Gaussian, or None for N(0, I)"
+            raise ValueError(f"{expected}. Received: start={type(self.start).__name__}")
+        shape = self.event_shape
+        if shape is not None and not isinstance(shape, tuple | list | tf.TensorShape):
+            raise ValueError(f"expected event_shape, a tuple as (3,) or (32, 32, 3). Received: event_shape={shape}")
+        if shape is None:
+            shape = np.shape(self.start[0]) if self.start else np.shape(self.step_size)
+        shape = tuple(shape) or None
+        object.__setattr__(self, "event_shape", shape)
+        if self.start:
+            checks.shape_of("the mean of start", self.start[0], shape, "an array")
+        matrix = shape and (*shape, shape[-1])
+        for name, value in (
+            ("the factor of start", self.start and self.start[1]),
+            ("preconditioner", self.preconditioner),
+        ):
+            if value is not None:
+                checks.shape_of(name, value, matrix, "an array")
         if np.ptp(self.step_size) > 0 and not _is_identity(self.preconditioner):
             expected = "expected one step_size for all coordinates beside a preconditioner"
             raise ValueError(f"{expected}. Received: step_size={self.step_size}")
-        if self.event_shape is None:
-            shape = self.start[0].shape if self.start else np.shape(self.step_size)
-            object.__setattr__(self, "event_shape", tuple(shape) or None)
 
     def starts(self, num: int | tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Starts from noise, float32 [num, *event].
@@ -76,8 +89,9 @@ class Sampler:
         """
         if self.event_shape is None:
             raise ValueError("expected event_shape, the shape of one x, to start from noise. Received: None")
+        checks.at_least("num", num, 0, int)
         shape = tf.concat([tf.reshape(num, [1]), tf.constant(self.event_shape, tf.int32)], axis=0)
-        x_init = chain_init.noise(shape, seed, self.start)
+        x_init = chain_init.noise(shape, checks.seed_of(seed), self.start)
         return tf.ensure_shape(x_init, [tf.get_static_value(num), *self.event_shape])
 
     def run(
@@ -97,7 +111,7 @@ class Sampler:
         Returns:
           (x_final float32 [B, *event], LangevinInfo).
         """
-        x_init, arguments = tf.cast(x_init, tf.float32), self.arguments(seed, num_steps)
+        x_init, arguments = checks.start_of_chains(energy_fn, x_init), self.arguments(seed, num_steps)
         if not tf.executing_eagerly():
             return langevin_chain(energy_fn, x_init, *arguments, self.preconditioner)
         if (key := (id(energy_fn), *x_init.shape[1:])) not in self._chains:  # with the energy: no other takes its id
@@ -119,7 +133,8 @@ class Sampler:
 
     def arguments(self, seed: Any, num_steps: Any = None) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         """(L, ε, T, seed), what a compiled chain takes beside x_init; num_steps None: the sampler's L."""
-        steps = self.num_steps if num_steps is None else num_steps
+        steps, seed = self.num_steps if num_steps is None else num_steps, checks.seed_of(seed)
+        checks.at_least("num_steps", steps, 0, int)
         step_size = tf.cast(self.step_size, tf.float32)
         return tf.convert_to_tensor(steps, tf.int32), step_size, tf.constant(self.temperature, tf.float32), seed
 

@@ -27,9 +27,6 @@ FIXED_ON_RESUME = names_of(TrainConfig, role=Role.MODEL)
 _TOLD = sorted({*names_of(TrainConfig, role=Role.RESULT)} - {"strategy", "rollbacks", "stage", "train_steps"})
 
 
-_RESUMED = {field.name for field in dataclasses.fields(TrainConfig)} - {"workdir", "resume", "stop_after"}
-
-
 class RunDir:
     """Paths of one run.
 
@@ -195,13 +192,25 @@ class RunDir:
         return f"--resume continues from update-{steps[-1]}" if steps else "there is no checkpoint yet"
 
     def resume_command(self) -> str:
-        """The command that goes on with this run, with all settings that are not the defaults; for a shell."""
-        default, flags = {field.name: field.default for field in dataclasses.fields(TrainConfig)}, []
-        for name, value in self.load_config().to_dict().items():
-            if value != default.get(name) and name in _RESUMED:
-                values = value if isinstance(value, (list, tuple)) else [value]
-                flags += [f"--{name}={str(one).lower() if isinstance(one, bool) else one}" for one in values]
-        return shlex.join(["bin/train.py", *flags, f"--workdir={self.path}", "--resume"])
+        """The command that goes on with this run, for a shell: config.json has its settings."""
+        return shlex.join(["python", "bin/train.py", f"--workdir={self.path}", "--resume"])
+
+    @classmethod
+    def to_resume(cls, given: dict[str, Any]) -> "RunDir | None":
+        """The folder of the run that these settings of bin/train.py resume, if config.json is in it."""
+        if not given.get("resume") or not given.get("workdir"):
+            return None
+        run_dir = cls(os.path.expanduser(given["workdir"]))
+        return run_dir if os.path.exists(run_dir.config) else None
+
+    def resumed(self, given: dict[str, Any]) -> TrainConfig:
+        """The settings with which the run goes on here: those that are given now, and else those in config.json, but
+        for stop_after, which is of one start.
+
+        Raises:
+          ConfigError: see load_config and TrainConfig.with_given.
+        """
+        return dataclasses.replace(self.load_config(goes_on=True), stop_after=None).with_given(given)
 
     def load_config(self, goes_on: bool = False, flag: str = "workdir") -> TrainConfig:
         """The settings in config.json.

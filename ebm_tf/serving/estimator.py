@@ -139,6 +139,8 @@ class EnergyDensity(OutlierMixin, DensityMixin, BaseEstimator):
         try:
             x = validate_data(self, X, reset=reset, **settings)
         except (ValueError, TypeError) as error:
+            if not (hasattr(X, "shape") or isinstance(X, list | tuple)):
+                raise ConfigError(f"expected X, a table of numbers [N, D]. Received: X={type(X).__name__}") from None
             raise self._text_in(X) or error from None
         for start in range(0, len(x), BLOCK):
             bad = np.argwhere(~np.isfinite(x[start : start + BLOCK]))

@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 
 from ebm_tf.energies import EnergyModel
 from ebm_tf.energies.statistics import Statistics
-from ebm_tf.errors import ConfigError
+from ebm_tf.errors import ConfigError, check_kind, naming_argument
 from ebm_tf.evaluation.finished import FinishedRun, load_run
 from ebm_tf.evaluation.opening import bare_run, open_run
 from ebm_tf.runs.run_dir import DISK_ERRORS
@@ -126,10 +126,12 @@ def load(path: str | os.PathLike) -> TrainedEnergy:
     Raises:
       ConfigError: it is none of them, or cannot be read; or a file that does not say how its chains were run.
     """
+    check_kind("path", path, str | os.PathLike, "a .keras file, or the folder of a run or of bin/export.py")
     path = pathlib.Path(os.path.expanduser(path))
-    if (path / FILE_NAME).exists():
-        return load_exported(path)
-    run = _run_at(path, "model")
+    with naming_argument("path", "model", "workdir"):
+        if (path / FILE_NAME).exists():
+            return load_exported(path)
+        run = _run_at(path, "model")
     statistics = Statistics(run.energy)
     info = _info(run, None, statistics.names)
     made = endpoints(statistics, info)

@@ -58,7 +58,7 @@ class ModelInfo:
     mean: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()
     num_examples: int = 0
-    fingerprint: str = ""
+    fingerprint: str = dataclasses.field(default="", repr=False)  # 3 KB that say nothing to a reader
 
     @property
     def is_image(self) -> bool:

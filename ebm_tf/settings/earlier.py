@@ -1,11 +1,11 @@
 """Settings of earlier versions, in flag files and in config.json, and what they are today.
 
-    --noise_spectrum=data       --gaussian=start
-    --preconditioner=spectrum   --gaussian=start+steps
-    --reference=gaussian        --gaussian=start+reference, or start+steps+reference
-    --step_ratio=36             --gaussian=steps, of the rings
-    --confinement=c             ebm_tf.Wall, in Python
-    --best_metric               nothing
+--noise_spectrum=data       --gaussian=start
+--preconditioner=spectrum   --gaussian=start+steps
+--reference=gaussian        --gaussian=start+reference, or start+steps+reference
+--step_ratio=36             --gaussian=steps, of the rings
+--confinement=c             ebm_tf.Wall, in Python
+--best_metric               nothing
 """
 
 from typing import Any
@@ -46,7 +46,8 @@ def read(old: dict[str, Any], rest: dict[str, Any]) -> dict[str, Any]:
     """
     texts, dataset = {name: _text(value) for name, value in old.items()}, rest.get("dataset", DataConfig.dataset)
     if texts.get("confinement", "0") != "0":
-        raise bad_setting("confinement", "0: a wall is ebm_tf.Wall in Python now", texts["confinement"], "")
+        expected = "0, or to be left out: a wall is EnergyModel.from_network(net, wall=ebm_tf.Wall(...)) in Python now"
+        raise bad_setting("confinement", expected, texts["confinement"], "")
     texts = {name: texts[name] for name in CHOICES if name in texts}
     if texts and "gaussian" in rest:
         raise ConfigError(f"--{next(iter(texts))}: expected --gaussian alone, which is in its place. Received: both")

@@ -222,6 +222,25 @@ class TrainConfig(  # dataclasses takes the fields of the last base first
         }[self.scheme]
         return {**brackets, "persistent_init": self.bank_weight} if self.bank_weight else brackets
 
+    def with_given(self, given: dict[str, Any]) -> "TrainConfig":
+        """The settings of a run that goes on: those that are given now, and for the rest its own, but for those that
+        have no use beside them.
+
+        Raises:
+          ConfigError: what is given cannot be used, or does not go with the rest.
+        """
+        fields = {field.name: field for field in dataclasses.fields(self)}
+        values = self.to_dict() | {name: checked(fields[name], value) for name, value in given.items()}
+        if "stage" in given:  # each says how long it is
+            own = {"train_steps", *_set_by_stages(values["stage"])} - {*given}
+            values |= {name: _defaults()[name] for name in own}
+        rules = applies.EVER_REFUSED + applies.ONCE_IGNORED
+        while unused := {
+            name for name in _idle_throughout(values, rules) - {*given} if values[name] != _defaults()[name]
+        }:
+            values |= {name: _defaults()[name] for name in unused}
+        return dataclasses.replace(self, **values)
+
     @classmethod
     def read_retired(cls, old: dict[str, Any], rest: dict[str, Any]) -> dict[str, Any]:
         return earlier.read(old, rest)
@@ -242,9 +261,7 @@ class TrainConfig(  # dataclasses takes the fields of the last base first
         if unknown := sorted(set(values) - set(fields)):
             raise ConfigError(f"expected settings of TrainConfig. Received: unknown {shortened(', '.join(unknown))}")
         values = {name: checked(fields[name], value) for name, value in values.items()}
-        wholes = _stages_whole(_defaults() | values)
-        idle = ({name for name, _ in applies.idle(whole, _defaults(), applies.ONCE_IGNORED)} for whole in wholes)
-        unused = set.intersection(*idle)  # of a run with stages, what has a use in none of them
+        unused = _idle_throughout(_defaults() | values, applies.ONCE_IGNORED)
         unused |= _set_by_stages(values.get("stage", ())) - {"train_steps"}
         return cls(**{name: value for name, value in values.items() if name not in unused})
 
@@ -271,6 +288,13 @@ def _stages_whole(values: dict[str, Any]) -> list[types.SimpleNamespace]:
     """By stage all settings of a run that has these; where it has no stages, these."""
     stages = [_read_stage(text)[1] for text in values["stage"]] or [{}]
     return [types.SimpleNamespace(**values | changes) for changes in stages]
+
+
+def _idle_throughout(values: dict[str, Any], rules: tuple[applies.Rule, ...]) -> set[str]:
+    """Names of the settings without use; of a run with stages, in none of them."""
+    return set.intersection(
+        *({name for name, _ in applies.idle(whole, _defaults(), rules)} for whole in _stages_whole(values))
+    )
 
 
 def _read_stage(text: str) -> tuple[str, dict[str, Any]]:

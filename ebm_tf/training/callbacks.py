@@ -225,7 +225,7 @@ class Checkpointer(UpdateCallback):
     def __init__(self, config: TrainConfig, files: Checkpoints | None, stop: StopRequest):
         super().__init__()
         self.every, self.rollbacks = config.checkpoint_every, config.rollbacks
-        self.train_steps, self.workdir = config.train_steps, config.workdir
+        self.train_steps, self.run_dir = config.train_steps, RunDir(config.workdir or "")
         self.files, self.stop = files, stop
 
     def on_begin(self, step):
@@ -244,8 +244,7 @@ class Checkpointer(UpdateCallback):
             self.files.save(self.checkpoint, step, self.rollbacks, finished)
         if is_stopping and self.files is not None and step < self.train_steps:
             self.files.wait()
-            how = f"the same flags, --workdir={self.workdir} and --resume"
-            self.stop.obey(f"after update {step}; to continue: {how}")
+            self.stop.obey(f"after update {step}; to continue: {self.run_dir.resume_command()}")
 
 
 class FigureWriter(UpdateCallback):

@@ -15,7 +15,7 @@ from ebm_tf.defaults import preset_of, remember, saved_choice, with_preset
 from ebm_tf.energies import EnergyModel
 from ebm_tf.energies.base import Origin
 from ebm_tf.energies.files import copy_weights, load_energy
-from ebm_tf.errors import ConfigError
+from ebm_tf.errors import ConfigError, check_kind
 from ebm_tf.plots import watch
 from ebm_tf.runs import leftovers, lock, signals
 from ebm_tf.runs.run_dir import RunDir, draft_of
@@ -65,8 +65,7 @@ def train(config: TrainConfig, given: Collection[str] | None = None) -> Trainer:
 
     Args:
       config: settings of the run.
-      given: with data of one's own, names of the settings that stay; the others fit the data, see settings/presets.py.
-        None: those that are not at their defaults.
+      given: with data of one's own, names of the settings that stay; others fit the data. None: those not at defaults.
 
     Returns:
       The trainer, its energy as in RUN/model.keras: with ema_momentum > 0 the average of the weights.
@@ -80,6 +79,7 @@ def train(config: TrainConfig, given: Collection[str] | None = None) -> Trainer:
 
     Source: Algorithm 1, for config.train_steps batches.
     """
+    check_kind("config", config, TrainConfig, "an ebm_tf.TrainConfig(dataset=..., workdir=...)")
     deadline = time.monotonic() + config.stop_seconds
     if not config.workdir:
         raise ConfigError("--workdir: expected a folder for this run. Received: workdir=None")

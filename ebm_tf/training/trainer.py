@@ -11,9 +11,9 @@ import tensorflow as tf
 
 from ebm_tf import build
 from ebm_tf.data.base import Dataset
-from ebm_tf.defaults import fit_to_data
+from ebm_tf.defaults import blocks_of, check_batches, fit_to_data, refuse_habits
 from ebm_tf.energies.base import EnergyModel
-from ebm_tf.errors import ConfigError
+from ebm_tf.errors import ConfigError, check_kind
 from ebm_tf.mcmc.sample_bank import SampleBank
 from ebm_tf.mcmc.sampler import Sampler
 from ebm_tf.mcmc.step_size import adaptive_step_size
@@ -50,7 +50,8 @@ class Trainer(keras.Model):
       **settings: of TrainConfig, those of OWN_SETTINGS: scheme, cd_weight, batch_size, data_noise, seed and others.
 
     Raises:
-      ConfigError: data of another shape than the energy's, or a setting that cannot be used.
+      ConfigError: an argument of another kind, data of another shape than the energy's, or a setting that cannot be
+        used.
     """
 
     train_function: Callable | None
@@ -66,6 +67,7 @@ class Trainer(keras.Model):
         preset: str = "density",
         **settings: Any,
     ):
+        check_kind("strategy", strategy, tf.distribute.Strategy | None, "a tf.distribute.Strategy, or None")
         super().__init__(name="trainer")
         self.energy, self.data = energy, data
         if stage is None:
@@ -100,14 +102,16 @@ class Trainer(keras.Model):
         """Metrics of `evaluate`: what train_step returns needs none."""
         return self.held_out.means
 
-    def compile(self, optimizer: keras.optimizers.Optimizer | str | None = None) -> None:
+    def compile(self, optimizer: keras.optimizers.Optimizer | str | None = None, **kwargs) -> None:
         """Keras' compile.
 
         Args:
           optimizer: any of Keras, or its name. None: the one that config names.
+          **kwargs: none; Keras' own are refused with a ConfigError.
         """
+        refuse_habits("compile", kwargs)
         with self.strategy.scope():
-            chosen = build.build_optimizer(self.config) if optimizer is None else keras.optimizers.get(optimizer)
+            chosen = build.build_optimizer(self.config, optimizer)
             # XLA compiles what __init__ says; Keras nothing.
             super().compile(optimizer=chosen, jit_compile=False)
             chosen.build(self.energy.trainable_variables)
@@ -119,7 +123,7 @@ class Trainer(keras.Model):
         train_steps: int | None = None,
         validation_every: int | None = None,
         validation: np.ndarray | bool = True,
-        callbacks: Sequence[keras.callbacks.Callback] = (),
+        callbacks: Sequence[keras.callbacks.Callback] | keras.callbacks.Callback | None = (),
         verbose: int | str = "auto",
         **kwargs,
     ) -> keras.callbacks.History:
@@ -130,7 +134,7 @@ class Trainer(keras.Model):
         "val_loss" is the number to monitor. loss is d of Eq. 7, which does not fall.
 
         Args:
-          x: batches as Keras takes them, in place of the data; then kwargs are Keras' own.
+          x: batches, a tf.data.Dataset or an iterator of them, in place of the data; then kwargs are Keras' own.
           train_steps: updates to do.
           validation_every: updates from one look at held-out data to the next; it divides train_steps. None: a
             twentieth of train_steps, or the nearest longer part that divides it.
@@ -142,17 +146,19 @@ class Trainer(keras.Model):
           Keras' History: a list per number, one entry per block.
 
         Raises:
-          ConfigError: train_steps or validation_every cannot be used, or no data are held out.
+          ConfigError: train_steps or validation_every cannot be used, no data are held out, or Keras' own arguments.
           DivergenceError: an update was not finite, or beyond its bounds.
         """
+        callbacks = [callbacks] if isinstance(callbacks, keras.callbacks.Callback) else [*(callbacks or ())]
+        if not self.compiled:
+            raise ConfigError("expected compile(optimizer) before fit. Received: a trainer that has not been compiled")
         if x is not None:
+            check_batches(x)
             if isinstance(x, tf.data.Dataset | tf.distribute.DistributedDataset):
                 kwargs = {"shuffle": False, **kwargs}  # newer Keras warns of its own default
-            return super().fit(x, callbacks=list(callbacks), verbose=verbose, **kwargs)
-        if not self.compiled or kwargs:
-            received = f"compiled={self.compiled}, {', '.join(kwargs)}"
-            raise ConfigError(f"expected compile() before fit, and fit's own arguments. Received: {received}")
-        blocks, every = _blocks(train_steps, validation_every)
+            return super().fit(x, callbacks=callbacks, verbose=verbose, **kwargs)
+        refuse_habits("fit", kwargs)
+        blocks, every = blocks_of(train_steps, validation_every)
         first = int(self.update_count.numpy())
         rate = float(tf.convert_to_tensor(self.optimizer.learning_rate))  # for what the guard says
         config = dataclasses.replace(self.config, train_steps=first + blocks * every, learning_rate=rate)
@@ -170,10 +176,16 @@ class Trainer(keras.Model):
 
     def evaluate(self, x: Any = None, **kwargs) -> dict[str, float]:
         """What held-out data say, see losses.HeldOut: x [N, *event], or at most 1,000 of the data's own."""
-        if x is None or isinstance(x, np.ndarray):
+        if x is None or isinstance(x, np.ndarray | list | Dataset):
             x = self.held_out.batches(self.data, True if x is None else x, self.config.seed)
             kwargs = {"verbose": 0, "return_dict": True, **kwargs}
         return super().evaluate(x, **kwargs)
+
+    def call(self, x):
+        """Refuses what Keras' predict wants: energies come from the energy."""
+        raise NotImplementedError(
+            "expected trainer.energy(x) or trainer.energy.predict(x). Received: a call of Trainer"
+        )
 
     def test_step(self, batch):
         """One batch of held_out."""
@@ -335,15 +347,3 @@ class Trainer(keras.Model):
         seeds = tf.random.split(tf.constant([seed, int(Stream.TRAINERS_SAMPLES)], tf.int32), 2)
         x_init = self.sampler.starts(num_samples, seeds[0]) if x_init is None else x_init
         return self.sampler.run(self.energy, x_init, seeds[1], num_steps)[0]
-
-
-def _blocks(train_steps, every):
-    """(blocks, updates in each)."""
-    if not isinstance(train_steps, int) or train_steps < 1:
-        raise ConfigError(f"expected train_steps, a whole number, 1 or more. Received: train_steps={train_steps}")
-    if every is None:
-        every = train_steps // next(blocks for blocks in range(20, 0, -1) if train_steps % blocks == 0)
-    if not isinstance(every, int) or every < 1 or train_steps % every:
-        expected = f"expected validation_every that divides train_steps={train_steps}"
-        raise ConfigError(f"{expected}. Received: validation_every={every}")
-    return train_steps // every, every

@@ -292,7 +292,7 @@ def test_a_resumed_run_keeps_its_splits(tmp_path):
     run_dir = RunDir(tmp_path / "run")
     run_dir.prepare(config)
     with pytest.raises(
-        ConfigError, match=r"^--train_split: expected train\+validation, as the run in .*\. To go on: bin/"
+        ConfigError, match=r"^--train_split: expected train\+validation, as the run in .*\. To go on: python bin/"
     ):
         run_dir.check(dataclasses.replace(config, train_split="test", resume=True))
 

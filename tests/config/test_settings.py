@@ -5,6 +5,7 @@ import enum
 import inspect
 import json
 import math
+import shlex
 
 import numpy as np
 import pytest
@@ -260,7 +261,7 @@ NOT_READ = [
     (["--dataset=rings", "--step_ratio=9"], "--step_ratio: expected 1 or 36. Received: step_ratio=9"),
     (["--dataset=rings", "--noise_spectrum=data"], "--noise_spectrum: expected white for rings"),
     ([f"--dataset={OWN}", "--reference=none"], "--reference: expected --gaussian, which is in its place, for array:"),
-    (["--confinement=0.02"], "--confinement: expected 0: a wall is ebm_tf.Wall in Python now. Received: "),
+    (["--confinement=0.02"], "--confinement: expected 0, or to be left out: a wall is EnergyModel.from_network(net, "),
 ]
 
 
@@ -280,7 +281,7 @@ def test_a_run_with_a_wall_is_read_and_does_not_go_on(tmp_path):
     config, run_dir = TrainConfig(scheme="noise"), RunDir(tmp_path)
     run_dir.config.write_text(json.dumps({**config.to_dict(), "confinement": 0.02}))
     assert run_dir.load_config() == config
-    with pytest.raises(ConfigError, match=r"a wall is ebm_tf.Wall in Python now\. Received: confinement=0.02"):
+    with pytest.raises(ConfigError, match=r"a wall is .* in Python now\. Received: confinement=0.02"):
         run_dir.check(dataclasses.replace(config, resume=True))
 
 
@@ -351,6 +352,56 @@ def test_a_run_with_stages_is_read_with_what_one_of_them_uses():
     assert TrainConfig.from_dict({**config.to_dict(), "stage": [stage[0]], "train_steps": 1}).bank_dtype == "float32"
 
 
-def test_the_command_that_resumes_says_what_the_known_sets_take_for_granted(tmp_path):
-    RunDir(tmp_path).write_config(TrainConfig(dataset="folder:photos", image_size=32))
-    assert "--image_size=32" in RunDir(tmp_path).resume_command().split()
+def resumed(tmp_path, settings, *arguments):
+    RunDir(tmp_path).write_config(TrainConfig(**settings))
+    command = shlex.split(RunDir(tmp_path).resume_command())
+    assert command[:2] == ["python", "bin/train.py"]
+    return flags.read_config(TrainConfig, [*command[2:], *arguments])
+
+
+@pytest.mark.parametrize(
+    ("settings", "arguments", "changed"),
+    [
+        (dict(dataset="folder:photos", image_size=32, preset="detector", device="gpu", stop_after="25m"), [], {}),
+        (dict(dataset="rings", scheme="noise", strategy="multi_worker"), ["--seed=5"], dict(seed=5)),
+        (dict(dataset="rings", gaussian="steps"), ["--step_ratio=1"], dict(gaussian="none")),
+    ],
+)
+def test_a_run_resumes_by_its_folder_alone(tmp_path, settings, arguments, changed):
+    """But for flags that are given, and for a time to stop after, which is of one start."""
+    found = resumed(tmp_path, settings, *arguments)
+    assert found == TrainConfig(**settings | {"stop_after": None} | changed, workdir=str(tmp_path), resume=True)
+
+
+STAGES = ("a train_steps=3 learning_rate=1", "b train_steps=2 learning_rate=2 bank_weight=1 bank_size=200")
+
+
+@pytest.mark.parametrize(
+    ("settings", "given", "expected"),
+    [
+        (dict(stage=STAGES, bank_dtype="float16"), {}, dict(stage=STAGES, bank_dtype="float16")),
+        (dict(learning_rate=0.1, train_steps=9), dict(stage=STAGES), dict(stage=STAGES, train_steps=5)),
+        (dict(on_divergence="rollback", rollbacks=2), {}, dict(on_divergence="rollback", rollbacks=2)),
+        (dict(cd_weight=7.0), dict(scheme="noise"), dict(scheme="noise")),
+        (
+            dict(bank_weight=1.0, bank_burn_in=5, bank_size=300, batch_size=200),
+            dict(scheme="persistent"),
+            dict(scheme="persistent", bank_size=300, batch_size=200),
+        ),
+    ],
+)
+def test_what_has_no_use_beside_what_is_given_takes_its_default(settings, given, expected):
+    assert TrainConfig(**settings).with_given(given) == TrainConfig(**expected)
+
+
+@pytest.mark.parametrize(("name", "value"), [("scheme", "cd"), ("cd_weight", 3.0), ("stage", ("a",)), ("seed", "x")])
+def test_what_a_resumed_run_cannot_use_is_refused(name, value):
+    with pytest.raises(ConfigError, match=f"^--{name}: expected "):
+        TrainConfig(scheme="noise").with_given({name: value})
+
+
+def test_flags_of_earlier_versions_are_told_in_one_line(capsys):
+    flags.read_config(TrainConfig, ["--noise_spectrum=data", "--best_metric=loss"])
+    flags.read_config(TrainConfig, ["--best_metric=loss"])
+    told = "earlier flags: --noise_spectrum=data --best_metric=loss is now --gaussian=start\n"
+    assert capsys.readouterr().err == told + "earlier flags: --best_metric=loss is now nothing, and may go\n"

@@ -86,7 +86,7 @@ def test_five_stops_and_five_machines_are_bit_for_bit_a_straight_run(tmp_path, m
         with pytest.raises(run.Stopped, match=rf"^stopped by --stop_after=0s after update {lease + 1}; ") as stopped:
             run.train(tiny(here, stop_after="0s", resume=lease > 0))
         assert stopped.value.status == 0
-        assert str(stopped.value).endswith(f"to continue: the same flags, --workdir={here} and --resume")
+        assert str(stopped.value).endswith(f"to continue: python bin/train.py --workdir={here} --resume")
         assert events(here)[-1] == {"event": "stop", "step": lease + 1, "reason": str(stopped.value)}
         packed = parcel.pack(PackConfig(workdir=str(here), output=str(parts), part_mib=0.005))
         assert len(packed.parts) > 2 and packed.update == lease + 1
@@ -128,7 +128,7 @@ def test_the_command_stops_and_exits_0(tmp_path):
     settings = [f"--{name}={value}" for name, value in config.to_dict().items() if value not in (None, ())]
     done = processes.run(["bin/train.py", *settings])
     assert done.returncode == 0, done.stderr
-    how = f"the same flags, --workdir={config.workdir} and --resume"
+    how = f"python bin/train.py --workdir={config.workdir} --resume"
     assert done.stderr.splitlines()[-1] == f"stopped by --stop_after=0s after update 1; to continue: {how}"
     assert RunDir(config.workdir).checkpoint_steps() == [1]
     assert not list((tmp_path / "run" / "figures").iterdir()) and not (tmp_path / "run" / "model.keras").exists()

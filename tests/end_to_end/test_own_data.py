@@ -140,7 +140,7 @@ def test_vectors_by_the_command_line(folder):
     }
     given = {"num_filters": 8, "bank_size": 300, "train_steps": 20, "batch_size": 128}
     assert chosen.items() | given.items() <= config.items()
-    command(folder, "train", *flags, "--train_steps=30", "--resume")
+    command(folder, "train", "--workdir=RUN", "--train_steps=30", "--resume")
     again = json.loads((folder / "RUN" / "config.json").read_text())
     assert {**again, "train_steps": 20, "resume": False} == {**config, "resume": False}
     tasks = ("--tasks=short_run,energies,ood", "--num_samples=100", "--ood_data=array:other.npy")

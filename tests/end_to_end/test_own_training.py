@@ -172,7 +172,6 @@ def test_held_out_loss_is_smallest_at_the_noisy_datas_energy():
         (lambda data: new_trainer(data, preset="best"), "--preset: expected one of density, detector"),
         (lambda data: new_trainer(data).fit(), "expected train_steps, a whole number, 1 or more. Received: .*None"),
         (lambda data: new_trainer(data).fit(train_steps=10, validation_every=3), "that divides train_steps=10"),
-        (lambda data: new_trainer(data).fit(train_steps=10, epochs=3), "fit's own arguments. Received: .*epochs"),
     ],
 )
 def test_what_cannot_be_done_is_refused(data, call, text):

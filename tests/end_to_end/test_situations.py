@@ -607,8 +607,8 @@ def test_an_unfinished_run_says_what_finishes_it(changes, name, tmp_path):
             use()
     assert sorted(tmp_path.rglob("*")) == before
     command = shlex.split(str(caught.value).partition("to finish it: ")[2])
-    assert command[0] == "bin/train.py" and command[-1] == "--resume"
-    assert flags.read_config(TrainConfig, command[1:]) == dataclasses.replace(config, workdir=str(folder), resume=True)
+    assert command[:2] == ["python", "bin/train.py"] and command[-1] == "--resume"
+    assert flags.read_config(TrainConfig, command[2:]) == dataclasses.replace(config, workdir=str(folder), resume=True)
 
 
 # Row 13: layouts of arrays.

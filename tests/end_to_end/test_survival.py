@@ -172,7 +172,7 @@ def test_the_newest_are_kept(tmp_path):
 def test_a_signal_finishes_the_update_and_checkpoints(tmp_path, straight, monkeypatch, signum, status):
     handlers = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     with at_update(monkeypatch, 3, lambda: os.kill(os.getpid(), signum)):
-        text = rf"{signum.name} after update 3; .*--workdir={tmp_path} and --resume"
+        text = rf"{signum.name} after update 3; .*--workdir={tmp_path} --resume"
         with pytest.raises(run.Stopped, match=text) as stop:
             run.train(tiny(tmp_path))
     assert stop.value.status == status

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ebm_tf.cli import flags
 from ebm_tf.errors import ConfigError
 from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.settings.train import Scheme, TrainConfig
@@ -104,7 +105,8 @@ def tensorboard_tags(folder):
 def test_resuming_is_bit_for_bit_a_straight_run(tmp_path, changes):
     straight = run.train(smoke_config(tmp_path / "straight", train_steps=8, **changes))
     run.train(smoke_config(tmp_path / "stopped", train_steps=4, **changes))
-    resumed = run.train(smoke_config(tmp_path / "stopped", train_steps=8, resume=True, **changes))
+    alone = [f"--workdir={tmp_path / 'stopped'}", "--resume", "--train_steps=8"]  # config.json has the rest
+    resumed = run.train(flags.read_config(TrainConfig, alone))
     assert bytes_of(resumed.energy.weights) == bytes_of(straight.energy.weights)
     assert bytes_of(resumed.optimizer.variables) == bytes_of(straight.optimizer.variables)
     if straight.bank:
@@ -453,6 +455,8 @@ def test_the_command_trains_refuses_and_its_model_loads_elsewhere(tmp_path):
     first = run_command(*args)
     assert first.returncode == 0, first.stderr
     assert "update 3/3" in first.stderr
+    model, run_next = tmp_path / "run" / "model.keras", f"python bin/evaluate.py --workdir={tmp_path / 'run'}"
+    assert first.stdout == f"the model is {model}; next: {run_next}\n"
     again = run_command(*args)
     assert again.returncode == 2
     assert "--workdir: expected a new or empty folder" in again.stderr.strip().splitlines()[-1]

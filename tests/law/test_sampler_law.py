@@ -112,10 +112,10 @@ def test_run_is_langevin_chain_compiled_once_an_energy_and_part_of_a_graph():
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        ((0.0, 1.0, 1), "expected step_size above 0, and finite. Received: step_size=0.0"),
-        (([0.1, np.inf], 1.0, 1), "expected step_size above 0, and finite"),
-        ((0.1, -1.0, 1), "expected temperature of 0 or more. Received: temperature=-1.0"),
-        ((0.1, 1.0, -1), "expected num_steps of 0 or more. Received: num_steps=-1"),
+        ((0.0, 1.0, 1), "expected step_size, a finite number, above 0. Received: step_size=0.0"),
+        (([0.1, np.inf], 1.0, 1), "expected step_size, a finite number, above 0"),
+        ((0.1, -1.0, 1), "expected temperature, a finite number, 0 or more. Received: temperature=-1.0"),
+        ((0.1, 1.0, -1), "expected num_steps, a whole number, 0 or more. Received: num_steps=-1"),
         (([0.1, 0.2], 1.0, 1, (2,), None, 2 * np.eye(2)), "expected one step_size for all coordinates"),
     ],
 )

@@ -92,7 +92,7 @@ def test_what_is_held_out_is_a_function_of_share_and_seed():
     assert 0 < len(np.intersect1d(parts["held_out"], other)) < 40  # 10 expected, 3 standard deviations are 9
     assert parts["held_out"][0] != 0 or parts["held_out"][-1] != 99  # not the first hundred
     assert len(stores.split_indices(5, 0.01, 0)["held_out"]) == 1
-    refused("^--held_out: expected", Dataset.from_array(PHOTOS, held_out=0.0).held_out)
+    refused("^expected examples that are held out", Dataset.from_array(PHOTOS, held_out=0.0).held_out)
 
 
 def test_noise_is_added_by_the_number_of_the_batch():
@@ -299,7 +299,7 @@ BAD_ARRAYS = {
 @pytest.mark.parametrize("name", BAD_ARRAYS)
 def test_arrays_that_are_refused(name):
     x, match = BAD_ARRAYS[name]
-    refused(f"^--dataset: expected .*{match}", Dataset.from_array, x)
+    refused(f"^x: expected .*{match}", Dataset.from_array, x)
 
 
 def test_files_of_arrays_that_are_refused(tmp_path):

@@ -95,7 +95,7 @@ REFUSED = {
     "two inputs": (two_inputs, "expected a network of one input, x. Received: .* with 2 inputs"),
     "unused weight": (with_unused, "expected every weight to have a part in the energy. Received: .*kernel"),
     "no weights": (lambda: keras.Sequential([keras.Input((1,)), layers.Activation("tanh")]), "weights that train"),
-    "a layer": (lambda: layers.Dense(1), "expected a keras.Model. Received: net=Dense"),
+    "a layer": (lambda: layers.Dense(1), "expected net, a keras.Model. Received: net=Dense"),
     "rows": (
         lambda: keras.Sequential([keras.Input((3, 2)), layers.Flatten(), layers.Dense(1)]),
         r"expected one x as \[D\] or \[H, W, C\]. Received: event_shape=\(3, 2\)",

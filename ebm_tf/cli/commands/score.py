@@ -14,12 +14,20 @@ from ebm_tf.cli import flags
 from ebm_tf.settings.scoring import ScoreConfig
 
 
+def bad_words(bad: int, skip_bad: bool) -> str:
+    """How many inputs could not be read, and what that makes of the exit status."""
+    words, otherwise = f"{bad} of them could not be read", "so the exit status is 1; with --skip_bad it is 0"
+    if not bad:
+        return words
+    return f"{words}; the exit status is 0, by --skip_bad" if skip_bad else f"{words}, {otherwise}"
+
+
 def main(settings: ScoreConfig) -> int:
     from ebm_tf.serving import score  # TensorFlow: after the flags have been checked
 
     done = score.score(settings)
     share = done.energy_seconds / max(done.seconds, 1e-9)
-    print(f"wrote {settings.output}: {done.rows} inputs, {flags.bad_words(done.bad, settings.skip_bad)}")
+    print(f"wrote {settings.output}: {done.rows} inputs, {bad_words(done.bad, settings.skip_bad)}")
     if done.flagged is not None:
         print(f"{done.flagged} do not belong (flag out)")
     if settings.report:

@@ -10,6 +10,7 @@ import functools
 import sys
 
 from ebm_tf.cli import flags
+from ebm_tf.cli.commands.score import bad_words
 from ebm_tf.settings.scoring import BeamConfig
 
 
@@ -22,7 +23,7 @@ def main(settings: BeamConfig, rest: list[str]) -> int:
     except beam.PipelineError as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"wrote {settings.output}-*.csv: {rows} inputs, {flags.bad_words(bad, settings.skip_bad)}")
+    print(f"wrote {settings.output}-*.csv: {rows} inputs, {bad_words(bad, settings.skip_bad)}")
     return 1 if bad and not settings.skip_bad else 0
 
 

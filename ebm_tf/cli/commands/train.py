@@ -7,6 +7,8 @@
 The defaults below are the paper's for CIFAR-10. On data of your own, settings that no flag gives come from the data:
 docs/own_data.md. RUN/config.json has what was taken.
 
+  bin/train.py --workdir=RUN --resume      (goes on by RUN/config.json; flags that are given beside it change that)
+
 Without --workdir RUN is runs/NAME, NAME being the flag file's, here runs/rings_hybrid; where a run lies there, it is
 runs/NAME-2 and so on.
 
@@ -16,24 +18,37 @@ training fails, and 143 or 130 when SIGTERM or Ctrl-C stopped it.
 """
 
 import functools
+import pathlib
+import shlex
 import sys
 
 from ebm_tf.cli import flags
 from ebm_tf.runs import run_name
+from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.settings.train import TrainConfig
 
 
 def main(settings: TrainConfig) -> int:
     settings = run_name.with_workdir(settings, sys.argv)
     flags.load_tensorflow()
-    from ebm_tf.training import run  # TensorFlow: after the flags have been checked
+    from ebm_tf.training import replicas, run  # TensorFlow: after the flags have been checked
 
     try:
-        run.train(settings, flags.given(TrainConfig))
+        trainer = run.train(settings, flags.given(TrainConfig))
     except (run.DivergenceError, run.TrainingError, run.WorkerLostError) as error:
         print(error, file=sys.stderr)
         return 1
+    if replicas.is_chief(trainer.config.strategy):
+        run_dir = RunDir(settings.workdir or "")
+        print(flags.as_called(f"the model is {run_dir.model}; next: {_next(run_dir.path, trainer.data.is_image)}"))
     return 0
+
+
+def _next(workdir: pathlib.Path, is_image: bool) -> str:
+    """The command to look at a model with; of images one that takes seconds, where evaluate draws thousands."""
+    flags_of = {"sample": [f"--output={workdir / 'samples'}"], "evaluate": []}
+    name = "sample" if is_image else "evaluate"
+    return shlex.join(["python", f"bin/{name}.py", f"--workdir={workdir}", *flags_of[name]])
 
 
 start = functools.partial(flags.run_main, main, TrainConfig, needs_tensorflow=False)

@@ -107,7 +107,8 @@ def as_array(x: Any, columns: tuple[str, ...]) -> np.ndarray:
     Raises:
       ConfigError: a data frame without one of them, or with a cell that is no number, by row (from 0) and column.
     """
-    names = {str(name): name for name in getattr(x, "columns", ())}
+    found = getattr(x, "columns", None)
+    names = {} if found is None else {str(name): name for name in found}
     if not columns or not names:
         return np.asarray(x)
     if missing := [name for name in columns if name not in names]:
