@@ -3,6 +3,7 @@
 import functools
 import gc
 import os
+import pathlib
 import types
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -41,7 +42,9 @@ def _read_splits_once():
     """A whole split, prepared outside of tests, takes seconds to decode: it is kept, and cannot be written to."""
     from ebm_tf.data import images
 
-    load, kept = images.load, os.path.realpath(os.environ.get("EBM_TF_DATA", processes.ROOT.parent / "shared" / "tfds"))
+    load, folder = images.load, processes.ROOT.parent / "shared" / "tfds"
+    folder = pathlib.Path(os.environ.get("EBM_TF_DATA", folder))
+    kept = {str(folder), str(folder.resolve())}
 
     @functools.lru_cache(maxsize=8)
     def load_once(*args, **kwargs):
@@ -50,8 +53,7 @@ def _read_splits_once():
         return x
 
     def load_or_kept(name, split, data_dir, *args, **kwargs):
-        is_kept = data_dir is not None and os.path.realpath(data_dir) == kept
-        return (load_once if is_kept else load)(name, split, data_dir, *args, **kwargs)
+        return (load_once if data_dir in kept else load)(name, split, data_dir, *args, **kwargs)
 
     images.load = load_or_kept
     yield
