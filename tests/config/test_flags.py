@@ -125,21 +125,17 @@ def test_a_file_of_flags_of_windows(content, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_bad_input_found_by_main_is_the_only_line(monkeypatch):
-    """TensorFlow's start prints lines of its own at every log level."""
+def test_a_mistyped_flag_does_not_wait_for_tensorflow(monkeypatch):
+    """TensorFlow's start prints lines of its own at every log level: bad input found by main is the only one too."""
     monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
-    code = RUN_MAIN.format(body="raise ConfigError('what came')", level="2")
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.stderr == "-c: what came\n"
-
-
-def test_a_mistyped_flag_does_not_wait_for_tensorflow():
     code = "import atexit, sys\natexit.register(lambda: print('tensorflow' in sys.modules))\n"
-    code += RUN_MAIN.format(body="return None", level="2")
+    code += RUN_MAIN.format(body="raise ConfigError('what came')", level="2")
     command = [sys.executable, "-c", code]
-    for flags, loaded in (["--batchsize=3"], "False\n"), ([], "True\n"):
+    cases = (["--batchsize=3"], "False\n", "-c: unknown flag --batchsize"), ([], "True\n", "-c: what came\n")
+    for flags, loaded, said in cases:
         done = subprocess.run([*command, *flags], cwd=ROOT, capture_output=True, text=True, check=False)
-        assert done.stdout == loaded
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, loaded, 1)
+        assert done.stderr.startswith(said)
 
 
 def test_log_level_of_the_user_stays(monkeypatch):

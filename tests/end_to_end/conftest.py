@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import ebm_tf
 from ebm_tf.build import build_energy
 from ebm_tf.settings.commands import ExportConfig
 from ebm_tf.settings.train import TrainConfig
@@ -62,6 +63,12 @@ def image_export(image_run, tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("exports") / "images"
     return export(ExportConfig(workdir=str(image_run), output=str(folder)))
+
+
+@pytest.fixture(scope="session")
+def image_model(image_export):
+    """ebm_tf.load(image_export), which takes a second. Fit no detector of it."""
+    return ebm_tf.load(image_export)
 
 
 @pytest.fixture(scope="session")

@@ -300,16 +300,16 @@ def pictures():
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_png_files_are_decoded_as_everywhere(channels, image_export):
-    info = dataclasses.replace(ebm_tf.load(image_export).info, event_shape=(32, 32, channels))
+def test_png_files_are_decoded_as_everywhere(channels, image_model):
+    info = dataclasses.replace(image_model.info, event_shape=(32, 32, channels))
     for content in pictures():
         expected = fit("", decode(content, channels, (32, 32)), info).x
         np.testing.assert_array_equal(decode_images(tf.constant([content]), info)[0], expected)
 
 
-def test_jpeg_files_are_decoded_nearly_as_everywhere(image_export):
+def test_jpeg_files_are_decoded_nearly_as_everywhere(image_model):
     """The same library and settings; another build of it may round otherwise."""
-    info = ebm_tf.load(image_export).info
+    info = image_model.info
     content = encoded(Image.fromarray(smooth(1)[0]), "JPEG", quality=90)
     found = decode_images(tf.constant([content]), info)[0].numpy().astype(int)
     assert np.abs(found - decode(content, 3, (32, 32))).max() <= 2

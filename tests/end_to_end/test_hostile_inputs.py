@@ -46,7 +46,7 @@ def made(tmp_path_factory):
     settings |= dict(log_every=1, figure_every=100, checkpoint_every=2, jit_compile="false")
     run.train(TrainConfig(dataset="rings", scheme="persistent", workdir=str(folder), **settings))
     tasks.evaluate(EvaluateConfig(workdir=str(folder), tasks="short_run", num_samples=4, num_steps=2))
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)
     return folder
 
 

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("plain_figures")
 @pytest.fixture
 def _forget_models():
     yield
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)
 
 
 def tiny(workdir, **changes):

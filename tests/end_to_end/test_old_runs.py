@@ -25,7 +25,7 @@ NAMES = [*(str(scheme) for scheme in Scheme), "images"]
 @pytest.fixture(autouse=True)
 def _forget_models():
     yield
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)
 
 
 def pixels(*_):

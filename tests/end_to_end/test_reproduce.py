@@ -31,6 +31,7 @@ from ebm_tf.stats.drift import histogram
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SEED_STRIDE = 7919
+PAGE = "index.html"
 
 
 def write_run(root, name, dataset, scheme, images, cd_weight=None, seed=0, rows=60, chains=20, **config):
@@ -215,12 +216,20 @@ def read_json(path):
     return json.loads(path.read_text())
 
 
+@pytest.fixture(scope="module")
+def made(root, tmp_path_factory):
+    """A folder with every artifact, and the page."""
+    output = tmp_path_factory.mktemp("page")
+    written = make("all", root, output)
+    assert written == [*(output / f"{name}.{'png' if 'fig' in name else 'csv'}" for name in ARTIFACTS), output / PAGE]
+    return output
+
+
 @pytest.mark.parametrize("name", [name for name in ARTIFACTS if name.startswith("fig")])
-def test_a_figure_is_a_picture_with_its_numbers(root, tmp_path, name):
-    assert make(name, root, tmp_path) == [tmp_path / f"{name}.png"]
-    width, height = Image.open(tmp_path / f"{name}.png").size
+def test_a_figure_is_a_picture_with_its_numbers(root, made, name):
+    width, height = Image.open(made / f"{name}.png").size
     assert width > 800 and height > 300
-    content = read_json(tmp_path / f"{name}.json")
+    content = read_json(made / f"{name}.json")
     assert content["command"].startswith(f"bin/reproduce.py --artifact={name} --runs={root}")
     assert content["ours"] and content["runs"] and content["notes"]
     budget = content["runs"][0]
@@ -235,7 +244,7 @@ def test_a_figure_is_a_picture_with_its_numbers(root, tmp_path, name):
 
 
 def test_figures_are_of_the_lowest_seed_and_lambda_25(root, tmp_path):
-    make("fig3,fig9", root, tmp_path)
+    assert make("fig3,fig9", root, tmp_path) == [tmp_path / "fig3.png", tmp_path / "fig9.png"]
     for name in ("fig3", "fig9"):
         used = [run["run"] for run in read_json(tmp_path / f"{name}.json")["runs"]]
         assert used == [f"cifar_{scheme}" for scheme in Scheme]
@@ -453,10 +462,8 @@ class Page(html.parser.HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def page(root, tmp_path_factory):
-    output = tmp_path_factory.mktemp("page")
-    assert make("all", root, output)[-1] == output / "index.html"
-    return (output / "index.html").read_text(encoding="utf-8")
+def page(made):
+    return (made / PAGE).read_text(encoding="utf-8")
 
 
 def test_the_page_holds_every_artifact_and_needs_nothing_else(page):

@@ -32,8 +32,8 @@ needs_data = pytest.mark.skipif(not (DATA / "cifar10").is_dir(), reason=f"no dat
 
 
 @pytest.fixture(scope="module")
-def model(image_export):
-    return ebm_tf.load(image_export)
+def model(image_model):
+    return image_model
 
 
 @pytest.fixture(scope="module")

@@ -335,11 +335,10 @@ def test_pixels_in_the_thousands_are_told(own_run, monkeypatch, capsys):
     assert "short_run: warning: 9" in capsys.readouterr().out
 
 
-def test_the_api_warns_of_samples(image_export):
-    model = ebm_tf.load(image_export)
+def test_the_api_warns_of_samples(image_model):
     ends = np.zeros((4, 32, 32, 3), np.float32)
     ends[0], ends[1] = np.nan, 8_000
-    broken = ebm_tf.TrainedEnergy(model.info, {"sample": lambda **_: {"x_final": tf.constant(ends)}})
+    broken = ebm_tf.TrainedEnergy(image_model.info, {"sample": lambda **_: {"x_final": tf.constant(ends)}})
     with pytest.warns(RuntimeWarning, match=r"1 of 4 samples are not finite; 33.3 % of .* up to 8000; 1 of 4"):
         broken.sample(4)
 
@@ -630,9 +629,9 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_layouts_that_are_unambiguous_are_read(name, image_export, tmp_path, capsys, recwarn):
+def test_layouts_that_are_unambiguous_are_read(name, image_model, tmp_path, capsys, recwarn):
     x, expected, words = LAYOUTS[name]
-    model = ebm_tf.load(image_export)
+    model = image_model
     energy = model.energy(expected)
     recwarn.clear()
     np.testing.assert_allclose(model.energy(x), energy, rtol=1e-4, atol=1e-4)
@@ -649,14 +648,13 @@ def test_layouts_that_are_unambiguous_are_read(name, image_export, tmp_path, cap
 
 
 @pytest.mark.parametrize("shape", [(3, 32, 32), (6, 32, 32, 2), (32,), (1, 1, 32, 32, 3), (6, 32, 2), ()])
-def test_layouts_that_are_not_are_refused(shape, image_export, tmp_path):
-    model = ebm_tf.load(image_export)
+def test_layouts_that_are_not_are_refused(shape, image_model, tmp_path):
     x = np.zeros(shape, np.uint8)
     with pytest.raises(ValueError, match=r"expected x of shape \[N, 32, 32, 3\]. Received: shape="):
-        model.energy(x)
+        image_model.energy(x)
     np.save(tmp_path / "x.npy", x)
     with pytest.raises(ConfigError, match="--input: expected an array of floats"):
-        inputs.find_shards(str(tmp_path / "x.npy"), model.info, None)
+        inputs.find_shards(str(tmp_path / "x.npy"), image_model.info, None)
 
 
 # Row 14: runs that must not be written.
@@ -720,8 +718,8 @@ def test_two_exports_to_one_folder(rings_run, tmp_path, monkeypatch):
 # Row 15: documented limits.
 
 
-def test_documented_limits_hold(image_export, image_run):
-    for model in (ebm_tf.load(image_export), ebm_tf.load(image_run)):
+def test_documented_limits_hold(image_model, image_run):
+    for model in (image_model, ebm_tf.load(image_run)):
         assert model.sample(0).shape == (0, 32, 32, 3)
         assert model.energy(np.empty((0, 32, 32, 3), np.float32)).shape == (0,)
         assert model.energy_grad(np.empty((0, 32, 32, 3), np.uint8)).shape == (0, 32, 32, 3)
@@ -897,7 +895,7 @@ def test_what_is_want_of_memory_and_what_is_not():
     assert words.endswith("up to 64 at once (--batch_size=500, --num_chains=64). Try --batch_size=32 --num_chains=32")
 
 
-def test_serving_docs_say_what_the_code_does(image_run, image_export):
+def test_serving_docs_say_what_the_code_does(image_run, image_export, image_model):
     """The table of signatures is the model's; sample starts where the training's noise does."""
     text, loaded = (ROOT / "docs" / "serving.md").read_text(), tf.saved_model.load(str(image_export))
     found = {}
@@ -913,7 +911,7 @@ def test_serving_docs_say_what_the_code_does(image_run, image_export):
     assert not found
     assert "`start` in `--gaussian`" in text.partition("`sample` runs Langevin chains")[2].partition("\n\n")[0]
     mean = load_run(image_run).energy.noise_spectrum[0].numpy()
-    start = ebm_tf.load(image_export).sample(200, num_steps=0).mean(axis=0)
+    start = image_model.sample(200, num_steps=0).mean(axis=0)
     assert np.corrcoef(start.ravel(), mean.ravel())[0, 1] > 0.2
 
 
@@ -930,8 +928,8 @@ def test_floats_of_another_range_are_told(name, image_export, tmp_path, capsys):
     assert f"where [-1, 1] is expected: they look like {name}" in capsys.readouterr().out
 
 
-def test_the_api_warns_of_another_range(image_export, recwarn):
-    model = ebm_tf.load(image_export)
+def test_the_api_warns_of_another_range(image_model, recwarn):
+    model = image_model
     for x in (2 * UNIT - 1, np.zeros_like(UNIT), (255 * UNIT).astype(np.uint8)):
         model.energy(x)
     assert not list(recwarn)

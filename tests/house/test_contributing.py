@@ -10,6 +10,8 @@ import sys
 
 import pytest
 
+from tests import processes
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BLOCK = r"```python\n# (\S+?)(?:, (after|in place of): ([^\n]*))?\n(.*?)```"
 BLOCKS = re.findall(BLOCK, (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
@@ -17,6 +19,7 @@ BLOCKS = re.findall(BLOCK, (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
 USE = """
 import json
 import os
+import ebm_tf
 import numpy as np
 import tensorflow as tf
 from ebm_tf import TrainConfig, train
@@ -31,6 +34,7 @@ quadratic = lambda x: 2.0 * tf.reduce_sum(x**2, axis=-1)  # at T = 1 of variance
 x = 0.5 * tf.random.stateless_normal([100_000, 1], [1, 2])
 x, is_accepted = metropolis_step(quadratic, x, 2.0, 1.0, tf.constant([3, 4]))
 found = {"network": trainer.energy.network.name, "rate": float(np.mean(is_accepted)), "variance": float(np.var(x))}
+found["package"] = ebm_tf.__file__
 found["ends"] = [np.load("run/energies.npz")["long_run"].tolist(), np.load("run/long_run.npz")["energy"][-1].tolist()]
 print(json.dumps(found | json.load(open("run/results.json"))["moments"]))
 """
@@ -63,12 +67,10 @@ def test_each_is_one_file_of_ten_lines_and_at_most_one_line_elsewhere():
 
 
 def test_they_train_sample_and_evaluate(copy):
-    command = [sys.executable, "-c", USE]
-    done = subprocess.run(
-        command, cwd=copy, env={**os.environ, "PYTHONPATH": "."}, capture_output=True, text=True, timeout=300
-    )
+    done = processes.run(["-c", USE], copy)
     assert done.returncode == 0, done.stderr[-2_000:]
     found = json.loads(done.stdout.splitlines()[-1])
+    assert pathlib.Path(found["package"]).parents[1] == copy
     assert found["network"] == "residual_net"
     # In the data's units, where the first column has mean 0.5 and standard deviation 0.9, 0.3 of 200 chains at 1e-6.
     assert abs(found["mean"][0] - 0.5) < 0.35 and len(found["std"]) == 2

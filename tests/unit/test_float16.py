@@ -17,7 +17,7 @@ TINY = dict(dataset="cifar10", num_filters=2, batch_size=2, num_steps=1, log_eve
 @pytest.fixture(autouse=True)
 def _forget_models():
     yield
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)
 
 
 def build(**settings):

@@ -1,10 +1,9 @@
-"""XLA's flags: ours, then the user's. An unknown flag would end the process, so a fresh one must compile with them."""
+"""XLA's flags: ours, then the user's. An unknown flag would end the process, so another one must compile with them."""
 
 import os
-import subprocess
-import sys
 
 from ebm_tf.cli import xla
+from tests import processes
 
 COMPILE = """
 from ebm_tf.cli import xla
@@ -27,6 +26,8 @@ def test_without_flags_of_the_user(monkeypatch):
 
 
 def test_xla_knows_the_flags():
-    done = subprocess.run([sys.executable, "-c", COMPILE], capture_output=True, text=True, timeout=300)
+    done = processes.run(["-c", COMPILE])
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.strip() == "2.0"
+    wrong = processes.run(["-c", COMPILE], env={**os.environ, "XLA_FLAGS": "--xla_no_such_flag=true"})
+    assert wrong.returncode and "xla_no_such_flag" in wrong.stderr

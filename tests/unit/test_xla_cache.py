@@ -1,12 +1,11 @@
 """The cache of compiled programs: which machine a folder is of, and that no damaged entry reaches TensorFlow."""
 
 import os
-import subprocess
-import sys
 
 import pytest
 
 from ebm_tf.cli import xla_cache
+from tests import processes
 
 # Where TensorFlow keeps programs of a CPU too, a start reads what a start before it wrote.
 COMPILE = """
@@ -102,8 +101,7 @@ def test_the_oldest_go(tmp_path, monkeypatch):
 def test_a_second_start_survives_damage(tmp_path):
     def start():
         environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path), "TF_XLA_FLAGS": ""}
-        command = [sys.executable, "-c", COMPILE]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+        done = processes.run(["-c", COMPILE], env=environment)
         assert done.stdout.strip() == "2.0", done.stderr[-2000:]
         (entry,) = (tmp_path / "ebm_tf/xla/here").glob("*.pb")
         return entry
