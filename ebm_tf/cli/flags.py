@@ -39,6 +39,7 @@ __all__ = [
     "given",
     "load_tensorflow",
     "read_config",
+    "read_values",
     "run_action",
     "run_main",
     "share_package",
@@ -128,14 +129,14 @@ def config_from_flags(config_cls: type) -> Any:
     Raises:
       ConfigError: A value cannot be used. The text says what was expected, what was received, the flag and the section.
     """
-    return _config_of(config_cls, FLAGS)
+    return config_cls(**_values_of(config_cls, FLAGS))
 
 
-def _config_of(config_cls: Any, flag_values: absl_flags.FlagValues) -> Any:
+def _values_of(config_cls: Any, flag_values: absl_flags.FlagValues) -> dict[str, Any]:
     values = {field.name: flag_values[field.name].value for field in dataclasses.fields(config_cls)}
     old = {name: flag_values[name].value for name in _retired(config_cls) if flag_values[name].present}
     rest = {name: value for name, value in values.items() if flag_values[name].present}
-    return config_cls(**values | (config_cls.read_retired(old, rest) if old else {}))
+    return values | (config_cls.read_retired(old, rest) if old else {})
 
 
 def given(config_cls: type) -> set[str]:
@@ -157,6 +158,11 @@ def read_config(config_cls: type, arguments: list[str]) -> Any:
     Raises:
       ConfigError: As that command would say it.
     """
+    return config_cls(**read_values(config_cls, arguments))
+
+
+def read_values(config_cls: type, arguments: list[str]) -> dict[str, Any]:
+    """All settings as read_config takes them, before the config has checked them. Raises ConfigError."""
     values = absl_flags.FlagValues()
     define_flags(config_cls, values)
     try:
@@ -165,7 +171,7 @@ def read_config(config_cls: type, arguments: list[str]) -> Any:
         raise ConfigError(_one_line(error)) from None
     if positional:
         raise ConfigError(f"expected only flags, --name=value. Received: {' '.join(positional)}")
-    return _config_of(config_cls, values)
+    return _values_of(config_cls, values)
 
 
 def expand_flag_files(arguments: list[str]) -> list[str]:

@@ -117,7 +117,7 @@ class FinishedRun(RunResults):
         """The run's data, opened once. Raises ConfigError when they are not there, or have another shape now."""
         if data_dir not in self._datasets:
             try:
-                data = build.dataset(dataclasses.replace(self.config, data_dir=data_dir))
+                data = build.dataset(self.config.with_data_dir(data_dir))
             except ConfigError as error:  # other commands than bin/train.py have no --dataset
                 its = f"--{self._model_flag}: expected its data, {self.config.dataset}: "
                 raise ConfigError(str(error).replace("--dataset: expected ", its)) from error

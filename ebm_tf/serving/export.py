@@ -22,7 +22,7 @@ from ebm_tf.serving.endpoints import Endpoint, endpoints
 from ebm_tf.serving.info import FILE_NAME, ModelInfo
 from ebm_tf.serving.trained import TrainedEnergy, calibration_at, load_exported
 from ebm_tf.settings.commands import ExportConfig, SampleConfig, resolve
-from ebm_tf.settings.data import IMAGE_SPLITS
+from ebm_tf.settings.data import IMAGE_SPLITS, check_data_dir
 from ebm_tf.settings.train import TrainConfig
 from ebm_tf.version import __version__
 
@@ -53,6 +53,7 @@ def export(settings: ExportConfig) -> pathlib.Path:
 
         onnx.check_installed()
     run = _run_of(settings)
+    check_data_dir(settings.data_dir, run.config.dataset)
     statistics = Statistics(run.energy)
     info = _info(run, settings.data_dir, statistics.names)
     made = endpoints(statistics, info)

@@ -19,6 +19,7 @@ from ebm_tf.settings.train import Scheme, TrainConfig
 from ebm_tf.training import callbacks, run
 from ebm_tf.training.checkpoints import Saved, newest_intact
 from tests import processes
+from tests.asked import config_of
 from tests.house.test_statements import is_told, written
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -49,7 +50,7 @@ def smoke_config(workdir, **changes):
         workdir=workdir and str(workdir),
         jit_compile="false",
     )
-    return TrainConfig(**{**settings, **changes})
+    return config_of(settings, **changes)
 
 
 def run_command(*args):

@@ -11,21 +11,16 @@ import tensorflow as tf
 from ebm_tf.build import use_xla
 from ebm_tf.energies.precision import compile_energy, full_float32, with_policy
 from ebm_tf.evaluation.finished import FinishedRun, TaskResult, noise_starts, run_chains
-from ebm_tf.evaluation.task import Task, check_one_batch, if_done
+from ebm_tf.evaluation.task import Task, if_done
 from ebm_tf.mcmc.diagnostics import NUM_PROJECTIONS, energy_bias, projections, summary
 from ebm_tf.runs.partial import PartialArrays, blocks
 from ebm_tf.settings.commands import EvaluateConfig
 from ebm_tf.streams import Stream, block_seed
 
-__all__ = ["TASKS", "check_diagnostics", "diagnostics_inputs", "diagnostics_task"]
+__all__ = ["TASKS", "diagnostics_inputs", "diagnostics_task"]
 
 NUM_RECORDS = 1_000
 RECORDS_PER_BLOCK = 50
-
-
-def check_diagnostics(run: FinishedRun, settings: EvaluateConfig) -> None:
-    """Raises ConfigError when there are more chains than fit in one batch."""
-    check_one_batch(settings, "diagnostics")
 
 
 diagnostics_inputs = if_done("mala")
@@ -88,6 +83,5 @@ TASKS = {
         diagnostics_task,
         ("seed", "num_chains", "long_run_steps"),
         inputs=diagnostics_inputs,
-        check=check_diagnostics,
     )
 }

@@ -239,5 +239,6 @@ TASKS = {
         check=check_fid,
         has_arrays=False,
         takes_bare=True,
+        also=(),
     )
 }
