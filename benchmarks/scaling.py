@@ -231,7 +231,7 @@ def _build(options, tf):
     shared = ("num_filters", "num_steps", "dtype_policy", "scheme")
     config = TrainConfig(
         batch_size=options.batch_per_device * total,
-        bank_size=100 * options.batch_per_device * total,
+        **({"bank_size": 100 * options.batch_per_device * total} if options.scheme.startswith("persistent") else {}),
         attention=options.attention == "true",
         strategy=options.row,
         jit_compile="false" if options.cpu_devices else "true",

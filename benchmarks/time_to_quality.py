@@ -74,7 +74,9 @@ def of_run(workdir, options):
     run_dir = RunDir(workdir)
     run_dir.load_config()  # says what is missing
     minutes = minutes_of(run_dir.read_metrics(), run_dir.checkpoint_steps())
-    asked = "short_run,long_run" if options.num_chains else "short_run"
+    asked, long = "short_run", {}
+    if options.num_chains:
+        asked, long = "short_run,long_run", {"num_chains": options.num_chains, "long_run_steps": options.long_run_steps}
     for step, after in minutes.items():
         settings = EvaluateConfig(
             workdir=workdir,
@@ -85,9 +87,8 @@ def of_run(workdir, options):
             data_dir=options.data_dir,
             num_samples=options.num_samples,
             num_steps=options.num_steps,
-            num_chains=options.num_chains or 2,
-            long_run_steps=options.long_run_steps,
             batch_size=options.batch_size,
+            **long,
         )
         values = tasks.evaluate(settings).read_results()["fid"]["values"]
         found = {KINDS[name]: (value["num_samples"], value["frechet_distance"]) for name, value in values.items()}

@@ -127,9 +127,7 @@ def build_torchebm_chain(twin, autocast, step_size, temperature):
                 return self.twin(x).float()
 
     # Its update is x - step_size dU/dx + noise_scale sqrt(2 step_size) z.
-    sampler = LangevinDynamics(
-        model=Energy(), step_size=step_size, noise_scale=math.sqrt(temperature), device=device
-    )
+    sampler = LangevinDynamics(model=Energy(), step_size=step_size, noise_scale=math.sqrt(temperature), device=device)
     return lambda x, num_steps: sampler.sample(x=x, n_steps=num_steps)
 
 

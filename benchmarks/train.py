@@ -61,20 +61,21 @@ def measure(options) -> Iterator[dict]:
     from ebm_tf.training import run
 
     rings = (options.dataset or ("cifar10" if tf.config.list_physical_devices("GPU") else "rings")) == "rings"
+    has_bank = options.bank_weight > 0 or options.scheme.startswith("persistent")
     if options.data_dir is None:
         _use_random_images()
     with tempfile.TemporaryDirectory() as folder:
         config = TrainConfig(
             workdir=f"{folder}/run",
             dataset="rings" if rings else "cifar10",
-            data_dir=options.data_dir,
+            data_dir=None if rings else options.data_dir,
             num_filters=options.num_filters or (64 if rings else 128),
             step_size=0.001 if rings else 1.0,
             temperature=0.005 if rings else 5e-5,
             energy_scale=0.005 if rings else 1.0,
             scheme=options.scheme,
             bank_weight=options.bank_weight,
-            bank_size=options.bank_size,
+            **({"bank_size": options.bank_size} if has_bank else {}),
             batch_size=options.batch_size,
             num_steps=options.num_steps,
             dtype_policy=options.dtype_policy or ("float32" if rings else "mixed_bfloat16"),

@@ -16,7 +16,7 @@ from ebm_tf.data.stores import HELD_OUT
 from ebm_tf.energies.base import EnergyModel
 from ebm_tf.energies.image_net import ImageNet
 from ebm_tf.energies.rings_net import RingsNet
-from ebm_tf.energies.terms import GaussianReference
+from ebm_tf.energies.terms import GaussianReference, Wall
 from ebm_tf.energies.vector_net import vector_net
 from ebm_tf.errors import ConfigError
 from ebm_tf.mcmc.preconditioner import root_of_spectrum
@@ -38,6 +38,7 @@ __all__ = [
     "make_dataset",
     "step_sizes",
     "use_xla",
+    "wall_of",
     "with_noise",
 ]
 
@@ -197,6 +198,11 @@ def build_energy(config: TrainConfig, event_shape: tuple[int, ...] | None = None
         )
     finally:
         keras.config.set_dtype_policy(previous)
+
+
+def wall_of(confinement: float, data_noise: float) -> Wall | None:
+    """The wall of a run of earlier versions, from RunDir.confinement; beyond most noise on a white pixel."""
+    return Wall(confinement, 1 + 3 * data_noise) if confinement else None
 
 
 def use_xla(jit_compile: str) -> bool:

@@ -121,6 +121,8 @@ def fit_to_data(
     if data.event_shape != energy.event_shape:
         expected = f"expected data of the energy's shape, {list(energy.event_shape)}"
         raise ConfigError(f"{expected}. Received: {list(data.event_shape)}")
+    if sampler is not None and sampler.start is not None and energy.reference:
+        raise ConfigError("expected a sampler without start: chains start at the energy's reference. Received: both")
     if unknown := sorted(set(given) - set(OWN_SETTINGS)):
         hint = f", which is for {ELSEWHERE[unknown[0]]}" if unknown[0] in ELSEWHERE else ""
         raise ConfigError(f"expected settings of {', '.join(OWN_SETTINGS)}. Received: {unknown[0]}{hint}")
@@ -139,9 +141,8 @@ def fit_to_data(
         sampler = Sampler(config.step_size, config.temperature, config.num_steps, *kept, use_xla(config.jit_compile))
     else:
         start = energy.noise_spectrum if energy.reference else sampler.start
-        sampler = dataclasses.replace(
-            sampler, start=start, event_shape=kept[0], jit_compile=use_xla(config.jit_compile)
-        )
+        by_xla = use_xla(config.jit_compile) if sampler.jit_compile is None else sampler.jit_compile
+        sampler = dataclasses.replace(sampler, start=start, event_shape=kept[0], jit_compile=by_xla)
     energy.origin = Origin.of(data, sampler, str(config.scheme), config.data_noise, drawn)
     remember(energy, data)
     return config, sampler
@@ -192,7 +193,7 @@ def with_preset(config: TrainConfig, given: Collection[str], values: dict[str, A
     fixed = {*given, *config.set_by_stages}
     values = {name: value for name, value in values.items() if name not in fixed}
     config = dataclasses.replace(config, **_useful(config.to_dict(), values))
-    config.refuse_idle([{}])
+    config.refuse_idle()
     return config
 
 
@@ -200,7 +201,7 @@ def _useful(rest: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     """values, with the defaults of those that have no use beside the rest."""
     while True:
         whole = types.SimpleNamespace(**rest | values)
-        found = applies.idle(whole, vars(TrainConfig()), applies.EVER_REFUSED + applies.ONCE_IGNORED)
+        found = applies.idle(whole, vars(TrainConfig()), applies.RULES)
         unused = {name: getattr(TrainConfig, name) for name, _ in found if name in values}
         if not unused:
             return values

@@ -211,9 +211,9 @@ def _check_ebm_tf(arguments, written):
     own, rest = arguments, []
     if "--" in arguments:
         own, rest = arguments[: arguments.index("--")], arguments[arguments.index("--") + 1 :]
-    settings = flags.read_config(config, [_filled(argument) for argument in own])
+    settings = flags.config_from_flags(config, [_filled(argument) for argument in own])
     if name == "sweep":
-        sweep.plan(settings, flags.expand_flag_files(rest), functools.partial(flags.read_config, TrainConfig))
+        sweep.plan(settings, flags.expand_flag_files(rest), functools.partial(flags.read_values, TrainConfig))
     _check_paths(name, settings, written, own)
 
 

@@ -39,7 +39,7 @@ __all__ = [
     "expand_flag_files",
     "given",
     "load_tensorflow",
-    "read_config",
+    "read_values",
     "run_action",
     "run_main",
     "share_package",
@@ -117,33 +117,34 @@ def _retired(config_cls: type) -> dict[str, str]:
     return getattr(config_cls, "RETIRED", {})
 
 
-def config_from_flags(config_cls: type) -> Any:
+def config_from_flags(config_cls: type, arguments: list[str] | None = None) -> Any:
     """Builds the config from the parsed flags.
 
     Args:
       config_cls: The dataclass given to `define_flags`.
-
-    Returns:
-      An instance of config_cls.
+      arguments: In place of this command's line another's, what stands after its name. None: this one's.
 
     Raises:
       ConfigError: A value cannot be used. The text says what was expected, what was received, the flag and the section.
     """
-    return _config_of(config_cls, FLAGS)
+    values, rest = _values_of(config_cls, FLAGS if arguments is None else _parsed(config_cls, arguments))
+    run_dir = RunDir.to_resume(rest)
+    return run_dir.resumed(rest) if run_dir else config_cls(**values)
 
 
-def _config_of(config_cls: Any, flag_values: absl_flags.FlagValues) -> Any:
+def _values_of(config_cls: Any, flag_values: absl_flags.FlagValues) -> tuple[dict[str, Any], dict[str, Any]]:
+    """All settings, and those that are given, earlier ones as what they are today."""
     values = {field.name: flag_values[field.name].value for field in dataclasses.fields(config_cls)}
     rest = {name: value for name, value in values.items() if flag_values[name].present}
-    run_dir = RunDir.to_resume(rest)
     old = {name: flag_values[name].value for name in _retired(config_cls) if flag_values[name].present}
     if old:
-        own = {"dataset": run_dir.load_config(goes_on=True).dataset} if run_dir else {}
+        run_dir = RunDir.to_resume(rest)
+        own = {"dataset": run_dir.load_config().dataset} if run_dir else {}
         now = config_cls.read_retired(old, own | rest)
         words = " ".join(f"--{name}={value}" for name, value in now.items()) or "nothing, and may go"
         print(f"earlier flags: {' '.join(f'--{name}={old[name]}' for name in old)} is now {words}", file=sys.stderr)
         values, rest = values | now, rest | now
-    return run_dir.resumed(rest) if run_dir else config_cls(**values)
+    return values, rest
 
 
 def given(config_cls: type) -> set[str]:
@@ -152,19 +153,12 @@ def given(config_cls: type) -> set[str]:
     return {now for name, now in names.items() if now and FLAGS[name].present}
 
 
-def read_config(config_cls: type, arguments: list[str]) -> Any:
-    """Builds a config from the arguments of another command, flag files included; the flags of this one stay.
+def read_values(config_cls: type, arguments: list[str]) -> dict[str, Any]:
+    """All settings of another command's line, before its config has checked them. Raises ConfigError."""
+    return _values_of(config_cls, _parsed(config_cls, arguments))[0]
 
-    Args:
-      config_cls: The dataclass that has the other command's settings.
-      arguments: Its command line after its name.
 
-    Returns:
-      An instance of config_cls.
-
-    Raises:
-      ConfigError: As that command would say it.
-    """
+def _parsed(config_cls: type, arguments: list[str]) -> absl_flags.FlagValues:
     values = absl_flags.FlagValues()
     define_flags(config_cls, values)
     try:
@@ -173,7 +167,7 @@ def read_config(config_cls: type, arguments: list[str]) -> Any:
         raise ConfigError(_one_line(error)) from None
     if positional:
         raise ConfigError(f"expected only flags, --name=value. Received: {' '.join(positional)}")
-    return _config_of(config_cls, values)
+    return values
 
 
 def expand_flag_files(arguments: list[str]) -> list[str]:

@@ -24,7 +24,7 @@ from ebm_tf.errors import ConfigError, one_line
 from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.settings.commands import SweepConfig
 from ebm_tf.settings.fields import Role, names_of
-from ebm_tf.settings.train import Scheme, TrainConfig
+from ebm_tf.settings.train import TrainConfig, without_use
 
 __all__ = ["Trial", "plan", "run_all", "write_tables"]
 
@@ -49,37 +49,50 @@ class Trial(NamedTuple):
     config: TrainConfig
 
 
-def plan(settings: SweepConfig, arguments: list[str], read_config: Callable[[list[str]], TrainConfig]) -> list[Trial]:
-    """The runs of a grid, in its order, each once. cd_weight is dropped from those whose scheme has no lambda.
+def plan(
+    settings: SweepConfig, arguments: list[str], read_values: Callable[[list[str]], dict[str, Any]]
+) -> list[Trial]:
+    """The runs of a grid, in its order, each once. What one of them has no use for is left out of it, since the grid's
+    values and what all runs have serve many schemes: cd_weight where there is no lambda, bank_size where there is no
+    bank. A flag of the grid that no run has a use for is refused.
 
     Args:
       settings: names the grid.
       arguments: what all runs have, as on bin/train.py's command line, no flag files.
-      read_config: settings from a command line. Raises ConfigError.
+      read_values: all settings from a command line. Raises ConfigError.
 
     Raises:
       ConfigError: the grid cannot be read, one of its runs has bad settings, or its folder holds another run.
     """
     trials: dict[str, Trial] = {}
     grid = _parse_grid(settings.grid)
+    never = set(grid)
     for values in itertools.product(*grid.values()):
         flags = dict(zip(grid, values))
-        own = _command(arguments, flags)
-        without = [argument for argument in own if not argument.startswith("--cd_weight=")]
-        if read_config(without).scheme is not Scheme.HYBRID:
-            flags.pop("cd_weight", None)
-            own = without
+        own = [*arguments, *(f"--{name}={value}" for name, value in flags.items())]
+        own, unused = _useful(own, read_values)
+        never &= unused
+        flags = {flag: value for flag, value in flags.items() if flag not in unused}
         name = "_".join(f"{flag}-{value}" for flag, value in flags.items())
         workdir = str(pathlib.Path(settings.runs) / name)
-        config = dataclasses.replace(read_config(own), workdir=workdir, resume=False)
+        config = dataclasses.replace(TrainConfig(**read_values(own)), workdir=workdir, resume=False)
         trials[name] = Trial(name, flags, own, config)
+    for name in sorted(never):
+        raise ConfigError(f"--grid: expected runs of which one has a use for {name}. Received: {settings.grid}")
     for trial in trials.values():
         _check_folder(trial)
     return list(trials.values())
 
 
-def _command(arguments: list[str], flags: dict[str, str]) -> list[str]:
-    return [*arguments, *(f"--{name}={value}" for name, value in flags.items())]
+def _useful(arguments: list[str], read_values) -> tuple[list[str], set[str]]:
+    """The arguments that have a use beside the others, and the names of the settings that have none."""
+    unused: set[str] = set()
+    while True:
+        left = [one for one in arguments if one.lstrip("-").partition("=")[0] not in unused]
+        found = without_use(read_values(left)).keys() - unused
+        if not found:
+            return left, unused
+        unused |= found
 
 
 def _parse_grid(text: str) -> dict[str, list[str]]:
@@ -100,7 +113,10 @@ def _check_folder(trial: Trial) -> None:
     run_dir = RunDir(trial.config.workdir or "")
     if not run_dir.config.exists():
         return
-    here, wanted = run_dir.load_config(goes_on=True).to_dict(), trial.config.to_dict()
+    here, wanted = run_dir.load_config().to_dict(), trial.config.to_dict()
+    if run_dir.confinement:
+        expected = f"--runs: expected runs of today in {run_dir.path}"
+        raise ConfigError(f"{expected}. Received: one of an earlier version, with confinement={run_dir.confinement:g}")
     free = (*names_of(TrainConfig, role=Role.OPERATION), "rollbacks")  # which training counts
     for name in wanted:
         if name not in free and here[name] != wanted[name]:

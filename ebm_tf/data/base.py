@@ -153,8 +153,8 @@ class Dataset:
         return x if is_standard or self.mean is None else (x - self.mean) / self.scale
 
     def picture(self, x: np.ndarray, path: str | os.PathLike, title: str = "") -> None:
-        """Draws x [N, *event], as the energy sees it, into a PNG file: images in a grid, vectors as points by their first
-        two coordinates, in their units, under the title.
+        """Draws x [N, *event], as the energy sees it, into a PNG file: images in a grid, vectors as points by their
+        first two coordinates, in their units, under the title.
         """
         if self.is_image:
             save_image_grid(x, path)
@@ -185,7 +185,8 @@ class Dataset:
         Raises:
           ConfigError: x is no data; see arrays.check.
         """
-        with naming_argument("x", "dataset"):
+        flags = ["dataset"] if name == "array" else []  # else by --dataset=array:FILE
+        with naming_argument("x", *flags):
             arrays.check(x, name)
             if arrays.is_image(x):
                 return cls(name, arrays.open_images(x, image_size, fit, held_out, seed, name))

@@ -117,7 +117,7 @@ class FinishedRun(RunResults):
         """The run's data, opened once. Raises ConfigError when they are not there, or have another shape now."""
         if data_dir not in self._datasets:
             with build.data_explained(self._model_flag, self.config.dataset):
-                data = build.dataset(dataclasses.replace(self.config, data_dir=data_dir))
+                data = build.dataset(self.config.with_data_dir(data_dir))
             is_known = self.config.dataset in (rings.NAME, *IMAGE_SPLITS) and not self.is_bare
             if not is_known and data.event_shape != self.event_shape:
                 expected = f"--{self._model_flag}: expected data of the model's shape, {list(self.event_shape)}"

@@ -1,12 +1,12 @@
 """Energies that are no finished run: a .keras file by itself, and a checkpoint of a run at work."""
 
-import dataclasses
 import os
 import pathlib
 from typing import Any
 
 import numpy as np
 
+from ebm_tf.build import wall_of
 from ebm_tf.data import rings
 from ebm_tf.energies.base import Origin
 from ebm_tf.energies.files import load_energy
@@ -47,7 +47,7 @@ def bare_run(model: str, output: str, data_dir: str | None, step_size: float | N
         known |= _of_origin(origin)
     if step_size is not None:
         known["step_size"] = step_size
-    config = TrainConfig(scheme=Scheme.NOISE, data_dir=data_dir, **known)
+    config = TrainConfig(scheme=Scheme.NOISE, **known).with_data_dir(data_dir)
     return FinishedRun(RunDir(output), config, pathlib.Path(model), loaded=energy)
 
 
@@ -79,12 +79,11 @@ def checkpoint_run(
       ConfigError: no run, no such checkpoint, or one of other settings.
     """
     run_dir = RunDir(workdir)
-    whole = run_dir.load_config(goes_on=True)
+    whole = run_dir.load_config()
     saved = find(run_dir, checkpoint)
-    config = whole.stage_of(saved.step).config
-    if data_dir is not None:
-        config = dataclasses.replace(config, data_dir=data_dir)
+    config = whole.stage_of(saved.step).config.with_data_dir(data_dir)
     energy = restored_energy(config, saved)
+    energy.wall = wall_of(run_dir.confinement, config.data_noise)
     folder = RunDir(output if output is not None else run_dir.path / f"update-{saved.step}")
     model_id = manifests.data_digest(run_dir.checkpoints, saved.step)[:16]
     model = pathlib.Path(f"{saved.prefix}.index")

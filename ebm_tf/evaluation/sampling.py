@@ -16,6 +16,7 @@ from ebm_tf.runs import signals
 from ebm_tf.runs.partial import blocks
 from ebm_tf.runs.run_dir import draft_of, writable_folder
 from ebm_tf.settings.commands import SampleConfig, resolve
+from ebm_tf.settings.data import check_data_dir
 from ebm_tf.stats import plane, usable
 from ebm_tf.streams import Stream, block_seed
 
@@ -38,6 +39,7 @@ def sample(settings: SampleConfig) -> pathlib.Path:
       UnusableError: want of memory; or no chain ended at a state that can be used: samples.npz is written then.
     """
     run = _open(settings)
+    check_data_dir(settings.data_dir, run.config.dataset)
     output = run.run_dir.path
     for name in ("samples.npz", "samples.png"):
         if (output / name).exists():

@@ -8,7 +8,7 @@ from ebm_tf.evaluation.finished import FinishedRun, TaskResult
 from ebm_tf.runs.partial import PartialArrays
 from ebm_tf.settings.commands import EvaluateConfig
 
-__all__ = ["CHAIN_SETTINGS", "STORED", "Task", "check_is_hot", "check_one_batch", "if_done"]
+__all__ = ["CHAIN_SETTINGS", "STORED", "Task", "check_is_hot", "if_done"]
 
 STORED = "images or own data"
 CHAIN_SETTINGS = ("seed", "step_size", "batch_size")
@@ -29,6 +29,7 @@ class Task(NamedTuple):
       check: raises ConfigError for what can be known to be missing before any task runs. Other returns are ignored.
       has_arrays: whether it leaves a .npz.
       unprinted: keys of its numbers for which results.json is the place.
+      also: fields that it reads as well. What no task asked for reads is refused.
       takes_bare: whether a model without its run will do: it reads no other file of a run, and of its settings T alone.
     """
 
@@ -40,6 +41,7 @@ class Task(NamedTuple):
     has_arrays: bool = True
     unprinted: tuple[str, ...] = ()
     takes_bare: bool = False
+    also: tuple[str, ...] = ("batch_size",)
 
 
 def if_done(other: str) -> Callable[[FinishedRun, EvaluateConfig], list[str]]:
@@ -56,10 +58,3 @@ def check_is_hot(run: FinishedRun, task: str) -> None:
     """Raises ConfigError at T = 0, where there is no density."""
     if run.config.temperature == 0:
         raise ConfigError(f"--tasks: expected {task} for a run with temperature above 0. Received: temperature=0")
-
-
-def check_one_batch(settings: EvaluateConfig, task: str) -> None:
-    """Raises ConfigError when there are more chains than fit in one batch."""
-    if settings.num_chains > settings.batch_size:
-        received = f"num_chains={settings.num_chains}, batch_size={settings.batch_size}"
-        raise ConfigError(f"--num_chains: expected at most batch_size, for {task}. Received: {received}")

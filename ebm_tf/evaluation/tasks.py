@@ -31,9 +31,10 @@ from ebm_tf.runs.results import as_json, content_digest
 from ebm_tf.runs.run_dir import writable_folder
 from ebm_tf.runs.saved import digest
 from ebm_tf.runs.signals import StopRequest
+from ebm_tf.settings import applies
 from ebm_tf.settings.commands import TASKS as NAMES
 from ebm_tf.settings.commands import EvaluateConfig, resolve
-from ebm_tf.settings.data import path_of
+from ebm_tf.settings.data import check_data_dir, path_of
 from ebm_tf.stats import plane, usable
 
 __all__ = ["TASKS", "evaluate"]
@@ -58,12 +59,16 @@ def evaluate(settings: EvaluateConfig) -> FinishedRun:
     What a killed task had done lies in RUN/partial/<task>/, and the next call goes on from there.
 
     Raises:
-      ConfigError: no finished run, a task that its data have not, or something that a task needs is missing. Known
-        before any task runs.
+      ConfigError: no finished run, a task that its data have not, a setting that no task asked for reads, or something
+        that a task needs is missing. Known before any task runs.
       UnusableError: want of memory; or chains ended, none at a state that can be used: what was asked for is written.
       Stopped: SIGTERM or SIGINT came, and what was at work is written.
     """
+    readers = {name: {*task.settings, *task.also} for name, task in TASKS.items()}
+    readers["mala"] |= {"step_size"} if settings.model else set()  # with which its warm-up begins
+    applies.check_read(settings, readers, settings.task_names, "--tasks")
     run = _open(settings)
+    check_data_dir(settings.data_dir, run.config.dataset, settings.ood_data)
     settings = resolve(settings, run.config)
     due = _plan(run, settings)
     if due:

@@ -87,7 +87,7 @@ class RunDir:
             raise ConfigError(f"--workdir: expected a folder, new or empty. Received: {one_line(error)}") from error
 
     def _check_resumed(self, config: TrainConfig) -> None:
-        before = self.load_config(goes_on=True)
+        before = self.load_config()
         self._check_stages(before, config)
         old, new = before.to_dict(), config.to_dict()
         tilted = ("temperature", "data_noise") if "reference" in config.gaussian else ()  # the energy depends on them
@@ -141,8 +141,18 @@ class RunDir:
 
     def write_config(self, config: TrainConfig) -> None:
         """Writes config.json, whole or not at all."""
-        text = json.dumps(dataclasses.replace(config, resume=False).to_dict(), indent=2)
-        replace_file(self.config, text + "\n")
+        values = dataclasses.replace(config, resume=False).to_dict()
+        values |= {"confinement": strength} if (strength := self.confinement) else {}
+        replace_file(self.config, json.dumps(values, indent=2) + "\n")
+
+    @property
+    def confinement(self) -> float:
+        """Strength of the wall that a run of earlier versions has by a setting of this name, which it keeps; else 0."""
+        try:
+            values = json.loads(self.config.read_text())
+            return float(values.get("confinement", 0.0))
+        except (AttributeError, OSError, TypeError, ValueError):  # load_config says it
+            return 0.0
 
     def log_event(self, event: str, step: int, **details: Any) -> None:
         """Appends a line to events.jsonl."""
@@ -210,22 +220,15 @@ class RunDir:
         Raises:
           ConfigError: see load_config and TrainConfig.with_given.
         """
-        return dataclasses.replace(self.load_config(goes_on=True), stop_after=None).with_given(given)
+        return dataclasses.replace(self.load_config(), stop_after=None).with_given(given)
 
-    def load_config(self, goes_on: bool = False, flag: str = "workdir") -> TrainConfig:
-        """The settings in config.json.
-
-        Args:
-          goes_on: whether the energy is built by them, and so may have had no wall, which is none of them any more;
-            else model.keras has it.
-          flag: that named the folder.
-
-        Raises:
-          ConfigError: there is no config.json, or it cannot be read.
+    def load_config(self, flag: str = "workdir") -> TrainConfig:
+        """The settings in config.json. Raises ConfigError, of the flag that named the folder, where it has none, or one
+        that cannot be read.
         """
         try:
             values = json.loads(self.config.read_text())
-            if isinstance(values, dict) and not goes_on:
+            if isinstance(values, dict):
                 values.pop("confinement", None)
             return TrainConfig.from_dict(values)
         except OSError as error:

@@ -19,6 +19,7 @@ from ebm_tf.serving.sources.arrays import array_record
 from ebm_tf.serving.sources.inputs import find_shards
 from ebm_tf.serving.sources.records import Record
 from ebm_tf.serving.trained import TrainedEnergy
+from ebm_tf.settings.data import check_data_dir
 from ebm_tf.settings.scoring import CalibrateConfig
 
 __all__ = ["calibrate"]
@@ -100,6 +101,7 @@ def _held_out(settings: CalibrateConfig, model: TrainedEnergy) -> tuple[int, Ite
     from ebm_tf.evaluation.finished import load_run  # Keras
 
     found = load_run(settings.model, flag="model")
+    check_data_dir(settings.data_dir, found.config.dataset)
     data = found.data(settings.data_dir or found.config.data_dir)
     try:
         x = data.stored(HELD_OUT, MOST) if data.is_image else data.to_stored(data.held_out(MOST))

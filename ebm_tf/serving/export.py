@@ -22,7 +22,7 @@ from ebm_tf.serving.endpoints import Endpoint, endpoints
 from ebm_tf.serving.info import FILE_NAME, ModelInfo
 from ebm_tf.serving.trained import TrainedEnergy, calibration_at, load_exported
 from ebm_tf.settings.commands import ExportConfig, SampleConfig, resolve
-from ebm_tf.settings.data import IMAGE_SPLITS
+from ebm_tf.settings.data import IMAGE_SPLITS, check_data_dir
 from ebm_tf.settings.train import TrainConfig
 from ebm_tf.version import __version__
 
@@ -53,6 +53,7 @@ def export(settings: ExportConfig) -> pathlib.Path:
 
         onnx.check_installed()
     run = _run_of(settings)
+    check_data_dir(settings.data_dir, run.config.dataset)
     statistics = Statistics(run.energy)
     info = _info(run, settings.data_dir, statistics.names)
     made = endpoints(statistics, info)
@@ -127,11 +128,16 @@ def load(path: str | os.PathLike) -> TrainedEnergy:
       ConfigError: it is none of them, or cannot be read; or a file that does not say how its chains were run.
     """
     check_kind("path", path, str | os.PathLike, "a .keras file, or the folder of a run or of bin/export.py")
-    path = pathlib.Path(os.path.expanduser(path))
     with naming_argument("path", "model", "workdir"):
-        if (path / FILE_NAME).exists():
-            return load_exported(path)
-        run = _run_at(path, "model")
+        return open_trained(path)
+
+
+def open_trained(path: str | os.PathLike) -> TrainedEnergy:
+    """What `load` gives; errors name --model. Raises ConfigError."""
+    path = pathlib.Path(os.path.expanduser(path))
+    if (path / FILE_NAME).exists():
+        return load_exported(path)
+    run = _run_at(path, "model")
     statistics = Statistics(run.energy)
     info = _info(run, None, statistics.names)
     made = endpoints(statistics, info)

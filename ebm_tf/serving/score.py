@@ -135,9 +135,9 @@ def open_model(path: str) -> TrainedEnergy:
     """
     if (pathlib.Path(path) / FILE_NAME).exists():
         return load_exported(path)
-    from ebm_tf.serving.export import load  # Keras
+    from ebm_tf.serving.export import open_trained  # Keras
 
-    return load(path)
+    return open_trained(path)
 
 
 def measured(batch: list[Record], model: TrainedEnergy, what: str) -> tuple[list[Record], np.ndarray]:

@@ -128,6 +128,10 @@ class EvaluateImages(Settings):
     neighbour_samples: int = setting(10, "Samples whose nearest images neighbours looks for.", "Fig. 7", range=COUNT)
     num_neighbours: int = setting(3, "Nearest images of each sample, in neighbours.", "Fig. 7", range=COUNT)
 
+    def _check(self) -> None:
+        is_read = self.inception_graph is None or self.fid_features == "inception"
+        self._require("inception_graph", is_read, "None, since fid_features is not inception")
+
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateMala(Settings):
@@ -175,6 +179,10 @@ class EvaluateConfig(EvaluateMala, EvaluateImages, EvaluateChains, SourceConfig)
     def _check(self) -> None:
         if not self.task_names or set(self.task_names) - set(TASKS):
             raise bad_setting("tasks", "some of " + ", ".join(TASKS) + ", separated by commas", self.tasks, "")
+        for task in {"mala", "diagnostics"} & set(self.task_names):  # whose chains are one batch
+            received = f"num_chains={self.num_chains}, batch_size={self.batch_size}"
+            if self.num_chains > self.batch_size:
+                raise ConfigError(f"--num_chains: expected at most batch_size, for {task}. Received: {received}")
 
     @property
     def task_names(self) -> list[str]:

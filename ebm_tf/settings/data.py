@@ -5,10 +5,20 @@ import os
 import pathlib
 
 from ebm_tf.errors import ConfigError
-from ebm_tf.settings.fields import COUNT, NOT_NEGATIVE, SHARE, Role, Settings, setting
+from ebm_tf.settings.fields import COUNT, NOT_NEGATIVE, SHARE, Role, Settings, bad_setting, setting
 from ebm_tf.settings.presets import PRESETS
 
-__all__ = ["IMAGE_SPLITS", "RINGS", "SOURCES", "DataConfig", "kind_of", "path_of", "set_names"]
+__all__ = [
+    "IMAGE_SPLITS",
+    "RINGS",
+    "SOURCES",
+    "DataConfig",
+    "check_data_dir",
+    "is_tfds",
+    "kind_of",
+    "path_of",
+    "set_names",
+]
 
 RINGS = "rings"
 # The image data sets that train by their names, with their splits.
@@ -28,6 +38,23 @@ def kind_of(dataset: str) -> str:
     """KIND of KIND:SOURCE; "" of a data set that is known by its name."""
     kind, colon, _ = dataset.partition(":")
     return kind if colon else ""
+
+
+def is_tfds(dataset: str) -> bool:
+    """Whether a data set that trains is one of TFDS's, which --data_dir says where to find."""
+    return dataset in IMAGE_SPLITS or kind_of(dataset) == "tfds"
+
+
+def check_data_dir(data_dir: str | None, dataset: str, ood_data: str | None = None) -> None:
+    """Raises ConfigError where neither a run's data nor one of the sets of --ood_data are TFDS's.
+
+    Where they are, a command takes the folder also when it has nothing to read there: where data lie is a fact of the
+    machine, which one flag file may say to all commands on a run.
+    """
+    sets = set_names(ood_data).values() if ood_data else ()
+    names = [f"tfds:{one}" for one in sets if not kind_of(one) and not os.path.isdir(path_of(one))]
+    if data_dir is not None and not any(map(is_tfds, (dataset, *sets, *names))):
+        raise bad_setting("data_dir", f"None, since data of {dataset} are not TFDS's", data_dir, "")
 
 
 def path_of(source: str) -> pathlib.Path:

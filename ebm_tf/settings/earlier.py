@@ -1,11 +1,11 @@
 """Settings of earlier versions, in flag files and in config.json, and what they are today.
 
---noise_spectrum=data       --gaussian=start
---preconditioner=spectrum   --gaussian=start+steps
---reference=gaussian        --gaussian=start+reference, or start+steps+reference
---step_ratio=36             --gaussian=steps, of the rings
---confinement=c             ebm_tf.Wall, in Python
---best_metric               nothing
+    --noise_spectrum=data       --gaussian=start
+    --preconditioner=spectrum   --gaussian=start+steps
+    --reference=gaussian        --gaussian=start+reference, or start+steps+reference
+    --step_ratio=36             --gaussian=steps, of the rings
+    --confinement=c             ebm_tf.Wall, in Python
+    --best_metric               nothing
 """
 
 from typing import Any

@@ -73,11 +73,13 @@ def settings_for(
       has_gpu: whether there is one to train images on.
 
     Raises:
-      ConfigError: another preset.
+      ConfigError: another preset, or images, of which there is one.
     """
     if preset not in PRESETS:
         raise ConfigError(f"--preset: expected one of {', '.join(PRESETS)}. Received: preset={preset}")
     if len(event_shape) == 3:
+        if preset != "density":
+            raise ConfigError(f"--preset: expected density for images, which have one. Received: preset={preset}")
         return {"gaussian": "start+steps+reference", **_of_images(event_shape, num_examples, width, has_gpu)}
     share, own = PRESETS[preset]
     noise = share * width

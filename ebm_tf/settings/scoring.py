@@ -37,6 +37,10 @@ class BeamConfig(Settings):
     data_dir: str | None = setting(None, "Folder of prepared TFDS data sets. None: TFDS's own, and download.")
     skip_bad: bool = setting(False, "Exit 0 also where inputs could not be read; their rows tell why.")
 
+    def _check(self) -> None:
+        is_read = self.data_dir is None or self.input.startswith("tfds:")
+        self._require("data_dir", is_read, "None without --input=tfds:NAME/SPLIT")
+
 
 @dataclasses.dataclass(frozen=True)
 class ScoreConfig(BeamConfig):
@@ -72,3 +76,7 @@ class CalibrateConfig(Settings):
     batch_size: int = setting(256, "Inputs at once.", range=COUNT)
     data_dir: str | None = setting(None, "Folder of prepared TFDS data sets. None: TFDS's own, and download.")
     skip_bad: bool = setting(False, "Leave out inputs that cannot be read, and say how many.")
+
+    def _check(self) -> None:
+        is_read = self.data_dir is None or self.input is None or self.input.startswith("tfds:")
+        self._require("data_dir", is_read, "None without --input=tfds:NAME/SPLIT, where --input is given")

@@ -18,14 +18,14 @@ from typing import Any, NamedTuple
 from ebm_tf.errors import ConfigError
 from ebm_tf.settings import applies, earlier
 from ebm_tf.settings.chains import BankConfig, ChainConfig, Scheme
-from ebm_tf.settings.data import RINGS, DataConfig, kind_of
+from ebm_tf.settings.data import RINGS, DataConfig, is_tfds, kind_of
 from ebm_tf.settings.energy import EnergyConfig
 from ebm_tf.settings.fields import Role, bad_setting, checked, names_of, setting, shortened, value_type
 from ebm_tf.settings.optimizer import OptimizerConfig
 from ebm_tf.settings.presets import possible
 from ebm_tf.settings.running import DeviceConfig, GuardConfig, RunConfig
 
-__all__ = ["STAGE_SETTINGS", "Scheme", "Stage", "TrainConfig"]
+__all__ = ["STAGE_SETTINGS", "Scheme", "Stage", "TrainConfig", "without_use"]
 
 # What a stage of a run may set for itself.
 STAGE_SETTINGS = tuple(
@@ -95,20 +95,16 @@ class TrainConfig(  # dataclasses takes the fields of the last base first
         for name in sorted(self.set_by_stages - {"train_steps"}):
             expected = f"{_defaults()[name]}, since every stage sets its own"
             self._require(name, getattr(self, name) == _defaults()[name], expected)
-        given = self.given
-        rest = {name: value for name, value in self.to_dict().items() if name not in given}
-        presets = possible() if kind_of(self.dataset) else []
-        self.refuse_idle([{}, *({name: one[name] for name in one.keys() & rest.keys()} for one in presets)])
+        self.refuse_idle(may_be_filled=True)
 
-    def refuse_idle(self, fills: list[dict[str, Any]]) -> None:
-        """Raises ConfigError for a setting without use, whichever of `fills` stands in for settings of this run."""
-        wholes = [whole for fill in fills for whole in _stages_whole(self.to_dict() | fill)]
+    def refuse_idle(self, may_be_filled: bool = False) -> None:
+        """Raises ConfigError for a setting without use, see without_use."""
         data = "the rings" if self.is_rings else f"data of {self.dataset}"
-        for name, rule in applies.idle(self, _defaults(), applies.EVER_REFUSED + applies.ONCE_IGNORED):
+        for name, rule in without_use(self.to_dict(), may_be_filled).items():
             default = _defaults()[name]
             words = f"{default:g}" if isinstance(default, float) else str(default)
-            is_used = any(rule.applies(whole) for whole in wholes)
-            self._require(name, is_used, words + rule.why.format(scheme=self.scheme, data=data))
+            expected = words + rule.why.format(scheme=self.scheme, data=data)
+            self._require(name, getattr(self, name) == default, expected)
 
     def _check_energy(self) -> None:
         """What energy, data and chains allow each other."""
@@ -161,7 +157,7 @@ class TrainConfig(  # dataclasses takes the fields of the last base first
     def _changed(self, changes: dict[str, Any]) -> "TrainConfig":
         """The settings of a stage: the run's, but for its own and for those of the run that it has no use for."""
         whole = types.SimpleNamespace(**self.to_dict() | changes)
-        found = applies.idle(whole, _defaults(), applies.EVER_REFUSED + applies.ONCE_IGNORED)
+        found = applies.idle(whole, _defaults(), applies.RULES)
         unused = {name: _defaults()[name] for name, _ in found}
         return dataclasses.replace(self, stage=(), **unused | changes)
 
@@ -173,6 +169,11 @@ class TrainConfig(  # dataclasses takes the fields of the last base first
     def at_end(self) -> "TrainConfig":
         """The settings of the last stage, for the whole run: those that its energy is sampled and judged by."""
         return dataclasses.replace(self.stages[-1].config, train_steps=self.train_steps)
+
+    def with_data_dir(self, data_dir: str | None) -> "TrainConfig":
+        """With another folder of TFDS's data sets, where the data are one of these."""
+        known = data_dir is not None and is_tfds(self.dataset)
+        return dataclasses.replace(self, data_dir=data_dir) if known else self
 
     @property
     def num_chain_steps(self) -> float:
@@ -234,9 +235,8 @@ class TrainConfig(  # dataclasses takes the fields of the last base first
         if "stage" in given:  # each says how long it is
             own = {"train_steps", *_set_by_stages(values["stage"])} - {*given}
             values |= {name: _defaults()[name] for name in own}
-        rules = applies.EVER_REFUSED + applies.ONCE_IGNORED
         while unused := {
-            name for name in _idle_throughout(values, rules) - {*given} if values[name] != _defaults()[name]
+            name for name in _idle_throughout(values, applies.RULES) - {*given} if values[name] != _defaults()[name]
         }:
             values |= {name: _defaults()[name] for name in unused}
         return dataclasses.replace(self, **values)
@@ -264,6 +264,30 @@ class TrainConfig(  # dataclasses takes the fields of the last base first
         unused = _idle_throughout(_defaults() | values, applies.ONCE_IGNORED)
         unused |= _set_by_stages(values.get("stage", ())) - {"train_steps"}
         return cls(**{name: value for name, value in values.items() if name not in unused})
+
+
+def without_use(values: dict[str, Any], may_be_filled: bool = True) -> dict[str, applies.Rule]:
+    """The settings of a run that have no use in any of its stages, each with the rule that says so.
+
+    Args:
+      values: of all settings.
+      may_be_filled: whether on data of one's own a use counts that some preset would give by what it makes of the
+        settings that are at their defaults.
+
+    Raises:
+      ConfigError: a value by itself cannot be used.
+    """
+    values = {field.name: checked(field, values[field.name]) for field in dataclasses.fields(TrainConfig)}
+    fills: list[dict[str, Any]] = [{}]
+    if may_be_filled and kind_of(values["dataset"]):
+        rest = {name for name, default in _defaults().items() if values[name] == default}
+        fills += [{name: one[name] for name in one.keys() & rest} for one in possible()]
+    wholes = [whole for fill in fills for whole in _stages_whole(values | fill)]
+    found: dict[str, applies.Rule] = {}
+    for rule in applies.RULES:
+        if not any(rule.applies(whole) for whole in wholes):
+            found = dict.fromkeys(rule.names, rule) | found
+    return found
 
 
 def _of_today(values: dict[str, Any]) -> dict[str, Any]:

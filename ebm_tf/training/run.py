@@ -129,6 +129,7 @@ def _train(config: TrainConfig, given, run_dir: RunDir, is_chief: bool, locks, d
     locks.enter_context(memory_explained(out_of_memory(*of), update_bytes(*of), free))
     dataset = build.make_dataset(config, first_step, data)  # says what is missing before the slow parts
     trainer = build_trainer(config, strategy, config.stage_of(first_step), data)
+    trainer.energy.wall = build.wall_of(run_dir.confinement, config.data_noise)
     restore(trainer, saved, initial)
     if first_step == config.train_steps and run_dir.has_model_of(first_step):
         return _as_saved(trainer, run_dir)
@@ -183,22 +184,22 @@ def _with_data(config: TrainConfig, given) -> tuple[TrainConfig, Dataset]:
 
 
 def _all_updates(config, trainer, dataset, saved, initial, files, deadline) -> Trainer:
-    """Does all updates that are left, stage after stage, with rollbacks where config allows them.
-
-    Returns:
-      The trainer of the last stage.
+    """Does all updates that are left, stage after stage, with rollbacks where config allows them; returns the
+    trainer of the last stage.
     """
-    strategy, run_dir = trainer.strategy, RunDir(config.workdir)
+    strategy, run_dir, wall = trainer.strategy, RunDir(config.workdir), trainer.energy.wall
     while True:
         error = _fit(config, trainer, replicas.split_batches(strategy, dataset), run_dir, files, deadline)
         if error is not None:
             config, saved = _rolled_back(config, run_dir, files, error, saved)
             trainer = build_trainer(config, strategy, config.stage_of(saved.step if saved else 0), trainer.data)
+            trainer.energy.wall = wall
             restore(trainer, saved, None if saved else initial or initial_energy(config.init_model))
         elif trainer.stage.last_step == config.train_steps:
             return trainer
         else:
             trainer = _next_stage(config, trainer)
+            trainer.energy.wall = wall
             if files is not None:
                 run_dir.log_event("stage", trainer.stage.first_step, name=trainer.stage.name)
         dataset = build.make_dataset(config, int(trainer.update_count.numpy()), trainer.data)
@@ -269,9 +270,7 @@ def build_trainer(
     stage: Stage | None = None,
     data: Dataset | None = None,
 ) -> Trainer:
-    """A compiled trainer with new weights, on one device unless a strategy is given, of the first stage unless another
-    is.
-    """
+    """A compiled trainer with new weights: on one device, of the first stage, unless others are given."""
     stage, strategy = stage or config.stages[0], strategy or tf.distribute.get_strategy()
     data = data or build.dataset(stage.config)
     with strategy.scope():

@@ -325,7 +325,7 @@ def test_all_files_are_there():
 @pytest.mark.parametrize("path", CONFIGS, ids=[path.stem for path in CONFIGS])
 def test_every_flagfile_parses(path):
     """As the command reads it; test_launch.py and test_flags.py run the command with some."""
-    flags.read_config(TrainConfig, [f"--flagfile={path}"])
+    flags.config_from_flags(TrainConfig, [f"--flagfile={path}"])
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=[path.stem for path in CONFIGS])

@@ -16,8 +16,8 @@ from ebm_tf.defaults import with_preset
 from ebm_tf.errors import ConfigError
 from ebm_tf.paper.tables import NOT_COMPARED
 from ebm_tf.runs.run_dir import FIXED_ON_RESUME, RunDir
-from ebm_tf.settings import commands, scoring
-from ebm_tf.settings.chains import BankConfig, ChainConfig
+from ebm_tf.settings import applies, commands, scoring
+from ebm_tf.settings.chains import BankConfig, ChainConfig, Scheme
 from ebm_tf.settings.data import DataConfig
 from ebm_tf.settings.energy import EnergyConfig
 from ebm_tf.settings.fields import Role, Settings, value_type
@@ -174,6 +174,12 @@ UNUSED = [
     ),
     (dict(bank_dtype="float16"), "--bank_dtype: expected float32 without a bank"),
     (
+        dict(scheme="data", bank_size=300),
+        "--bank_size: expected 60000 without a bank (--bank_weight above 0 or a persistent scheme) (Sec. 3). Received: "
+        "bank_size=300",
+    ),
+    (dict(dataset="rings", data_dir="x"), "--data_dir: expected None, since the rings are not TFDS's. Received: data_"),
+    (
         dict(stage=("one train_steps=3 num_steps=3",), train_steps=3, num_steps=7),
         "--num_steps: expected 500, since every stage sets its own (Sec. 3). Received: num_steps=7",
     ),
@@ -191,6 +197,70 @@ def test_a_setting_without_use_is_refused_but_read_from_an_old_run(settings, mes
     rest = {key: value for key, value in settings.items() if key != name}
     old = {**TrainConfig(**rest).to_dict(), **settings}
     assert TrainConfig.from_dict(json.loads(json.dumps(old))) == TrainConfig(**rest)
+
+
+# Settings that not every run has a use for: another value, and the kinds of run that use it.
+OF_IMAGES, OF_OWN = {"cifar10", "tfds", "folder", "array"}, {"tfds", "folder", "array", "table"}
+BANK = {"persistent", "persistent_refresh", "bank_weight"}
+USED_BY = {
+    "data_dir": ("tfds", {"cifar10", "tfds"}),
+    "image_size": (48, OF_IMAGES),
+    "attention": (False, OF_IMAGES),
+    "fit": ("stretch", OF_IMAGES - {"cifar10"}),
+    "columns": ("a", {"table"}),
+    "held_out": (0.2, OF_OWN),
+    "train_split": ("train[:90%]", {"cifar10", "tfds"}),
+    "preset": ("detector", OF_OWN),
+    "cd_weight": (3.0, {"hybrid"}),
+    "bank_size": (300, BANK),
+    "bank_dtype": ("float16", BANK),
+    "bank_start": ("data", BANK),
+    "bank_weight": (2.0, {"data", "noise", "hybrid"}),
+    "bank_burn_in": (5, {"bank_weight"}),
+    "bank_restart_data": (0.1, {"bank_weight"}),
+    "bank_restart_noise": (0.2, {"bank_weight"}),
+    "bank_jump": (True, BANK),
+    "refresh_prob": (0.1, {"persistent_refresh"}),
+    "refresh_unit": ("chain", {"persistent_refresh"}),
+    "learning_rate_end": (1e-6, {"cosine"}),
+    "max_rollbacks": (1, {"rollback"}),
+    "rollback_rate": (0.1, {"rollback"}),
+}
+OF_DATA = ("data_dir", "image_size", "attention", "fit", "columns", "held_out", "train_split", "preset")
+DATA = ("rings", "cifar10", "tfds:mnist", "folder:x", "array:x.npy", "table:x.csv")
+SCHEMES = [{"scheme": scheme} for scheme in Scheme]
+MORE = [{"on_divergence": "rollback"}, {"learning_rate_schedule": "cosine"}, {"scheme": "data", "bank_weight": 1.0}]
+RUNS = [({"dataset": dataset}, OF_DATA) for dataset in DATA]
+RUNS += [({"dataset": "cifar10", "data_noise": 0.1, **more}, set(USED_BY) - set(OF_DATA)) for more in SCHEMES + MORE]
+RUNS += [({"dataset": "array:x.npy", **more}, set(USED_BY) - set(OF_DATA)) for more in SCHEMES]
+
+
+def whole(settings):
+    """The settings of a run, on data of one's own with those that fit the data."""
+    config = TrainConfig(**settings)
+    own = ":" in config.dataset
+    return with_preset(config, set(settings), settings_for((2,), 500, 0.3, config.preset)) if own else config
+
+
+def test_a_setting_is_used_or_refused_in_every_kind_of_run():
+    assert {name for rule in applies.RULES for name in rule.names} == set(USED_BY)
+    for settings, names in RUNS:
+        run = whole(settings)
+        kinds = {run.dataset.partition(":")[0], run.scheme.value, run.learning_rate_schedule, run.on_divergence}
+        kinds |= {"bank_weight"} if run.bank_weight else set()
+        for name in names:
+            (value, used_by), is_refused = USED_BY[name], False
+            try:
+                whole({**settings, name: value})
+            except ConfigError as error:
+                assert str(error).startswith(f"--{name}: expected {default_words(name)}"), error
+                is_refused = True
+            assert is_refused == (not kinds & used_by), (settings, name)
+
+
+def default_words(name):
+    default = getattr(TrainConfig, name)
+    return f"{default:g}" if isinstance(default, float) else f"{default}"
 
 
 PRESETS = [
@@ -243,12 +313,12 @@ def test_settings_of_earlier_versions_are_read(old, gaussian):
     config = TrainConfig(dataset=old.get("dataset", "cifar10"), gaussian=gaussian)
     whole = {name: value for name, value in config.to_dict().items() if name != "gaussian"} | ALIKE | old
     assert TrainConfig.from_dict(json.loads(json.dumps(whole))) == config
-    assert flags.read_config(TrainConfig, [f"--{name}={value}" for name, value in old.items()]) == config
+    assert flags.config_from_flags(TrainConfig, [f"--{name}={value}" for name, value in old.items()]) == config
 
 
 @pytest.mark.parametrize(("arguments", "gaussian"), BESIDE_A_PRESET)
 def test_what_flags_of_earlier_versions_do_not_say_is_the_presets(arguments, gaussian):
-    config = flags.read_config(TrainConfig, [f"--dataset={OWN}", *arguments])
+    config = flags.config_from_flags(TrainConfig, [f"--dataset={OWN}", *arguments])
     assert config == TrainConfig(dataset=OWN, gaussian=gaussian)
 
 
@@ -268,7 +338,7 @@ NOT_READ = [
 @pytest.mark.parametrize(("arguments", "message"), NOT_READ)
 def test_flags_of_earlier_versions_that_are_nothing_today_are_refused(arguments, message):
     with pytest.raises(ConfigError) as caught:
-        flags.read_config(TrainConfig, arguments)
+        flags.config_from_flags(TrainConfig, arguments)
     assert str(caught.value).startswith(message)
 
 
@@ -276,13 +346,16 @@ def test_a_ratio_without_use_is_read_from_an_old_run():
     assert TrainConfig.from_dict({"step_ratio": 36.0}) == TrainConfig()
 
 
-def test_a_run_with_a_wall_is_read_and_does_not_go_on(tmp_path):
-    """model.keras has its wall; a checkpoint has not."""
+def test_a_run_with_a_wall_is_read_and_keeps_it(tmp_path):
+    """No setting has it, and a checkpoint has not: config.json goes on saying it."""
     config, run_dir = TrainConfig(scheme="noise"), RunDir(tmp_path)
     run_dir.config.write_text(json.dumps({**config.to_dict(), "confinement": 0.02}))
     assert run_dir.load_config() == config
-    with pytest.raises(ConfigError, match=r"a wall is .* in Python now\. Received: confinement=0.02"):
-        run_dir.check(dataclasses.replace(config, resume=True))
+    run_dir.check(dataclasses.replace(config, resume=True))
+    run_dir.write_config(dataclasses.replace(config, train_steps=70_000))
+    assert (run_dir.load_config().train_steps, run_dir.confinement) == (70_000, 0.02)
+    run_dir.config.write_text(json.dumps(config.to_dict()))
+    assert run_dir.confinement == 0
 
 
 @pytest.mark.parametrize(
@@ -356,7 +429,7 @@ def resumed(tmp_path, settings, *arguments):
     RunDir(tmp_path).write_config(TrainConfig(**settings))
     command = shlex.split(RunDir(tmp_path).resume_command())
     assert command[:2] == ["python", "bin/train.py"]
-    return flags.read_config(TrainConfig, [*command[2:], *arguments])
+    return flags.config_from_flags(TrainConfig, [*command[2:], *arguments])
 
 
 @pytest.mark.parametrize(
@@ -401,7 +474,7 @@ def test_what_a_resumed_run_cannot_use_is_refused(name, value):
 
 
 def test_flags_of_earlier_versions_are_told_in_one_line(capsys):
-    flags.read_config(TrainConfig, ["--noise_spectrum=data", "--best_metric=loss"])
-    flags.read_config(TrainConfig, ["--best_metric=loss"])
+    flags.config_from_flags(TrainConfig, ["--noise_spectrum=data", "--best_metric=loss"])
+    flags.config_from_flags(TrainConfig, ["--best_metric=loss"])
     told = "earlier flags: --noise_spectrum=data --best_metric=loss is now --gaussian=start\n"
     assert capsys.readouterr().err == told + "earlier flags: --best_metric=loss is now nothing, and may go\n"

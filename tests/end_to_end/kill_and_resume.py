@@ -26,6 +26,7 @@ import tensorflow as tf
 from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.settings.train import Scheme, TrainConfig
 from ebm_tf.training import run
+from tests import asked
 
 UPDATES_PER_LIFE = 8
 EARLY = 0.25  # share of kills before the first update of a life
@@ -51,7 +52,7 @@ def config_of(scheme, workdir, train_steps, **changes):
         workdir=str(workdir),
         jit_compile="false",
     )
-    return TrainConfig(**{**settings, **changes})
+    return asked.config_of(settings, **changes)
 
 
 def start(config, log):

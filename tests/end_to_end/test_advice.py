@@ -53,7 +53,7 @@ def wrong(text, names):
 @functools.cache
 def would_run(name, flags):
     try:
-        return pages.flags.read_config(pages.configs(name)[0], shlex.split(flags)) is not None
+        return pages.flags.config_from_flags(pages.configs(name)[0], shlex.split(flags)) is not None
     except ConfigError:
         return False
 
@@ -83,11 +83,11 @@ def test_a_command_names_flags_that_it_has(use, runs):
         with pytest.raises(ConfigError) as caught:
             asked(folder)
         told[folder] = str(caught.value)
-        assert told[folder].startswith("--") and not wrong(told[folder], names), told[folder]
+        assert told[folder].startswith(("--", "path: ")[use == "load"]) and not wrong(told[folder], names), told[folder]
     for folder, steps in UNFINISHED.items():
         assert ("--checkpoint=3" in told[folder]) == bool(steps), told[folder]
         finish = told[folder].partition("; to finish it: ")[2]
-        assert finish == f"bin/train.py --image_size=32 --train_steps=5 --seed=1 --workdir={folder} --resume"
+        assert finish == f"python bin/train.py --workdir={folder} --resume"
         if steps and "checkpoint" not in names:
             made = f"bin/export.py --workdir={folder} --checkpoint=3 --output=DIR"
             assert f"{made} makes a model, DIR" in told[folder]

@@ -24,6 +24,7 @@ from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.settings.commands import EvaluateConfig
 from ebm_tf.settings.train import TrainConfig
 from ebm_tf.stats import log_z
+from tests.asked import read_by
 from tests.oracles import FALSE_ALARM_RATE
 
 STIFFNESS, TEMPERATURE, STEP_SIZE = 2.0, 0.3, 0.25
@@ -69,7 +70,7 @@ def finished_run(folder: pathlib.Path, config: TrainConfig, energy: EnergyModel)
 def evaluate(folder, names, **settings):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(diagnostics, "NUM_RECORDS", 300)
-        tasks.evaluate(EvaluateConfig(workdir=str(folder), tasks=names, **{**NUMBERS, **settings}))
+        tasks.evaluate(EvaluateConfig(workdir=str(folder), tasks=names, **{**read_by(names, NUMBERS), **settings}))
     run = load_run(folder)
     return run.read_results(), {name: run.arrays(name) for name in names.split(",")}
 

@@ -27,6 +27,7 @@ from ebm_tf.streams import Stream, block_seed
 from ebm_tf.training.checkpoints import newest_intact
 from ebm_tf.training.run import train
 from tests import processes
+from tests.asked import read_by
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DATA = pathlib.Path(os.environ.get("EBM_TF_DATA", ROOT.parent / "shared" / "tfds"))
@@ -74,7 +75,7 @@ def copy(folder, tmp_path):
 
 
 def evaluate(folder, names, **settings):
-    return tasks.evaluate(EvaluateConfig(workdir=str(folder), tasks=names, **{**SETTINGS, **settings}))
+    return tasks.evaluate(EvaluateConfig(workdir=str(folder), tasks=names, **{**read_by(names, SETTINGS), **settings}))
 
 
 def test_every_task_leaves_its_arrays_and_its_settings(evaluated):
@@ -209,7 +210,7 @@ def test_what_has_changed_is_done_anew(change, evaluated, tmp_path, capsys):
 
 def test_data_starts_are_the_same_for_every_run(evaluated, tmp_path):
     other = tmp_path / "other"
-    train(dataclasses.replace(RINGS, scheme="hybrid", seed=5, workdir=str(other)))
+    train(dataclasses.replace(RINGS, scheme="hybrid", bank_size=60_000, seed=5, workdir=str(other)))
     evaluate(other, "data_init", seed=3)
     found = load_run(other).arrays("data_init")
     np.testing.assert_array_equal(found["x_init"], load_run(evaluated).arrays("data_init")["x_init"])
@@ -247,7 +248,7 @@ def test_no_bank_is_told_before_anything_runs(made, tmp_path):
     shutil.rmtree(folder / "checkpoints")
     with pytest.raises(ConfigError, match="--tasks: expected, for bank, a checkpoint that holds it in"):
         evaluate(folder, "short_run,bank")
-    hybrid = dataclasses.replace(RINGS, scheme="hybrid").to_dict()
+    hybrid = dataclasses.replace(RINGS, scheme="hybrid", bank_size=60_000).to_dict()
     (folder / "config.json").write_text(json.dumps(hybrid))
     with pytest.raises(ConfigError, match="expected bank for a run that keeps one only"):
         evaluate(folder, "short_run,bank")
@@ -414,7 +415,7 @@ def test_cifar_what_a_task_reads_must_have_been_made(cifar, tmp_path):
     folder = copy(cifar, tmp_path)
     (folder / "short_run.npz").unlink()
     with pytest.raises(ConfigError, match="--tasks: expected short_run before neighbours, as in --tasks=short"):
-        evaluate(folder, "neighbours", num_samples=50, batch_size=40)
+        evaluate(folder, "neighbours")
 
 
 @needs_data
@@ -465,7 +466,6 @@ def test_cifar_a_bare_model_has_its_runs_ood(cifar, tmp_path):
         tasks="ood",
         data_dir=str(DATA),
         num_samples=50,
-        step_size=0.5,
         ood_data=f"svhn_cropped,{folder}",
     )
     run = tasks.evaluate(bare)
@@ -475,7 +475,8 @@ def test_cifar_a_bare_model_has_its_runs_ood(cifar, tmp_path):
     assert set(run.read_results()["ood"]["detector"]["against"]) == {"svhn_cropped", "some images"}
     with pytest.raises(ConfigError, match=r"--fid_samples: expected some of short_run, .*Received: bank"):
         features = str(ROOT / "pretrained" / "cifar_features.keras")
-        tasks.evaluate(dataclasses.replace(bare, tasks="fid", fid_samples="bank", fid_features=features))
+        of_bank = {"fid_samples": "bank", "fid_features": features, "ood_data": None}
+        tasks.evaluate(dataclasses.replace(bare, tasks="fid", **of_bank))
     with pytest.raises(ConfigError, match=r"--tasks: expected some of .*, fid with --model\. Received: bank"):
         tasks.evaluate(dataclasses.replace(bare, tasks="bank,ood"))
     with pytest.raises(ConfigError, match="--output: expected a folder that is not a run's"):

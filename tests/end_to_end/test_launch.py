@@ -60,7 +60,7 @@ def test_a_line_of_configs_trains_and_its_run_can_be_continued(clone, monkeypatc
     python, script, *arguments = shlex.split(done.stderr.partition("To continue runs/rings_hybrid: ")[2])
     assert [python, script] == LINE.split()[:2]
     monkeypatch.chdir(clone)
-    config = flags.read_config(TrainConfig, arguments)
+    config = flags.config_from_flags(TrainConfig, arguments)
     assert config.resume
     RunDir(config.workdir).check(config)  # goes on there
     with pytest.raises(ConfigError, match="--num_filters: expected 2"):  # and the check can refuse

@@ -3,6 +3,7 @@
 tests/data/old_runs/make.py says how they were made, a run of every scheme.
 """
 
+import dataclasses
 import json
 import pathlib
 import shutil
@@ -14,6 +15,7 @@ import pytest
 import ebm_tf
 from ebm_tf.data import images
 from ebm_tf.energies.files import load_energy
+from ebm_tf.evaluation import opening
 from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.settings.train import Scheme, TrainConfig
 from ebm_tf.training import callbacks, run
@@ -55,6 +57,19 @@ def test_an_old_run_goes_on_as_it_would_have(tmp_path, monkeypatch, name):
         for key, value in old.items():
             assert row[key] == pytest.approx(value, rel=1e-4, abs=1e-5 * size), (old["step"], key)
     assert energies(trainer.energy, expected) == pytest.approx(expected["energies"], rel=1e-4)
+
+
+def test_an_old_run_keeps_its_wall(tmp_path, monkeypatch):
+    """Which config.json alone has: an energy gets it before its first update, and so does that of a checkpoint."""
+    workdir = tmp_path / "run"
+    shutil.copytree(OLD_RUNS / "noise", workdir, ignore=shutil.ignore_patterns("model.keras", "expected.json"))
+    config = {**json.loads((workdir / "config.json").read_text()), "confinement": 0.25, "data_noise": 0.1}
+    (workdir / "config.json").write_text(json.dumps(config))
+    monkeypatch.setattr(run, "_all_updates", lambda config, trainer, *_: trainer)
+    wall = run.train(dataclasses.replace(RunDir(workdir).load_config(), workdir=str(workdir), resume=True)).energy.wall
+    assert wall == ebm_tf.Wall(0.25, 1.3) == load_energy(workdir / "model.keras").wall
+    assert opening.checkpoint_run(str(workdir), "4", None, None).energy.wall == wall
+    assert json.loads((workdir / "config.json").read_text())["confinement"] == 0.25
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -33,7 +33,8 @@ def new_energy(shape=(2,), **terms):
 
 def new_trainer(data, energy=None, optimizer=None, **settings):
     energy = energy or new_energy(reference=ebm_tf.GaussianReference(1.0))
-    trainer = ebm_tf.Trainer(energy, data, **{"batch_size": 32, "bank_size": 64, **settings})
+    bank = {"bank_size": 64} if settings.get("bank_weight", 1.0) else {}
+    trainer = ebm_tf.Trainer(energy, data, **{"batch_size": 32, **bank, **settings})
     trainer.compile(optimizer=optimizer or keras.optimizers.Adam(1e-2))
     return trainer
 

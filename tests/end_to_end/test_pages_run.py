@@ -20,6 +20,7 @@ from PIL import Image
 
 from ebm_tf.cli import main
 from tests import pages, processes
+from tests.asked import read_by
 
 ROOT = pages.ROOT
 DATA = pathlib.Path(os.environ.get("EBM_TF_DATA", ROOT.parent / "shared" / "tfds"))
@@ -54,7 +55,7 @@ MORE = {
     "bin/doctor": "--num_filters=4 --batch_size=4 --num_steps=2 --train_steps=2 --data_dir=TFDS",
     "bin/sample": "--num_samples=2 --num_steps=2",
     "bin/evaluate": "--num_samples=20 --num_steps=2 --num_chains=4 --batch_size=10 --long_run_steps=40 "
-    "--data_init_steps=40 --mala_steps=40 --mala_warmup_steps=10 --ais_steps=2 --data_dir=TFDS",
+    "--data_init_steps=40 --mala_steps=40 --mala_warmup_steps=10 --ais_steps=2",
     "studies/bits": "--batch_size=2 --width=4",
     "studies/detector": "--num_fit=200 --num_test=20 --num_changed=4 --num_other=20",
     "studies/foreign_images": "--train_steps=1",
@@ -117,6 +118,12 @@ def ready(command):
         words = [word.replace(mine, ours) for word in words]
     program = words[0].removesuffix(".py")
     more = MORE.get(program, "").split()
+    if program == "bin/evaluate":
+        (names,) = (word.removeprefix("--tasks=") for word in words if word.startswith("--tasks="))
+        few = read_by(names, dict(word[2:].split("=") for word in more))
+        more = [f"--{name}={value}" for name, value in few.items()]
+        if {"data_init", "energies", "ood", "fid"} & set(names.split(",")):  # which the pages run on images
+            more.append("--data_dir=TFDS")
     if program == "bin/sweep":
         own, trained = words[: words.index("--")], words[words.index("--") :]
         words = [re.sub(r"(?<!scheme)=[\w.,]+,", "=", word).replace(",noise,", ",") for word in own] + trained

@@ -621,6 +621,7 @@ def test_the_whole_chain_on_real_images(tmp_path, monkeypatch):
     from ebm_tf.evaluation import tasks
     from ebm_tf.settings.commands import EvaluateConfig
     from ebm_tf.training.run import train
+    from tests.asked import read_by
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     small = {"data_dir": str(DATA), "train_split": "train[:1%]", "batch_size": 4, "num_filters": 2, "num_steps": 2}
@@ -633,24 +634,22 @@ def test_the_whole_chain_on_real_images(tmp_path, monkeypatch):
                 scheme=scheme, attention=False, train_steps=2, log_every=1, workdir=str(folder), **small, **bank
             )
         )
-        tasks.evaluate(
-            EvaluateConfig(
-                workdir=str(folder),
-                tasks=f"{common},{more}",
-                num_samples=20,
-                num_chains=16,
-                num_steps=2,
-                long_run_steps=20,
-                data_init_steps=10,
-                mala_steps=20,
-                mala_warmup_steps=20,
-                mala_count="all",
-                fid_features=str(FEATURES),
-                fid_samples="short_run,bank" if scheme.has_bank else "short_run,long_run",
-                reference_split="train[:1%]",
-                neighbour_samples=4,
-            )
+        settings = dict(
+            num_samples=20,
+            num_chains=16,
+            num_steps=2,
+            long_run_steps=20,
+            data_init_steps=10,
+            mala_steps=20,
+            mala_warmup_steps=20,
+            mala_count="all",
+            fid_features=str(FEATURES),
+            fid_samples="short_run,bank" if scheme.has_bank else "short_run,long_run",
+            reference_split="train[:1%]",
+            neighbour_samples=4,
         )
+        names = f"{common},{more}"
+        tasks.evaluate(EvaluateConfig(workdir=str(folder), tasks=names, **read_by(names, settings)))
     written = {path.name for path in make("all", tmp_path / "runs", tmp_path / "out")}
     pictures = {f"fig{number}.png" for number in (3, 5, 6, 7, 8, 9)}
     assert written == {*pictures, "table1.csv", "table2.csv", "index.html"}

@@ -258,6 +258,7 @@ def test_samples_all_not_finite_have_no_distance(own_run, features):
     found = results["short_run"]
     assert (found["num_not_finite"], found["num_usable"], found["finite"]) == (2, 0, {"noise": False})
     assert "fid" not in results and not (own_run / "figures" / "short_run.png").exists()
+    del chains["fid_features"]
     with pytest.raises(UnusableError, match="short_run: no sample can be used"):  # also when it has been done
         tasks.evaluate(EvaluateConfig(workdir=str(own_run), tasks="short_run", **chains))
 
@@ -607,7 +608,7 @@ def test_an_unfinished_run_says_what_finishes_it(changes, name, tmp_path):
     assert sorted(tmp_path.rglob("*")) == before
     command = shlex.split(str(caught.value).partition("to finish it: ")[2])
     assert command[:2] == ["python", "bin/train.py"] and command[-1] == "--resume"
-    assert flags.read_config(TrainConfig, command[2:]) == dataclasses.replace(config, workdir=str(folder), resume=True)
+    assert flags.config_from_flags(TrainConfig, command[2:]) == dataclasses.replace(config, workdir=str(folder), resume=True)
 
 
 # Row 13: layouts of arrays.
@@ -686,11 +687,12 @@ def test_what_is_done_is_not_written(rings_run, tmp_path, monkeypatch, capsys):
 
 
 def test_results_go_elsewhere(own_run, features, tmp_path):
-    given = {"workdir": str(own_run), "num_steps": 1, "step_size": 1e-3, "fid_features": features}
-    tasks.evaluate(EvaluateConfig(tasks="short_run", num_samples=3, **given))
+    given = {"workdir": str(own_run), "num_steps": 1, "step_size": 1e-3, "tasks": "short_run"}
+    tasks.evaluate(EvaluateConfig(num_samples=3, **given))
     before, output = contents(own_run), tmp_path / "out"
-    tasks.evaluate(EvaluateConfig(tasks="fid", num_samples=3, output=str(output), **given))
-    tasks.evaluate(EvaluateConfig(tasks="short_run", num_samples=5, output=str(output), **given))
+    of_fid = {"tasks": "fid", "num_samples": 3, "fid_features": features}
+    tasks.evaluate(EvaluateConfig(workdir=str(own_run), output=str(output), **of_fid))
+    tasks.evaluate(EvaluateConfig(num_samples=5, output=str(output), **given))
     assert contents(own_run) == before
     results = json.loads((output / "results.json").read_text())
     assert results["fid"]["values"]["short_run"]["num_samples"] == 3

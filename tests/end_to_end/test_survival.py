@@ -26,6 +26,7 @@ from ebm_tf.training import callbacks, device, run
 from ebm_tf.training.checkpoints import newest_intact
 from ebm_tf.training.guard import Guard
 from tests import processes
+from tests.asked import config_of
 
 pytestmark = pytest.mark.usefixtures("plain_figures")
 
@@ -54,7 +55,7 @@ def tiny(workdir, **changes):
         workdir=str(workdir),
         jit_compile="false",
     )
-    return TrainConfig(**{**settings, **changes})
+    return config_of(settings, **changes)
 
 
 def state(workdir):

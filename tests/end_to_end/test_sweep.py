@@ -1,6 +1,7 @@
 """bin/sweep.py: a grid of runs, skipped where finished, with numbers for TensorBoard."""
 
 import csv
+import functools
 import json
 import pathlib
 import subprocess
@@ -21,7 +22,7 @@ BASE = flags.expand_flag_files([f"--flagfile={ROOT / 'configs' / 'smoke.flags'}"
 
 def plan(runs, grid, arguments=BASE):
     settings = SweepConfig(runs=str(runs), grid=grid)
-    return sweep.plan(settings, arguments, lambda arguments: flags.read_config(TrainConfig, arguments))
+    return sweep.plan(settings, arguments, functools.partial(flags.read_values, TrainConfig))
 
 
 def test_plan_has_each_run_once_and_no_lambda_where_there_is_none(tmp_path):
@@ -38,9 +39,20 @@ def test_plan_has_each_run_once_and_no_lambda_where_there_is_none(tmp_path):
     assert (trials[3].config.cd_weight, trials[3].config.seed, trials[3].config.num_filters) == (10, 1, 4)
 
 
+def test_plan_leaves_out_what_a_run_has_no_use_for(tmp_path):
+    """Of the grid and of what all runs have; a run without a bank is one, whatever the bank's size."""
+    trials = plan(tmp_path, "scheme=data,persistent bank_size=60000,90")
+    names = ["scheme-data", "scheme-persistent_bank_size-60000", "scheme-persistent_bank_size-90"]
+    assert [trial.name for trial in trials] == names
+    assert [trial.config.bank_size for trial in trials] == [60_000, 60_000, 90]
+    (trial,) = plan(tmp_path, "scheme=persistent", [*BASE, "--bank_weight=1", "--bank_burn_in=5"])
+    assert trial.arguments == [*(flag for flag in BASE if flag != "--cd_weight=25"), "--scheme=persistent"]
+
+
 @pytest.mark.parametrize(
     ("grid", "message"),
     [
+        ("scheme=data,noise bank_size=60000,90", "--grid: expected runs of which one has a use for bank_size. Rec"),
         ("scheme", "--grid: expected NAME=VALUE,VALUE ... with each name once. Received: scheme"),
         ("seed=0 seed=1", "--grid: expected NAME=VALUE,VALUE"),
         ("workdir=a,b", "--grid: expected NAME=VALUE,VALUE"),
@@ -134,5 +146,5 @@ def test_the_command(tmp_path):
 def test_a_folder_of_a_run_with_a_wall_is_none_of_the_trials(tmp_path):
     config = TrainConfig(workdir=str(tmp_path))
     (tmp_path / "config.json").write_text(json.dumps({**config.to_dict(), "confinement": 0.02}))
-    with pytest.raises(ConfigError, match="--confinement: expected 0"):
+    with pytest.raises(ConfigError, match=r"--runs: .* with confinement=0\.02$"):
         sweep._check_folder(sweep.Trial("a", {}, [], config))

@@ -24,7 +24,7 @@ GROUPS = ("data", "noise_init", "data_init")
 
 def settings(workdir, **changes):
     every = dict(train_steps=6, log_every=2, figure_every=4, checkpoint_every=4)
-    config = flags.read_config(TrainConfig, [f"--flagfile={SMOKE}"])
+    config = flags.config_from_flags(TrainConfig, [f"--flagfile={SMOKE}"])
     return dataclasses.replace(config, workdir=str(workdir), **{**every, **changes})
 
 

@@ -18,6 +18,7 @@ from ebm_tf.settings.train import Scheme, TrainConfig
 from ebm_tf.training import callbacks, run
 from ebm_tf.training.checkpoints import Saved, newest_intact
 from tests import processes
+from tests.asked import config_of
 from tests.house.test_statements import is_told, written
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -48,7 +49,7 @@ def smoke_config(workdir, **changes):
         workdir=workdir and str(workdir),
         jit_compile="false",
     )
-    return TrainConfig(**{**settings, **changes})
+    return config_of(settings, **changes)
 
 
 def run_command(*args):
@@ -103,7 +104,7 @@ def test_resuming_is_bit_for_bit_a_straight_run(tmp_path, changes):
     straight = run.train(smoke_config(tmp_path / "straight", train_steps=8, **changes))
     run.train(smoke_config(tmp_path / "stopped", train_steps=4, **changes))
     alone = [f"--workdir={tmp_path / 'stopped'}", "--resume", "--train_steps=8"]  # config.json has the rest
-    resumed = run.train(flags.read_config(TrainConfig, alone))
+    resumed = run.train(flags.config_from_flags(TrainConfig, alone))
     assert bytes_of(resumed.energy.weights) == bytes_of(straight.energy.weights)
     assert bytes_of(resumed.optimizer.variables) == bytes_of(straight.optimizer.variables)
     if straight.bank:

@@ -23,6 +23,7 @@ from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.settings.train import TrainConfig
 from ebm_tf.training import replicas, run
 from tests import processes
+from tests.asked import config_of
 
 KINDS = {
     "hybrid": dict(scheme="hybrid"),
@@ -95,7 +96,7 @@ def make_config(workdir, **changes):
         jit_compile="false",
         strategy="mirrored",
     )
-    return TrainConfig(**{**settings, **changes})
+    return config_of(settings, **changes)
 
 
 def train_on(num_devices, begun, *configs):

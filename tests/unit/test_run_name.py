@@ -47,7 +47,7 @@ def test_the_last_flag_file_of_the_command_gives_the_name(arguments, here, capsy
 def test_a_flag_file_in_a_flag_file_gives_none(here):
     (here / "inner.flags").write_text("--batch_size=3\n")
     (here / "outer.flags").write_text("--flagfile=inner.flags\n")
-    config = flags.read_config(TrainConfig, ["--flagfile=outer.flags"])
+    config = flags.config_from_flags(TrainConfig, ["--flagfile=outer.flags"])
     assert config.batch_size == 3
     assert run_name.with_workdir(config, ["train.py", "--flagfile=outer.flags"]).workdir == "runs/outer"
 

@@ -16,9 +16,11 @@ from ebm_tf.runs.partial import PartialArrays, blocks
 from ebm_tf.runs.results import as_json
 from ebm_tf.settings.commands import TASKS, EvaluateConfig, SampleConfig, resolve
 from ebm_tf.settings.data import set_names
+from ebm_tf.settings.fields import value_type
 from ebm_tf.settings.train import TrainConfig
 from ebm_tf.stats.drift import verdict
 from ebm_tf.streams import block_seed
+from tests.asked import read_by
 
 
 def test_partial_arrays_go_on_where_they_were_marked(tmp_path):
@@ -212,9 +214,10 @@ def test_numbers_are_made_json():
 )
 def test_steps_at_test_time(config, expected):
     """Sec. 3: the hybrid on images has L = 1,000 and epsilon = 2; all others are sampled as they train."""
-    settings = resolve(EvaluateConfig(workdir="run"), TrainConfig(data_dir="data", **config))
+    settings = resolve(EvaluateConfig(workdir="run"), TrainConfig(**config))
     assert (settings.num_steps, settings.step_size, settings.num_samples) == expected
-    assert settings.data_dir == "data"
+    of_tfds = TrainConfig(**{**config, "dataset": "cifar10"}, data_dir="data")
+    assert resolve(EvaluateConfig(workdir="run"), of_tfds).data_dir == "data"
     asked = resolve(EvaluateConfig(workdir="run", num_steps=3, step_size=0.1, num_samples=9), TrainConfig(**config))
     assert (asked.num_steps, asked.step_size, asked.num_samples) == (3, 0.1, 9)
     sampled = resolve(SampleConfig(workdir="run", output="out"), TrainConfig(temperature=0.5, **config))
@@ -299,3 +302,24 @@ def test_every_setting_is_one_that_some_task_depends_on_or_says_where_things_lie
     read = {name for task in tasks.TASKS.values() for name in task.settings}
     places = {"workdir", "model", "checkpoint", "output", "tasks", "data_dir"}
     assert {field.name for field in dataclasses.fields(EvaluateConfig)} == read | places
+
+
+OTHER = {str: "other", int: 7, float: 0.3}  # than the default, by the type of a setting
+CHOSEN = {"mala_step_sizes": "per_chain", "mala_count": "all"}
+
+
+def test_a_setting_that_no_task_asked_for_reads_is_refused():
+    """Every setting with every task. What is taken ends at the run, which is not there."""
+    kinds = {field.name: value_type(field)[0] for field in dataclasses.fields(EvaluateConfig)}
+    others = {name: CHOSEN.get(name, OTHER[kind]) for name, kind in kinds.items()}
+    for name in read_by(",".join(TASKS), others):
+        for task in TASKS:
+            read = read_by(task, others)
+            given = {**{few: 7 for few in ("num_chains",) if few in read}, name: others[name]}
+            with pytest.raises(ConfigError) as error:
+                tasks.evaluate(EvaluateConfig(workdir="nowhere", tasks=task, **given))
+            assert str(error.value).startswith(f"--{'workdir' if name in read else name}: expected "), (task, name)
+    with pytest.raises(ConfigError) as error:
+        tasks.evaluate(EvaluateConfig(workdir="nowhere", mala_steps=9))
+    line = "--mala_steps: expected 50000 where --tasks has none that reads it: mala. Received: mala_steps=9"
+    assert str(error.value) == line

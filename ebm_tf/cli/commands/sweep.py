@@ -21,7 +21,7 @@ def main(settings: SweepConfig, rest: list[str]) -> int:
     from ebm_tf.cli import sweep
 
     arguments = flags.expand_flag_files(rest)
-    trials = sweep.plan(settings, arguments, lambda arguments: flags.read_config(TrainConfig, arguments))
+    trials = sweep.plan(settings, arguments, functools.partial(flags.read_values, TrainConfig))
     flags.load_tensorflow()
     runs = pathlib.Path(settings.runs)
     flags.share_package()

@@ -11,7 +11,7 @@ import tensorflow as tf
 from ebm_tf.build import use_xla
 from ebm_tf.energies.precision import compile_energy, full_float32, with_policy
 from ebm_tf.evaluation.finished import FinishedRun, TaskResult, noise_starts, run_chains
-from ebm_tf.evaluation.task import Task, check_one_batch, if_done
+from ebm_tf.evaluation.task import Task, if_done
 from ebm_tf.mcmc.diagnostics import NUM_PROJECTIONS, energy_bias, projections, summary
 from ebm_tf.runs.partial import PartialArrays, blocks
 from ebm_tf.settings.commands import EvaluateConfig
@@ -83,6 +83,5 @@ TASKS = {
         diagnostics_task,
         ("seed", "num_chains", "long_run_steps"),
         inputs=diagnostics_inputs,
-        check=lambda run, settings: check_one_batch(settings, "diagnostics"),
     )
 }

@@ -12,7 +12,7 @@ from ebm_tf.build import use_xla
 from ebm_tf.data.images import to_uint8
 from ebm_tf.energies.precision import compile_energy, full_float32, rounding_over_temperature, with_policy
 from ebm_tf.evaluation.finished import FinishedRun, TaskResult, noise_starts, usable_numbers
-from ebm_tf.evaluation.task import Task, check_is_hot, check_one_batch
+from ebm_tf.evaluation.task import Task, check_is_hot
 from ebm_tf.mcmc.diagnostics import NUM_PROJECTIONS, projections, summary
 from ebm_tf.mcmc.mala import MalaState, MalaTrace, compile_mala, freeze, init_state
 from ebm_tf.plots import figures
@@ -92,9 +92,8 @@ class _Plan:
 
 
 def check_mala(run: FinishedRun, settings: EvaluateConfig) -> None:
-    """Raises ConfigError: T = 0, or more chains than fit in one batch."""
+    """Raises ConfigError at T = 0."""
     check_is_hot(run, "mala")
-    check_one_batch(settings, "mala")
 
 
 def mala_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays) -> TaskResult:

@@ -240,5 +240,6 @@ TASKS = {
         check=check_fid,
         has_arrays=False,
         takes_bare=True,
+        also=(),
     )
 }

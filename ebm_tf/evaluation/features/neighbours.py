@@ -91,5 +91,6 @@ TASKS = {
         inputs=neighbours_inputs,
         check=check_neighbours,
         takes_bare=True,
+        also=(),
     )
 }
