@@ -2,7 +2,8 @@
 of docs/examples.md, from the notebooks.
 
   python tools/tables.py           writes them into the pages: `make tables`
-  python tools/tables.py --check   exits 1 where a page differs: a part of `make check`
+  python tools/tables.py --check   exits 1 where a page differs, or running text has a measured number of no file: a
+                                   part of `make check`
 
 A file NAME.json holds {"how": {"command", "machine", "date", "commit"}, "columns": [...], "rows": [[...], ...]}; the
 first cell of a row is its name. A page shows it by
@@ -28,6 +29,17 @@ NUMBER = re.compile(r"(?P<open><!-- number: (?P<spec>[^\n]+?) -->).*?(?P<close><
 MOST = 120  # characters of a line
 FREE = re.compile(r"\s*(\||<!--|!\[|\[[^\]]+\]:)")  # tables, comments, pictures
 HOW = {"command", "machine", "date", "commit"}
+MEASURED = re.compile(r"\d(?:[\d.,]*\d)? ?(?:%|(?:s|ms|µs|seconds|minutes|hours|nats)\b)|± ?\d[\d.]*|\b0\.\d{3,}")
+APART = re.compile(  # code, what has markers, links, lines that cite
+    r"^```.*?^```$|<!-- (table|number): .*?<!-- /\1 -->|`[^`\n]*`|\]\([^)\n]*\)|^    [^\n]*|^[^\n]* et al\. [^\n]*",
+    re.DOTALL | re.MULTILINE,
+)
+LOGS = ("docs/log/", "docs/paper_", "CHANGELOG.md", "CONTRIBUTING.md")  # dated, or of the paper
+SETTINGS = {  # what looks measured and is a setting, a formula, or a bound that a test or limit holds
+    *("1 %", "5 %", "68 %", "95 %", "20 seconds", "20 minutes", "20 hours", "±0.5"),
+    *("0.0005", "0.007", "0.015", "0.275", "0.574", "0.998"),
+    *("4 %", "0.025 nats"),  # README's, which tests/house/test_tables.py holds
+}
 
 
 class Fault(Exception):
@@ -127,6 +139,8 @@ def main(arguments):
             path.write_text(new, encoding="utf-8")
             print(f"wrote {name}")
         faults += [f"{name}:{line}: {words}" for line, words in unfit(new)]
+        if not name.as_posix().startswith(LOGS):
+            faults += [f"{name}:{line}: {words}" for line, words in unmarked(new)]
     for fault in faults:
         print(fault)
     print(f"tables: {len(faults)} faults" if faults else "tables: as results/numbers has them")
@@ -162,6 +176,18 @@ def unfit(text):
         if not before and not is_code and re.match(r" {1,3}\S", line):
             yield number, "expected an indent of 4 after an empty line: with less the site ends the list here"
         before = line
+
+
+def unmarked(text):
+    """(line, what is wrong) of numbers in running text that look measured and come from no file of results/numbers.
+
+    Limits: a number without unit and with less than three decimals is not seen; lines that cite papers are left out.
+    """
+    text = APART.sub(lambda found: "\n" * found[0].count("\n"), text)
+    for number, line in enumerate(text.splitlines(), start=1):
+        for found in MEASURED.findall(line):
+            if found not in SETTINGS:
+                yield number, f"{found} looks measured: expected a marker, or a line of SETTINGS in tools/tables.py"
 
 
 if __name__ == "__main__":

@@ -150,3 +150,26 @@ def test_the_headers_of_configs_have_the_same_numbers():
     for config, words in expected.items():
         header = (ROOT / "configs" / f"{config}.flags").read_text(encoding="utf-8").partition("\n--")[0]
         assert words in " ".join(header.replace("#", "").split()), (config, words)
+
+
+@pytest.mark.parametrize(("words", "faults"), [("3.5 minutes", 1), ("0.994 ± 0.01", 2), ("5 % of `0.994`", 0)])
+def test_a_measured_number_without_a_file_is_reported(tables, words, faults):
+    page = f"First.\nIt is {words}, by <!-- number: speed a ours -->0.555<!-- /number -->.\n"
+    assert [line for line, _ in tables.unmarked(page)] == [2] * faults
+
+
+def test_numbers_of_the_readmes_text_are_those_of_results():
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    (demo,) = [row[1] for row in _rows("demo") if row[0] == "JS, nats"]
+    (saturated,) = [row[4] for row in _rows("cifar_recipes") if row[0].startswith("cifar_hybrid_settled")]
+    assert f"a Jensen-Shannon divergence of {demo} nats" in text
+    assert f"{float(saturated.split()[0]):.0f} % stripes" in text
+
+
+def test_the_gains_of_whitening_and_the_features_accuracy_are_those_of_their_studies():
+    lines = [line.split(",") for line in (ROOT / "results" / "tables" / "kernels.csv").read_text().splitlines()]
+    found = {line[0]: [f"{float(line[lines[0].index(share)]):.2f}" for share in ("0.3", "1.0")] for line in lines[1:]}
+    assert {name: cells for name, *cells in _rows("tables_kernels")}.items() <= found.items()
+    features = json.loads((ROOT / "pretrained" / "cifar_features.json").read_text())
+    accuracy, seconds = (row[1] for row in _rows("features"))
+    assert (accuracy, seconds) == (f"{100 * features['test_accuracy']:.1f} %", str(features["seconds"]))
