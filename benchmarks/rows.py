@@ -12,6 +12,7 @@ import numpy as np
 NETWORKS = {  # name: (event, step_size, temperature), the paper's settings
     "rings": ((10,), 0.001, 0.005),
     "tiny_8_attention": ((32, 32, 3), 1.0, 5e-5),  # to try this program
+    "small_16_attention": ((32, 32, 3), 1.0, 5e-5),  # for a CPU
     "image_64": ((32, 32, 3), 1.0, 5e-5),
     "image_64_attention": ((32, 32, 3), 1.0, 5e-5),
     "image_128": ((32, 32, 3), 1.0, 5e-5),

@@ -112,14 +112,15 @@ def _step_ms(config) -> float:
     import tensorflow as tf
 
     from ebm_tf.build import build_energy, step_sizes, use_xla
-    from ebm_tf.mcmc.langevin import langevin_chain
+    from ebm_tf.mcmc.langevin import in_halves, langevin_chain
 
-    energy, sizes, seed = build_energy(config), step_sizes(config), tf.constant([3, 4])
+    sizes, seed, is_compiled = step_sizes(config), tf.constant([3, 4]), use_xla(config.jit_compile)
+    energy = in_halves(build_energy(config), config.event_shape, is_compiled)
     num_chains = len(config.brackets) * config.batch_size
     x_init = tf.random.stateless_normal([num_chains, *config.event_shape], [1, 2])
 
     def of_length(num_steps):
-        @tf.function(jit_compile=use_xla(config.jit_compile), autograph=False)
+        @tf.function(jit_compile=is_compiled, autograph=False)
         def chain():
             return langevin_chain(energy, x_init, tf.constant(num_steps), sizes, config.temperature, seed)[0]
 

@@ -15,7 +15,10 @@ import tensorflow as tf
 from ebm_tf.mcmc import checks
 from ebm_tf.mcmc.preconditioner import precondition
 
-__all__ = ["EnergyFn", "LangevinInfo", "compile_chain", "energy_and_grad", "langevin_chain", "langevin_step", "prepare"]
+__all__ = [
+    *("EnergyFn", "LangevinInfo", "compile_chain", "energy_and_grad", "in_halves", "langevin_chain", "langevin_step"),
+    "prepare",
+]
 
 EnergyFn = Callable[[tf.Tensor], tf.Tensor]  # [B, *event] -> [B]
 BLOCK = 50  # steps without a question to the host, where L is not known to the compiler
@@ -52,6 +55,34 @@ def energy_and_grad(energy_fn: EnergyFn, x: tf.Tensor) -> tuple[tf.Tensor, tf.Te
 def prepare(energy_fn: EnergyFn) -> EnergyFn:
     """energy_fn, what does not depend on x done once where it offers that. XLA leaves such work inside the loop."""
     return energy_fn.prepare() if hasattr(energy_fn, "prepare") else energy_fn
+
+
+def in_halves(energy_fn: EnergyFn, event_shape: tuple[int, ...], jit_compile: bool | None) -> EnergyFn:
+    """energy_fn, of vectors that XLA compiles for a CPU each half of the batch by itself; else as it is.
+
+    XLA does a small product on one core, and at the same time another one that does not depend on it. Two halves on any
+    machine, so that energies do not depend on how many cores it has; docs/log/performance.md has what they gain.
+
+    Args:
+      energy_fn: [B, *event] -> [B], with or without prepare().
+      event_shape: shape of one x.
+      jit_compile: whether XLA compiles what calls it. None: not all of it.
+    """
+    on_cpu = not tf.config.get_visible_devices("GPU")
+    return _Halves(energy_fn) if jit_compile and len(event_shape) == 1 and on_cpu else energy_fn
+
+
+class _Halves:
+    def __init__(self, energy_fn):
+        self._energy_fn = energy_fn
+
+    def prepare(self):
+        return _Halves(prepare(self._energy_fn))
+
+    def __call__(self, x):
+        num = tf.shape(x)[0]
+        parts = tf.split(x, tf.stack([num // 2, num - num // 2]))
+        return tf.concat([self._energy_fn(part) for part in parts], axis=0)
 
 
 def _stream(seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -196,6 +227,8 @@ def compile_chain(
         tf.TensorSpec([], tf.float32),
         tf.TensorSpec([2], tf.int32),
     ]
+
+    energy_fn = in_halves(energy_fn, event_shape, jit_compile)
 
     @tf.function(input_signature=signature, jit_compile=jit_compile, autograph=False)
     def traced(x_init, num_steps, step_size, temperature, seed):

@@ -14,6 +14,7 @@ from ebm_tf.data.base import Dataset
 from ebm_tf.defaults import blocks_of, check_batches, fit_to_data, refuse_habits
 from ebm_tf.energies.base import EnergyModel
 from ebm_tf.errors import ConfigError, check_kind
+from ebm_tf.mcmc.langevin import in_halves
 from ebm_tf.mcmc.sample_bank import SampleBank
 from ebm_tf.mcmc.sampler import Sampler
 from ebm_tf.mcmc.step_size import adaptive_step_size
@@ -276,10 +277,10 @@ class Trainer(keras.Model):
         }
 
     def _one_step_update(self, x, x_inits, weights, step_size, seed):
-        energy, theta = self.energy, self.energy.trainable_variables
+        energy = in_halves(self.energy, self.energy.event_shape, build.use_xla(self.config.jit_compile))
         chains = {"num_steps": self._num_steps(), "step_size": step_size, "seed": seed}
         chains |= {"temperature": tf.constant(self.config.temperature), "preconditioner": self.sampler.preconditioner}
-        result = one_step_update(energy, theta, x, x_inits, weights, **chains)
+        result = one_step_update(energy, self.energy.trainable_variables, x, x_inits, weights, **chains)
         # The chains' own energies are not logged; what is not returned is not computed.
         return result._replace(info=result.info._replace(energy_init=None, energy_final=None))
 

@@ -12,7 +12,7 @@ from scipy import stats
 
 from ebm_tf.build import build_energy
 from ebm_tf.energies import ImageNet, RingsNet
-from ebm_tf.mcmc.langevin import BLOCK, compile_chain, langevin_chain
+from ebm_tf.mcmc.langevin import BLOCK, compile_chain, energy_and_grad, in_halves, langevin_chain
 from ebm_tf.settings.train import TrainConfig
 from ebm_tf.training.algorithm1 import one_step_update
 from tests import oracles
@@ -60,6 +60,32 @@ def test_traced_once(jit_compile):
         traces_of_first_call = traces_of_first_call or len(traces)
     assert chain.experimental_get_tracing_count() == 1
     assert len(traces) == traces_of_first_call
+
+
+@pytest.mark.parametrize("num, sizes", [(1, [0, 1]), (2, [1, 1]), (5, [2, 3])])
+def test_halves_of_a_batch_are_the_batch(num, sizes):
+    """Every row once, in order, its gradient too; prepared once."""
+    calls, seen = [], []
+
+    class Prepares:
+        def prepare(self):
+            calls.append(1)
+            return lambda x: seen.append(len(x)) or quadratic(x)
+
+    x = draw(num, 3)
+    energy, grad = energy_and_grad(in_halves(Prepares(), (3,), True).prepare(), x)
+    expected, expected_grad = energy_and_grad(quadratic, x)
+    assert (calls, seen) == ([1], sizes)
+    np.testing.assert_allclose(energy, expected, rtol=1e-6)
+    np.testing.assert_allclose(grad, expected_grad, rtol=1e-6)
+
+
+def test_halves_are_for_vectors_that_xla_compiles_for_a_cpu(monkeypatch):
+    assert in_halves(quadratic, (3,), True) is not quadratic
+    for event_shape, jit_compile in [((3,), False), ((3,), None), ((4, 4, 3), True)]:
+        assert in_halves(quadratic, event_shape, jit_compile) is quadratic
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: [kind])
+    assert in_halves(quadratic, (3,), True) is quadratic
 
 
 @pytest.mark.parametrize("step_size", [0.01, np.linspace(0.005, 0.02, 10, dtype=np.float32)], ids=["scalar", "vector"])
