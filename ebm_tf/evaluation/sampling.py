@@ -1,6 +1,7 @@
 """bin/sample.py: chains of a trained energy, as arrays and a picture."""
 
 import dataclasses
+import os
 import pathlib
 
 import numpy as np
@@ -42,7 +43,7 @@ def sample(settings: SampleConfig) -> pathlib.Path:
     check_data_dir(settings.data_dir, run.config.dataset)
     output = run.run_dir.path
     for name in ("samples.npz", "samples.png"):
-        if (output / name).exists():
+        if os.path.exists(output / name):  # where Path.exists raises for a name that is too long
             expected = f"--output: expected a folder without {name}"
             raise ConfigError(f"{expected}. Received: {output}, which has one: move it, or name another folder")
     settings = resolve(settings, run.config)

@@ -146,4 +146,4 @@ def test_the_command(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
     assert [line[:4] for line in lines] == ["ok  "] * len(NAMES)
-    assert done.stderr == ""
+    assert not [line for line in done.stderr.splitlines() if not line.startswith("I0000")]  # XLA's, in a forked process

@@ -316,7 +316,7 @@ def test_results(folder, command, damage):
 @pytest.fixture
 def image_run(folder):
     """What reproduce reads of a CIFAR-10 run with a long run."""
-    config = dataclasses.replace(RunDir(folder).load_config(), dataset="cifar10", scheme="data")
+    config = dataclasses.replace(RunDir(folder).load_config(), dataset="cifar10", scheme="data", bank_size=60_000)
     RunDir(folder).write_config(config)
     model = saved.load(folder).model
     entry = {"model": model, "settings": {}, "num_samples": 3, "num_steps": 5, "finite": True, "verdict": "settled"}

@@ -127,7 +127,7 @@ def test_two_fits_are_one(data):
 def test_without_held_out_data_it_says_how_to_train():
     data = ebm_tf.Dataset.from_array(np.random.default_rng(0).normal(size=(40, 2)), held_out=0)
     trainer = new_trainer(data)
-    expected = r"^--held_out: expected .* above 0. Received: array with none. To train without: fit.validation=False.$"
+    expected = r"^expected examples .* Received: array with none. To train without: fit.validation=False.$"
     with pytest.raises(ebm_tf.ConfigError, match=expected):
         trainer.fit(train_steps=1)
 
