@@ -23,7 +23,9 @@ from typing import Any, NamedTuple
 from ebm_tf.errors import ConfigError, one_line
 from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.settings.commands import SweepConfig
+from ebm_tf.settings.data import kind_of
 from ebm_tf.settings.fields import Role, names_of
+from ebm_tf.settings.presets import PRESET_SETTINGS
 from ebm_tf.settings.train import TrainConfig, without_use
 
 __all__ = ["Trial", "plan", "run_all", "write_tables"]
@@ -88,7 +90,9 @@ def _useful(arguments: list[str], read_values) -> tuple[list[str], set[str]]:
     """The arguments that have a use beside the others, and the names of the settings that have none."""
     unused: set[str] = set()
     while True:
-        left = [one for one in arguments if one.lstrip("-").partition("=")[0] not in unused]
+        names = [one.lstrip("-").partition("=")[0] if one.startswith("-") else "" for one in arguments]
+        owners = [name or before for before, name in zip(["", *names], names)]  # --name=value or --name value
+        left = [one for owner, one in zip(owners, arguments) if owner not in unused]
         found = without_use(read_values(left)).keys() - unused
         if not found:
             return left, unused
@@ -117,7 +121,9 @@ def _check_folder(trial: Trial) -> None:
     if run_dir.confinement:
         expected = f"--runs: expected runs of today in {run_dir.path}"
         raise ConfigError(f"{expected}. Received: one of an earlier version, with confinement={run_dir.confinement:g}")
-    free = (*names_of(TrainConfig, role=Role.OPERATION), "rollbacks")  # which training counts
+    free = {*names_of(TrainConfig, role=Role.OPERATION), "rollbacks"}  # which training counts
+    if kind_of(trial.config.dataset):  # training has made of what is not given what fits the data
+        free |= {*PRESET_SETTINGS} - trial.config.given
     for name in wanted:
         if name not in free and here[name] != wanted[name]:
             received = f"{name}={wanted[name]}"

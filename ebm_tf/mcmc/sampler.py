@@ -90,7 +90,7 @@ class Sampler:
         if self.event_shape is None:
             raise ValueError("expected event_shape, the shape of one x, to start from noise. Received: None")
         checks.at_least("num", num, 0, int)
-        shape = tf.concat([tf.reshape(num, [1]), tf.constant(self.event_shape, tf.int32)], axis=0)
+        shape = tf.concat([tf.reshape(tf.cast(num, tf.int32), [1]), tf.constant(self.event_shape, tf.int32)], axis=0)
         x_init = chain_init.noise(shape, checks.seed_of(seed), self.start)
         return tf.ensure_shape(x_init, [tf.get_static_value(num), *self.event_shape])
 
@@ -114,7 +114,8 @@ class Sampler:
         x_init, arguments = checks.start_of_chains(energy_fn, x_init), self.arguments(seed, num_steps)
         if not tf.executing_eagerly():
             return langevin_chain(energy_fn, x_init, *arguments, self.preconditioner)
-        if (key := (id(energy_fn), *x_init.shape[1:])) not in self._chains:  # with the energy: no other takes its id
+        key = id(energy_fn), *x_init.shape[1:]
+        if key not in self._chains:  # with the energy: no other takes its id
             self._chains[key] = energy_fn, self.compile(energy_fn, tuple(x_init.shape[1:]))
         return self._chains[key][1](x_init, *arguments)
 

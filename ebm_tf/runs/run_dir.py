@@ -91,8 +91,10 @@ class RunDir:
         self._check_stages(before, config)
         old, new = before.to_dict(), config.to_dict()
         tilted = ("temperature", "data_noise") if "reference" in config.gaussian else ()  # the energy depends on them
-        for name in (*FIXED_ON_RESUME, *tilted):
-            if old[name] != new[name]:
+        of_bank = () if before.has_bank and config.has_bank else ("bank_size", "bank_dtype")  # a bank may go, not come
+        came = ("bank_weight",) if config.has_bank and not (before.has_bank or config.stage) else ()
+        for name in (*FIXED_ON_RESUME, *tilted, *came):
+            if name not in of_bank and old[name] != new[name]:
                 expected = f"--{name}: expected {old[name]}, as the run in {self.path} has it"
                 raise ConfigError(f"{expected}. Received: {name}={new[name]}. To go on: {self.resume_command()}")
         is_done = old["train_steps"] == new["train_steps"] and self.is_finished(before.train_steps)

@@ -142,7 +142,7 @@ class DataConfig(Settings):
         "What the settings that no flag gives are made for, on data of one's own: a sharp density, or a smooth "
         "detector (docs/own_data.md). rings, cifar10 and the flowers have flag files instead.",
         choices=tuple(PRESETS),
-        role=Role.RESULT,
+        role=Role.MODEL,
     )
     batch_size: int = setting(
         100,

@@ -177,7 +177,7 @@ class Trainer(keras.Model):
 
     def evaluate(self, x: Any = None, **kwargs) -> dict[str, float]:
         """What held-out data say, see losses.HeldOut: x [N, *event], or at most 1,000 of the data's own."""
-        if x is None or isinstance(x, np.ndarray | list | Dataset):
+        if x is None or isinstance(x, np.ndarray | list | tf.Tensor | Dataset):
             x = self.held_out.batches(self.data, True if x is None else x, self.config.seed)
             kwargs = {"verbose": 0, "return_dict": True, **kwargs}
         return super().evaluate(x, **kwargs)

@@ -1,5 +1,6 @@
 """Every flag file of configs/ parses, and every bad value says what was expected."""
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -295,6 +296,22 @@ def test_a_resumed_run_keeps_its_splits(tmp_path):
         ConfigError, match=r"^--train_split: expected train\+validation, as the run in .*\. To go on: python bin/"
     ):
         run_dir.check(dataclasses.replace(config, train_split="test", resume=True))
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "message"),
+    [
+        (dict(bank_weight=0.5, bank_size=200), dict(bank_weight=0.0), None),  # its chains are left out
+        (dict(), dict(bank_weight=0.5, bank_size=200), "^--bank_weight: expected 0.0, as the run in .*=0.5. To go on"),
+        (dict(bank_weight=0.5, bank_size=200), dict(bank_size=300), "^--bank_size: expected 200, as the run in"),
+        (dict(dataset="table:x.csv"), dict(preset="detector"), "^--preset: expected density, as"),  # another network
+    ],
+)
+def test_a_resumed_run_may_leave_its_bank_and_not_get_one(tmp_path, before, now, message):
+    config = TrainConfig(**before)
+    RunDir(tmp_path).write_config(config)
+    with pytest.raises(ConfigError, match=message) if message else contextlib.nullcontext():
+        RunDir(tmp_path).check(dataclasses.replace(config.with_given(now), resume=True))
 
 
 def test_dict_round_trip():

@@ -94,7 +94,7 @@ def test_every_setting_of_training_has_a_role():
 def test_the_lists_are_those_that_were_kept_by_hand():
     assert set(FIXED_ON_RESUME) == {
         *("dataset", "image_size", "train_split", "batch_size", "num_filters", "attention", "energy_scale"),
-        *("fit", "columns", "held_out"),
+        *("fit", "columns", "held_out", "preset"),
         *("gaussian", "dtype_policy", "scheme", "bank_size"),
         *("bank_dtype", "optimizer", "learning_rate_schedule", "ema_momentum", "init_model", "seed"),
     }

@@ -45,7 +45,7 @@ def test_plan_leaves_out_what_a_run_has_no_use_for(tmp_path):
     names = ["scheme-data", "scheme-persistent_bank_size-60000", "scheme-persistent_bank_size-90"]
     assert [trial.name for trial in trials] == names
     assert [trial.config.bank_size for trial in trials] == [60_000, 60_000, 90]
-    (trial,) = plan(tmp_path, "scheme=persistent", [*BASE, "--bank_weight=1", "--bank_burn_in=5"])
+    (trial,) = plan(tmp_path, "scheme=persistent", [*BASE, "--bank_weight=1", "--bank_burn_in", "5"])
     assert trial.arguments == [*(flag for flag in BASE if flag != "--cd_weight=25"), "--scheme=persistent"]
 
 
@@ -78,6 +78,11 @@ def test_a_folder_with_another_run_is_told(tmp_path):
     assert len(plan(tmp_path, "seed=0", [*BASE, "--log_every=7", "--keep_checkpoints=1"])) == 1  # the same results
     with pytest.raises(ConfigError, match=r"--num_steps: expected 5, as .*seed-0 has it. Received: num_steps=6"):
         plan(tmp_path, "seed=0", [*BASE, "--num_steps=6"])
+    own = TrainConfig(dataset="table:x.csv", num_steps=5, step_size=0.5)  # whose step size was not given
+    pathlib.Path(trial.config.workdir, "config.json").write_text(json.dumps(own.to_dict()))
+    assert len(plan(tmp_path, "seed=0", ["--dataset=table:x.csv", "--num_steps=5"])) == 1
+    with pytest.raises(ConfigError, match=r"--num_steps: expected 5, as .*seed-0 has it. Received: num_steps=6"):
+        plan(tmp_path, "seed=0", ["--dataset=table:x.csv", "--num_steps=6"])
 
 
 STUB = """

@@ -109,6 +109,10 @@ def test_a_matrix_of_the_right_size_is_taken():
     assert langevin(num_steps=0, preconditioner=np.eye(3, dtype=np.float32))[0].shape == (60, 3)
 
 
+def test_a_number_of_numpy_is_a_number_of_starts():
+    assert SAMPLER.starts(np.int64(2), [0, 1]).shape == (2, 3)
+
+
 @pytest.fixture(scope="module")
 def trainer():
     return ebm_tf.Trainer(ENERGY, DATA, sampler=SAMPLER, scheme="noise", batch_size=8)
