@@ -5,10 +5,9 @@ arguments that are others'.
 import dataclasses
 import numbers
 import types
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -81,7 +80,7 @@ def refuse_habits(method: str, given: Collection[str]) -> None:
 
 def check_batches(x: Any) -> None:
     """Raises ConfigError for what Trainer.fit cannot take in place of its data."""
-    if not isinstance(x, tf.data.Dataset | tf.distribute.DistributedDataset | keras.utils.PyDataset | Iterator):
+    if not isinstance(x, tf.data.Dataset | tf.distribute.DistributedDataset):
         expected = "expected fit(train_steps=...), since Trainer has its data"
         raise ConfigError(f"{expected}, or batches, a tf.data.Dataset. Received: x={type(x).__name__}")
 

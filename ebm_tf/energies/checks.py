@@ -34,7 +34,8 @@ def check_network(net: keras.Model, event_shape: tuple[int, ...] | None = None) 
       ConfigError: see EnergyModel.from_network.
     """
     check_kind("net", net, keras.Model, "a keras.Model")
-    check_kind("event_shape", event_shape, tuple | list | None, "the shape of one x, as (3,) or (32, 32, 3)")
+    kinds = tuple | list | tf.TensorShape | None
+    check_kind("event_shape", event_shape, kinds, "the shape of one x, as (3,) or (32, 32, 3)")
     shape = tuple(event_shape or _event_shape(net))
     if net.dtype_policy.compute_dtype == "float16":
         raise ConfigError(f"expected the policy float32 or mixed_bfloat16. Received: {net.dtype_policy.name}")

@@ -132,7 +132,7 @@ def test_keras_habits_are_told(trainer):
         with pytest.raises(ebm_tf.ConfigError) as error:
             trainer.fit(train_steps=1, **{name: 1})
         assert str(error.value) == f"expected fit without {name} ({why}). Received: {name}"
-    for x in (X, DATA, 100):
+    for x in (X, DATA, 100, (one for one in X)):  # Keras wants tuples of a generator, and train_step none
         text = rf"^expected fit\(train_steps=...\), since Trainer has its data, .* Received: x={type(x).__name__}$"
         with pytest.raises(ebm_tf.ConfigError, match=text):
             trainer.fit(x, epochs=3)
@@ -158,7 +158,7 @@ def test_one_callback_or_none(trainer):
     one = keras.callbacks.History()
     with mock.patch.object(keras.Model, "fit") as fit_of_keras:
         for callbacks in (one, [one], None):
-            trainer.fit(iter(()), callbacks=callbacks)
+            trainer.fit(tf.data.Dataset.range(0), callbacks=callbacks)
     assert [call.kwargs["callbacks"] for call in fit_of_keras.call_args_list] == [[one], [one], []]
 
 
