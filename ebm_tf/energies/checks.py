@@ -121,7 +121,8 @@ def _check_gradient(net, x):
     with tf.GradientTape() as tape:
         tape.watch(x)
         total = tf.reduce_sum(tf.cast(net(x, training=False), tf.float32))
-    slope, *slopes = tape.gradient(total, [x, *[weight.value for weight in weights]])
+    read = tf.distribute.get_strategy().experimental_local_results  # under a strategy a weight has a value per device
+    slope, *slopes = tape.gradient(total, [x, *[read(weight.value)[0] for weight in weights]])
     if slope is None:
         raise ConfigError(f"expected an energy with a gradient in x. Received: {net.name}, through which none flows")
     unused = [weight.path for weight, value in zip(weights, slopes) if value is None]

@@ -223,3 +223,8 @@ def test_a_class_that_is_not_registered_is_told_before_its_file_is_written(tmp_p
     with pytest.raises(ConfigError, match=r"^expected @keras\.saving\.register_\w+\(\) on the class Unknown"):
         energy.save(tmp_path / "x.keras")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_network_under_a_strategy_is_taken():
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+        assert EnergyModel.from_network(net(layers.Dense(4, "silu"))).event_shape == (2,)
