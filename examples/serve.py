@@ -122,7 +122,9 @@ def make_server(base: pathlib.Path, name: str, port: int) -> http.server.Threadi
             except json.JSONDecodeError as error:
                 return self.answer(400, {"error": f"expected JSON. Received: {error}"})
             except (ValueError, TypeError, RecursionError, tf.errors.OpError) as error:
-                return self.answer(400, {"error": " ".join(str(error).split())[:300]})
+                text = " ".join(str(error).split())
+                text = re.sub(r"\[\[.*|\{\{.*?\}\}|\[Op:.*", "", text)  # where in its graph TensorFlow met it
+                return self.answer(400, {"error": text.strip()[:300]})
 
         def answer(self, status: int, value: dict[str, Any]) -> None:
             content = json.dumps(value).encode()

@@ -206,6 +206,6 @@ def _each(read, names: Sequence[str], path: pathlib.Path, flag: str, map_fn: Cal
         count = f"{len(bad):,} of {len(names):,} that it cannot: " if len(bad) > 1 else ""
         raise ConfigError(
             f"--{flag}: expected images that Pillow can read. Received: {count}{'; '.join(bad[:NAMED])}"
-            f"{'; ...' if len(bad) > NAMED else ''}"
+            f"{'; ...' if len(bad) > NAMED else ''}; remove what is damaged"
         )
     return list(found)

@@ -21,6 +21,11 @@ def check_registered(net: keras.Model) -> None:
         if not cls.__module__.startswith("keras.") and ">" not in keras.saving.get_registered_name(cls):
             expected = f"expected @keras.saving.register_keras_serializable() on the class {cls.__name__}"
             raise ConfigError(f"{expected}, or its file cannot be read. Received: one that is not registered")
+        try:
+            layer.get_config()
+        except NotImplementedError as error:  # Keras' text is a page
+            expected = f"expected the class {cls.__name__} to have get_config(), with what its __init__ takes"
+            raise ConfigError(f"{expected}, or its file cannot be written. Received: one without") from error
 
 
 def check_network(net: keras.Model, event_shape: tuple[int, ...] | None = None) -> tuple[int, ...]:

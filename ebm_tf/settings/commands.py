@@ -166,7 +166,7 @@ class EvaluateConfig(EvaluateMala, EvaluateImages, EvaluateChains, SourceConfig)
     num_samples: int | None = setting(
         None,
         "Chains of short_run and bank, and at most so many images a set in energies, ood, ood_curve, likelihood and "
-        "fid. None: 5,000 for rings, 50,000 for images.",
+        "fid. None: 5,000 for vectors, 50,000 for images.",
         range=COUNT,
     )
     num_chains: int = setting(

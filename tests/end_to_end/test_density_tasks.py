@@ -371,7 +371,7 @@ FEW = {"num_chains": 7, "batch_size": 3}
         ("mala", {}, FEW, "--num_chains: expected at most batch_size, for mala"),
         ("diagnostics", {}, FEW, "--num_chains: expected at most batch_size, for diagnostics"),
         ("likelihood", {}, FEW, "--num_chains: expected at most 3 for likelihood"),
-        ("likelihood", {}, {"num_samples": 20}, "--num_chains: expected at most 20 for likelihood"),
+        ("likelihood", {}, {"num_samples": 20, "num_chains": 21}, "--num_chains: expected at most 20 for likelihood"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(task, changes, settings, line, tmp_path):

@@ -228,3 +228,20 @@ def test_a_class_that_is_not_registered_is_told_before_its_file_is_written(tmp_p
 def test_a_network_under_a_strategy_is_taken():
     with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
         assert EnergyModel.from_network(net(layers.Dense(4, "silu"))).event_shape == (2,)
+
+
+@keras.saving.register_keras_serializable(package="test_from_network")
+class WithoutConfig(keras.Model):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def call(self, x):
+        return self.inner(x)
+
+
+def test_a_class_that_keras_cannot_write_is_told_before_a_file_is_begun(tmp_path):
+    energy = EnergyModel.from_network(WithoutConfig(net(layers.Dense(4, "silu"))), event_shape=(2,))
+    with pytest.raises(ConfigError, match=r"the class WithoutConfig to have get_config\(\), .* Received: one without"):
+        energy.save(tmp_path / "own.keras")
+    assert not list(tmp_path.iterdir())

@@ -18,9 +18,10 @@ def main(settings: CalibrateConfig) -> None:
     from ebm_tf.serving import calibrate  # TensorFlow: after the flags have been checked
     from ebm_tf.serving.detector import place_of
 
+    wrote = "replaced" if place_of(settings.model).exists() else "wrote"
     numbers = calibrate.calibrate(settings)
     low, high = numbers["interval"]
-    print(f"wrote {place_of(settings.model)}: {numbers['num_inputs']} inputs, {numbers['num_bad']} left out")
+    print(f"{wrote} {place_of(settings.model)}: {numbers['num_inputs']} inputs, {numbers['num_bad']} left out")
     print(f"{numbers['num_statistics']} statistics; {numbers['num_calibration']} inputs for p-values")
     rate, confidence = numbers["false_positive_rate"], numbers["confidence"]
     print(f"out at p <= {rate:g}: false-positive rate {rate:g}, {confidence:.0%} interval [{low:.4g}, {high:.4g}]")

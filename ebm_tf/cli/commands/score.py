@@ -34,7 +34,7 @@ def main(settings: ScoreConfig) -> int:
         print(f"wrote {settings.report}: open it in a browser")
     print(f"{done.seconds:.1f} s, of which the energy took {share:.0%}")
     if done.resized:
-        print(f"{done.resized} images had another size and were brought to the model's as in training")
+        print(f"{done.resized} images were scaled, cut or padded to the model's size, as in training")
     for line in done.warnings:
         print(f"warning: {line}")
     return 1 if done.bad and not settings.skip_bad else 0

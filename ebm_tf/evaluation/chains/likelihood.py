@@ -7,6 +7,7 @@ dequantised: uniform noise over one of the 256 levels is added, and the discrete
 that of the noisy ones plus D log(2 / 255).
 """
 
+import dataclasses
 import math
 from typing import Any
 
@@ -35,7 +36,7 @@ def check_likelihood(run: FinishedRun, settings: EvaluateConfig) -> None:
     """Raises ConfigError: T = 0, more chains than fit in one batch or than there are test points, no test data."""
     check_is_hot(run, "likelihood")
     most = min(settings.batch_size, len(_test_points(run, settings)))
-    if settings.num_chains > most:
+    if settings.num_chains > most and settings.num_chains != EvaluateConfig.num_chains:  # the default is cut to it
         raise ConfigError(
             f"--num_chains: expected at most {most} for likelihood, the batch_size or the number of test points. "
             f"Received: num_chains={settings.num_chains}"
@@ -57,6 +58,7 @@ def likelihood_task(run: FinishedRun, settings: EvaluateConfig, partial: Partial
     if energy is not run.energy:
         print(f"likelihood: the energy is computed in float32, not in the training's {run.config.dtype_policy}")
     points = _test_points(run, settings)
+    settings = dataclasses.replace(settings, num_chains=min(settings.num_chains, settings.batch_size, len(points)))
     base = ais.Base(tf.constant(points.mean(axis=0)), tf.constant(points.std(axis=0) + np.float32(1e-6)))
     with full_float32():
         log_weights, rates = _anneal(run, settings, partial, energy, base, points)
