@@ -15,10 +15,12 @@ FRACTION = 1e-4  # of the size of outputs, as far as float32 may differ between 
 
 
 def check_registered(net: keras.Model) -> None:
-    """Raises ConfigError where Keras would write a file with the network that it cannot read."""
+    """Raises ConfigError where Keras could not write a file with the network, or not read it."""
     for layer in net._flatten_layers():
         cls = type(layer)
-        if not cls.__module__.startswith("keras.") and ">" not in keras.saving.get_registered_name(cls):
+        if cls.__module__.startswith(("keras.", "ebm_tf.")):
+            continue
+        if ">" not in keras.saving.get_registered_name(cls):
             expected = f"expected @keras.saving.register_keras_serializable() on the class {cls.__name__}"
             raise ConfigError(f"{expected}, or its file cannot be read. Received: one that is not registered")
         try:

@@ -202,7 +202,7 @@ def test_calibrated_again_by_another_tail_the_model_does_not_grow(vectors, tmp_p
     again = Path(shutil.copytree(folder, tmp_path / "model"))
     command.main(CalibrateConfig(model=str(again), input=source, tail="upper"))
     out = capsys.readouterr().out
-    assert out.startswith(f"wrote {again}/calibration.npz: 60 inputs, 0 left out\n")
+    assert out.startswith(f"replaced {again}/calibration.npz: 60 inputs, 0 left out\n")
     low, high = clopper_pearson(0, 30, 0.95)
     assert out.endswith(f"out at p <= 0.05: false-positive rate 0.05, 95% interval [{low:.4g}, {high:.4g}]\n")
     assert (again / "saved_model.pb").stat().st_size < 1.01 * before
