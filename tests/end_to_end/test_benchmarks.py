@@ -1,4 +1,4 @@
-"""benchmarks/: the programs run, and say what is missing. What they measure is not tested."""
+"""benchmarks/ and studies/: the programs run, and say what is missing. What they measure is not tested."""
 
 import json
 import pathlib
@@ -6,6 +6,7 @@ import pathlib
 import pytest
 
 from ebm_tf.energies import ImageNet
+from ebm_tf.evaluation.features.extractors import load_extractor
 from tests import processes
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -81,3 +82,13 @@ def test_score_compares_with_reading(tmp_path):
     assert all(numbers[f"{part}_over_read_{clock}"] > 0 for part in ("energy", "score") for clock in ("cpu", "wall"))
     # bfloat16 keeps 8 bits; on a processor without it TensorFlow keeps float32.
     assert 0 <= numbers["rms_error_over_spread"] < 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (TFDS / "cifar10").is_dir(), reason=f"no CIFAR-10 in {TFDS}")
+def test_a_classifier_is_trained_at_toy_size(tmp_path):
+    flags = ["--epochs=1", "--train_size=128", "--test_size=64", "--batch_size=32", "--dtype_policy=float32"]
+    run("studies/cifar_features.py", f"--data_dir={TFDS}", f"--output={tmp_path}", *flags)
+    report = json.loads((tmp_path / "cifar_features.json").read_text())
+    assert report["scale"]["sets"]["cifar10/test"]["num_samples"] == 64
+    assert load_extractor(str(tmp_path / "cifar_features.keras"), 32).sha256 == report["sha256"]

@@ -14,8 +14,8 @@ from scipy import stats
 
 from ebm_tf.mcmc import jump as module
 from ebm_tf.mcmc.jump import jump
+from tests.oracles import FALSE_ALARM_RATE
 
-FALSE_ALARM_RATE = 1e-6
 NUM_CHAINS, TEMPERATURE, WIDTH = 40_000, 0.5, 0.8
 MASSES, PLACES, WIDTHS = np.array([0.3, 0.7]), np.array([-4.0, 4.0]), np.array([0.5, 1.0])
 CENTRES = tf.constant([[-4.5], [-4.0], [-3.0], [3.0], [4.0], [6.0]])

@@ -6,8 +6,6 @@ import io
 import json
 import os
 import pathlib
-import subprocess
-import sys
 import zipfile
 
 import h5py
@@ -121,14 +119,3 @@ def test_augmented_images_are_shifted_mirrored_and_cut(script):
 def _fits(origin, line, cut, axis):
     expected = line[:, None] if axis == 0 else line[None, :]
     return np.all((origin == expected) | cut)
-
-
-@pytest.mark.slow
-@needs_cifar
-def test_script_trains_at_toy_size(tmp_path):
-    flags = ["--epochs=1", "--train_size=128", "--test_size=64", "--batch_size=32", "--dtype_policy=float32"]
-    command = [sys.executable, "studies/cifar_features.py", f"--data_dir={DATA}", f"--output={tmp_path}", *flags]
-    subprocess.run(command, cwd=ROOT, check=True, timeout=600)
-    report = json.loads((tmp_path / "cifar_features.json").read_text())
-    assert report["scale"]["sets"]["cifar10/test"]["num_samples"] == 64
-    assert load_extractor(str(tmp_path / "cifar_features.keras"), 32).sha256 == report["sha256"]
