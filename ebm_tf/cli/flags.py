@@ -49,6 +49,7 @@ FLAGS = absl_flags.FLAGS
 EXIT_BAD_INPUT = 2
 EXIT_FAILED = 1
 NEAR = 0.6  # similarity of two flags' names, by difflib, from which on one may be meant for the other
+EARLIER = "Of earlier versions"  # begins the help of a flag that is read and no longer told of
 FLAG_FILE = "\nFlags may stand in a file, one a line: --flagfile=FILE. A flag after it overrides the file's."
 BOM = "\ufeff"  # Windows' editors begin a file of flags with it
 EXIT_SIGNAL = 128  # plus the signal, as shells report it
@@ -109,7 +110,7 @@ def define_flags(config_cls: type, flag_values: absl_flags.FlagValues = FLAGS) -
         flag_values.register_flag_by_module(group_of(config_cls, field.name), flag_values[field.name])
     for name, now in _retired(config_cls).items():  # flag files of earlier versions may have it
         if name not in flag_values:
-            help_text = f"Of earlier versions; now --{now}." if now else "Of earlier versions."
+            help_text = f"{EARLIER}; now --{now}." if now else f"{EARLIER}."
             absl_flags.DEFINE_string(name, None, help_text, flag_values)
 
 
@@ -331,11 +332,12 @@ def _show(text: str) -> None:
 
 def _unknown_flag(name: str) -> str:
     """One line that names the flags that look alike, or where there are none all of this command's."""
-    known = [flag.name for flag in FLAGS.get_key_flags_for_module(sys.argv[0])] + ["flagfile"]
+    own = FLAGS.get_key_flags_for_module(sys.argv[0])
+    known = [flag.name for flag in own if not flag.help.startswith(EARLIER)] + ["flagfile"]
     if near := difflib.get_close_matches(name, known, n=3, cutoff=NEAR):
         return f"unknown flag --{name}. Nearest: {', '.join('--' + flag for flag in near)}"
-    own = sorted({*known} - {"help"})
-    return f"unknown flag --{name}. This command has {', '.join('--' + flag for flag in own)}"
+    names = sorted({*known} - {"help"})
+    return f"unknown flag --{name}. This command has {', '.join('--' + flag for flag in names)}"
 
 
 def _one_line(error: Exception | str) -> str:

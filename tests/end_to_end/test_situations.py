@@ -761,6 +761,7 @@ def test_only_near_flags_are_suggested(arguments, message):
     done = processes.run([f"bin/{arguments[0]}.py", *arguments[1:]])
     assert done.returncode == 2
     assert message in done.stderr and done.stderr.count("\n") == 1
+    assert "--noise_spectrum" not in done.stderr  # of earlier versions
 
 
 @pytest.mark.skipif(not (DATA / "svhn_cropped").is_dir(), reason=f"no svhn_cropped in {DATA}; set EBM_TF_DATA")
