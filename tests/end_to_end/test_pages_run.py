@@ -40,8 +40,9 @@ NOT_RUN = {
     r"python bin/score_beam\.py .*": "needs the extra beam; test_beam.py runs it where it is",
     r"python studies/detector\.py .*--develop.*": "training images from the 10,000th on, of which there are 500 here",
     r"python studies/detector_forms\.py .*": "what the command before has written, which is not run here",
-    r"python studies/cifar_features\.py .*": "a minute or two; test_cifar_features.py, slow, does it small",
+    r"python studies/cifar_features\.py .*": "a minute or two; test_benchmarks.py, slow, does it small",
     r"python benchmarks/doctor\.py .*": "trains at full length only",
+    r"python bin/train\.py --workdir=RUN --resume": "a run that was stopped; test_train.py resumes by the folder alone",
     r"python tests/end_to_end/kill_and_resume\.py .*": "minutes; test_survival.py does what it does",
 }
 # Sizes, in flag files and on command lines.
@@ -197,7 +198,7 @@ def run(command, folder):
     is_new = (arguments[0] == "bin/train.py" and "--resume" not in arguments) or "unpack" in arguments
     if is_new and (folder / flags.get("workdir", "runs/none")).exists():
         shutil.rmtree(folder / flags["workdir"])
-    if arguments[0] == "bin/sample.py":  # each DIR of a page is the reader's, and a new one
+    if arguments[0] == "bin/sample.py" and "output" in flags:  # each DIR of a page is the reader's, and a new one
         shutil.rmtree(folder / flags["output"], ignore_errors=True)
     started = processes.Started(arguments, cwd=folder, env={**os.environ, **env})
     if arguments[0] == "examples/serve.py":
