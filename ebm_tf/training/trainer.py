@@ -103,7 +103,7 @@ class Trainer(keras.Model):
         """Metrics of `evaluate`: what train_step returns needs none."""
         return self.held_out.means
 
-    def compile(self, optimizer: keras.optimizers.Optimizer | str | None = None, **kwargs) -> None:
+    def compile(self, optimizer: keras.optimizers.Optimizer | str | None = None, **kwargs: Any) -> None:
         """Keras' compile.
 
         Args:
