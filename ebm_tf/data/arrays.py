@@ -11,7 +11,7 @@ from ebm_tf.data.crop import fit
 from ebm_tf.data.stores import MOST_BYTES, TRAIN, Opened, loader, shares, split_indices, target_size
 from ebm_tf.errors import ConfigError, one_line
 
-__all__ = ["blocks", "check", "is_image", "moments", "open_images", "open_vectors", "read"]
+__all__ = ["blocks", "check", "is_image", "moments", "open_vectors", "opened", "read"]
 
 BLOCK = 1024
 CHANNELS = (1, 3, 4)
@@ -116,7 +116,22 @@ def _parts(rows):
     return [slice(start, start + BLOCK) for start in range(0, len(rows), BLOCK)]
 
 
-def open_images(
+def opened(
+    x: np.ndarray,
+    held_out: float,
+    seed: int,
+    image_size: int | tuple[int, int] | None,
+    how: str | None,
+    name: str,
+) -> Opened:
+    """Images or vectors of an array; see Dataset.from_array. Raises ConfigError, see `check`."""
+    check(x, name)
+    if is_image(x):
+        return _open_images(x, image_size, how, held_out, seed, name)
+    return open_vectors(x, None, held_out, seed, name)
+
+
+def _open_images(
     x: np.ndarray,
     image_size: int | tuple[int, int] | None,
     how: str | None,

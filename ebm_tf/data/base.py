@@ -185,12 +185,8 @@ class Dataset:
         Raises:
           ConfigError: x is no data; see arrays.check.
         """
-        flags = ["dataset"] if name == "array" else []  # else by --dataset=array:FILE
-        with naming_argument("x", *flags):
-            arrays.check(x, name)
-            if arrays.is_image(x):
-                return cls(name, arrays.open_images(x, image_size, fit, held_out, seed, name))
-            return cls(name, arrays.open_vectors(x, None, held_out, seed, name))
+        with naming_argument("x", "dataset"):
+            return cls(name, arrays.opened(x, held_out, seed, image_size, fit, name))
 
     @classmethod
     def from_table(

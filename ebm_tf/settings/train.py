@@ -236,7 +236,9 @@ class TrainConfig(  # dataclasses takes the fields of the last base first
             own = {"train_steps", *_set_by_stages(values["stage"])} - {*given}
             values |= {name: _defaults()[name] for name in own}
         while unused := {
-            name for name in _idle_throughout(values, applies.RULES) - {*given} if values[name] != _defaults()[name]
+            name
+            for name in without_use(values, may_be_filled=False).keys() - {*given}
+            if values[name] != _defaults()[name]
         }:
             values |= {name: _defaults()[name] for name in unused}
         return dataclasses.replace(self, **values)
@@ -261,18 +263,21 @@ class TrainConfig(  # dataclasses takes the fields of the last base first
         if unknown := sorted(set(values) - set(fields)):
             raise ConfigError(f"expected settings of TrainConfig. Received: unknown {shortened(', '.join(unknown))}")
         values = {name: checked(fields[name], value) for name, value in values.items()}
-        unused = _idle_throughout(_defaults() | values, applies.ONCE_IGNORED)
+        unused = {*without_use(_defaults() | values, may_be_filled=False, rules=applies.ONCE_IGNORED)}
         unused |= _set_by_stages(values.get("stage", ())) - {"train_steps"}
         return cls(**{name: value for name, value in values.items() if name not in unused})
 
 
-def without_use(values: dict[str, Any], may_be_filled: bool = True) -> dict[str, applies.Rule]:
+def without_use(
+    values: dict[str, Any], may_be_filled: bool = True, rules: tuple[applies.Rule, ...] = applies.RULES
+) -> dict[str, applies.Rule]:
     """The settings of a run that have no use in any of its stages, each with the rule that says so.
 
     Args:
       values: of all settings.
       may_be_filled: whether on data of one's own a use counts that some preset would give by what it makes of the
         settings that are at their defaults.
+      rules: those that are asked.
 
     Raises:
       ConfigError: a value by itself cannot be used.
@@ -284,7 +289,7 @@ def without_use(values: dict[str, Any], may_be_filled: bool = True) -> dict[str,
         fills += [{name: one[name] for name in one.keys() & rest} for one in possible()]
     wholes = [whole for fill in fills for whole in _stages_whole(values | fill)]
     found: dict[str, applies.Rule] = {}
-    for rule in applies.RULES:
+    for rule in rules:
         if not any(rule.applies(whole) for whole in wholes):
             found = dict.fromkeys(rule.names, rule) | found
     return found
@@ -312,13 +317,6 @@ def _stages_whole(values: dict[str, Any]) -> list[types.SimpleNamespace]:
     """By stage all settings of a run that has these; where it has no stages, these."""
     stages = [_read_stage(text)[1] for text in values["stage"]] or [{}]
     return [types.SimpleNamespace(**values | changes) for changes in stages]
-
-
-def _idle_throughout(values: dict[str, Any], rules: tuple[applies.Rule, ...]) -> set[str]:
-    """Names of the settings without use; of a run with stages, in none of them."""
-    return set.intersection(
-        *({name for name, _ in applies.idle(whole, _defaults(), rules)} for whole in _stages_whole(values))
-    )
 
 
 def _read_stage(text: str) -> tuple[str, dict[str, Any]]:

@@ -129,7 +129,6 @@ def _train(config: TrainConfig, given, run_dir: RunDir, is_chief: bool, locks, d
     locks.enter_context(memory_explained(out_of_memory(*of), update_bytes(*of), free))
     dataset = build.make_dataset(config, first_step, data)  # says what is missing before the slow parts
     trainer = build_trainer(config, strategy, config.stage_of(first_step), data)
-    trainer.energy.wall = build.wall_of(run_dir.confinement, config.data_noise)
     restore(trainer, saved, initial)
     if first_step == config.train_steps and run_dir.has_model_of(first_step):
         return _as_saved(trainer, run_dir)
@@ -187,19 +186,17 @@ def _all_updates(config, trainer, dataset, saved, initial, files, deadline) -> T
     """Does all updates that are left, stage after stage, with rollbacks where config allows them; returns the
     trainer of the last stage.
     """
-    strategy, run_dir, wall = trainer.strategy, RunDir(config.workdir), trainer.energy.wall
+    strategy, run_dir = trainer.strategy, RunDir(config.workdir)
     while True:
         error = _fit(config, trainer, replicas.split_batches(strategy, dataset), run_dir, files, deadline)
         if error is not None:
             config, saved = _rolled_back(config, run_dir, files, error, saved)
             trainer = build_trainer(config, strategy, config.stage_of(saved.step if saved else 0), trainer.data)
-            trainer.energy.wall = wall
             restore(trainer, saved, None if saved else initial or initial_energy(config.init_model))
         elif trainer.stage.last_step == config.train_steps:
             return trainer
         else:
             trainer = _next_stage(config, trainer)
-            trainer.energy.wall = wall
             if files is not None:
                 run_dir.log_event("stage", trainer.stage.first_step, name=trainer.stage.name)
         dataset = build.make_dataset(config, int(trainer.update_count.numpy()), trainer.data)
@@ -275,6 +272,8 @@ def build_trainer(
     data = data or build.dataset(stage.config)
     with strategy.scope():
         energy = build.build_energy(stage.config, data.event_shape)
+    if stage.config.workdir:
+        energy.wall = build.wall_of(RunDir(stage.config.workdir).confinement, stage.config.data_noise)
     if energy.noise_spectrum:
         build.fit_gaussian(energy, *noise_spectrum(data, stage.config.data_noise))
     sampler = build.build_sampler(energy, stage.config)

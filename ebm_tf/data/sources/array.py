@@ -9,5 +9,5 @@ __all__ = ["open_source"]
 
 def open_source(source: str, asked: Asked) -> Dataset:
     """See Dataset.from_array."""
-    x, size = arrays.read(source), asked.image_size
-    return Dataset.from_array(x, asked.held_out, image_size=size, fit=asked.fit, name=f"array:{source}")
+    x, name = arrays.read(source), f"array:{source}"
+    return Dataset(name, arrays.opened(x, asked.held_out, 0, asked.image_size, asked.fit, name))
