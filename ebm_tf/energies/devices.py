@@ -10,12 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from ebm_tf.data import images
 from ebm_tf.energies.base import EnergyModel
 from ebm_tf.errors import UnusableError, is_disk_full, is_gpu_taken, one_line
 
 __all__ = [
     "Replica",
     "at_once",
+    "in_blocks",
     "is_out_of_memory",
     "local_devices",
     "memory_explained",
@@ -101,6 +103,16 @@ def run_on_all(
         return [run(0)]
     with futures.ThreadPoolExecutor(len(parts)) as pool:
         return list(pool.map(run, range(len(parts))))
+
+
+def in_blocks(replicas: Sequence[Replica], x: np.ndarray, batch_size: int) -> np.ndarray:
+    """fn(x) [N, ...] of x [N, *event], N of 1 or more, batch_size at a time; uint8 images are scaled to [-1, 1]."""
+    found = []
+    for start in range(0, len(x), batch_size):
+        part = x[start : start + batch_size]
+        floats = images.to_unit_range(part).numpy() if x.dtype == np.uint8 else np.asarray(part, np.float32)
+        found += run_on_all(replicas, floats)
+    return np.concatenate(found)
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ bfloat16 keeps 8 bits and TF32, in which GPUs multiply float32 matrices by defau
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -24,11 +24,13 @@ def with_policy(energy: EnergyModel, policy: str) -> EnergyModel:
     return copy
 
 
-def compile_energy(energy: EnergyModel, jit_compile: bool) -> tf.types.experimental.PolymorphicFunction:
-    """The energy as a compiled function, float32 [B, *event] -> [B]."""
+def compile_energy(
+    energy: EnergyModel, jit_compile: bool, fn: Callable | None = None
+) -> tf.types.experimental.PolymorphicFunction:
+    """The energy as a compiled function, float32 [B, *event] -> [B]; or fn(energy, x) of it."""
     signature = [tf.TensorSpec([None, *energy.event_shape], tf.float32)]
     compiled = tf.function(input_signature=signature, jit_compile=jit_compile, autograph=False)
-    return compiled(lambda x: energy(x, training=False))
+    return compiled(lambda x: fn(energy, x) if fn else energy(x, training=False))
 
 
 @contextlib.contextmanager

@@ -16,8 +16,8 @@ from ebm_tf.energies import EnergyModel, devices
 from ebm_tf.energies.files import load_energy
 from ebm_tf.energies.precision import compile_energy
 from ebm_tf.errors import ConfigError, one_line
+from ebm_tf.mcmc.langevin import denoise
 from ebm_tf.mcmc.sampler import Sampler
-from ebm_tf.runs.partial import blocks
 from ebm_tf.runs.results import RunResults
 from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.settings.data import IMAGE_SPLITS
@@ -68,12 +68,26 @@ class FinishedRun(RunResults):
     @functools.cached_property
     def energy_fns(self) -> list[devices.Replica]:
         """Per device, the energy as a compiled function, float32 [B, *event] -> [B]."""
-        return devices.replicate(self.energy, lambda energy: compile_energy(energy, use_xla(self.config.jit_compile)))
+        return self._on_devices()
+
+    def _on_devices(self, fn=None):
+        is_xla = use_xla(self.config.jit_compile)
+        return devices.replicate(self.energy, lambda energy: compile_energy(energy, is_xla, fn))
 
     @functools.cached_property
     def chain_fns(self) -> list[devices.Replica]:
         """Per device, the sampler's chains of the energy, compiled."""
         return devices.replicate(self.energy, lambda energy: build_sampler(energy, self.config).compile(energy))
+
+    @functools.cached_property
+    def denoise_fns(self) -> list[devices.Replica]:
+        """Per device, denoise of the energy, compiled. Raises ConfigError where training added no noise."""
+        noise_std, temperature = self.config.data_noise, self.config.temperature
+        if not noise_std * temperature:
+            received = f"data_noise={noise_std:g}, temperature={temperature:g}"
+            raise ConfigError(f"--denoise: expected false, or a run that has both above 0. Received: {received}")
+        fn = functools.partial(denoise, noise_std=noise_std, temperature=temperature)
+        return self._on_devices(fn)
 
     @property
     def sampler(self) -> Sampler:
@@ -187,12 +201,8 @@ def run_chains(
 
 
 def energies(run: FinishedRun, x: np.ndarray, batch_size: int) -> np.ndarray:
-    """Energies float32 [N] of x [N, *event], block by block; uint8 images are scaled to [-1, 1]."""
-    energy = np.empty(len(x), np.float32)
-    for _, part in blocks(len(x), batch_size):
-        x_part = images.to_unit_range(x[part]).numpy() if x.dtype == np.uint8 else np.asarray(x[part], np.float32)
-        energy[part] = np.concatenate(devices.run_on_all(run.energy_fns, x_part))
-    return energy
+    """Energies float32 [N] of x [N, *event], see devices.in_blocks."""
+    return devices.in_blocks(run.energy_fns, x, batch_size)
 
 
 def to_stored(run: FinishedRun, x: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ import pathlib
 import numpy as np
 
 from ebm_tf.data.pictures import scatter
+from ebm_tf.energies import devices
 from ebm_tf.energies.devices import at_once, memory_explained
 from ebm_tf.errors import ConfigError, UnusableError
 from ebm_tf.evaluation.chains.long import data_starts
@@ -42,13 +43,12 @@ def sample(settings: SampleConfig) -> pathlib.Path:
     run = _open(settings)
     check_data_dir(settings.data_dir, run.config.dataset)
     output = run.run_dir.path
-    for name in ("samples.npz", "samples.png"):
-        if os.path.exists(output / name):  # where Path.exists raises for a name that is too long
-            expected = f"--output: expected a folder without {name}"
-            raise ConfigError(f"{expected}. Received: {output}, which has one: move it, or name another folder")
+    _check_is_free(output)
     settings = resolve(settings, run.config)
     assert settings.num_steps is not None and settings.step_size and settings.temperature is not None  # by resolve
-    run = dataclasses.replace(run, config=dataclasses.replace(run.config, temperature=settings.temperature))
+    denoise_fns = run.denoise_fns if settings.denoise else None  # by the T of training
+    config = dataclasses.replace(run.config, temperature=settings.temperature)
+    run = dataclasses.replace(run, config=config, loaded=run.energy)
     parts = list(blocks(settings.num_samples, settings.batch_size))
     if settings.init == "data":
         x_init = data_starts(run, settings.num_samples, settings.data_dir, "num_samples")
@@ -56,7 +56,6 @@ def sample(settings: SampleConfig) -> pathlib.Path:
         x_init = np.concatenate(
             [noise_starts(run, part.stop - part.start, settings.seed, block) for block, part in parts]
         )
-    run.energy  # noqa: B018  read it before anything is written
     x_final = np.empty_like(x_init)
     with signals.listening() as stop, memory_explained(at_once("sampling", settings, ["num_samples"])):
         writable_folder(output, "output")
@@ -64,6 +63,8 @@ def sample(settings: SampleConfig) -> pathlib.Path:
             stop.obey(f"after {part.start} of {settings.num_samples} chains; nothing was written")
             seed = block_seed(settings.seed, Stream.CHAINS, block)
             x_final[part], _ = run_chains(run, x_init[part], settings.num_steps, settings.step_size, seed)
+    if denoise_fns:
+        x_final = devices.in_blocks(denoise_fns, x_final, settings.batch_size)
     with draft_of(output / "samples.npz") as draft:
         np.savez_compressed(draft, x_init=run.to_data(x_init), x_final=run.to_data(x_final))
     numbers, finite = usable_numbers(run, x_final), usable.finite_rows(x_final)
@@ -88,6 +89,13 @@ def _open(settings: SampleConfig) -> FinishedRun:
         expected = "--num_steps, --step_size and --temperature beside a model of the rings"
         raise ConfigError(f"--model: expected {expected}. Received: model={settings.model}")
     return run
+
+
+def _check_is_free(output: pathlib.Path) -> None:
+    for name in ("samples.npz", "samples.png"):
+        if os.path.exists(output / name):  # where Path.exists raises for a name that is too long
+            expected = f"--output: expected a folder without {name}"
+            raise ConfigError(f"{expected}. Received: {output}, which has one: move it, or name another folder")
 
 
 def _plot(run: FinishedRun, x_init: np.ndarray, x_final: np.ndarray, path: pathlib.Path) -> None:

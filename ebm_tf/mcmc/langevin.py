@@ -8,7 +8,7 @@ p(x) ∝ exp(−E(x) / T), since drift and noise are scaled together. A precondi
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -16,8 +16,8 @@ from ebm_tf.mcmc import checks
 from ebm_tf.mcmc.preconditioner import precondition
 
 __all__ = [
-    *("EnergyFn", "LangevinInfo", "compile_chain", "energy_and_grad", "in_halves", "langevin_chain", "langevin_step"),
-    "prepare",
+    *("EnergyFn", "LangevinInfo", "compile_chain", "denoise", "energy_and_grad", "in_halves", "langevin_chain"),
+    *("langevin_step", "prepare"),
 ]
 
 EnergyFn = Callable[[tf.Tensor], tf.Tensor]  # [B, *event] -> [B]
@@ -235,3 +235,29 @@ def compile_chain(
         return langevin_chain(energy_fn, x_init, num_steps, step_size, temperature, seed, preconditioner)
 
     return traced
+
+
+def denoise(energy_fn: EnergyFn, x: tf.Tensor, noise_std: Any, temperature: Any) -> tf.Tensor:
+    """Takes the noise of training out of states by one gradient.
+
+    Training adds σ z, z ~ N(0, I), to the data, so chains come to the law p of noisy data, p(x) ∝ exp(−E(x) / T). The
+    mean of what was clean, given x, is then
+
+        E[x_0 | x = x_0 + σ z] = x + σ² ∂ log p(x)/∂x = x − (σ² / T) ∂E/∂x(x)
+
+    Law: as right as the energy is; a chain's noise beyond σ stays.
+    Limits: noise_std = 0 returns x.
+
+    Args:
+      energy_fn: [B, *event] -> [B].
+      x: float32 [B, *event].
+      noise_std: σ, a number or one per coordinate.
+      temperature: T above 0.
+
+    Returns:
+      float32 [B, *event].
+
+    Source: not in the paper; Miyasawa's estimator, the jump of Saremi and Hyvärinen, Neural Empirical Bayes (2019).
+    """
+    _, energy_grad = energy_and_grad(energy_fn, x)
+    return x - tf.cast(noise_std, tf.float32) ** 2 / temperature * tf.cast(energy_grad, tf.float32)

@@ -187,6 +187,7 @@ def _info(run: FinishedRun, data_dir: str | None, statistics: tuple[str, ...]) -
         columns=trained.columns if trained else (),
         mean=trained.mean if trained else (),
         scale=trained.scale if trained else (),
+        data_noise=config.data_noise,
         num_examples=trained.num_examples if trained else 0,
         fingerprint=trained.fingerprint if trained else "",
     )

@@ -38,6 +38,7 @@ class ModelInfo:
       statistics: names of the columns of the signature `statistics`; empty in exports of before.
       columns: names of a table's columns, in the order of x; empty where they have none.
       mean, scale: of vectors that were standardised for training, per column; x is in the data's units.
+      data_noise: σ of the noise that training added to the data, of standardised x; 0 in exports of before.
       num_examples: how many trained; 0 where it is not known.
       fingerprint: hashes of some of them, see stats/fingerprint.py; "" where there are none.
     """
@@ -57,6 +58,7 @@ class ModelInfo:
     columns: tuple[str, ...] = ()
     mean: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()
+    data_noise: float = 0.0
     num_examples: int = 0
     fingerprint: str = dataclasses.field(default="", repr=False)  # 3 KB that say nothing to a reader
 

@@ -106,6 +106,34 @@ class TrainedEnergy:
             raise ValueError("expected a model with T above 0, for -(dE/dx)/T. Received: temperature=0")
         return self._apply("score", x, batch_size)
 
+    def denoise(self, x: np.ndarray, batch_size: int = 256) -> np.ndarray:
+        """x without the noise that training added to the data, by one gradient: x − (σ² / T) ∂E/∂x.
+
+        Law: where x has the law of noisy data, as samples have, the mean of the clean ones that x may have come from.
+          Distances of pictures to data are smaller after it; the density is that of noisy data, so it is of x before.
+
+        Args:
+          x: [N, *event].
+          batch_size: how many at once.
+
+        Returns:
+          float32 [N, *event]; images are near [-1, 1].
+
+        Raises:
+          ValueError: training added no noise, the model has T = 0, or x has another shape or type.
+
+        Source: denoise of mcmc/langevin.py; not in the paper.
+        """
+        noise_std, temperature = self.info.data_noise, self.info.temperature
+        if not noise_std * temperature:
+            expected = "expected a model with data_noise and T above 0"
+            raise ValueError(f"{expected}. Received: data_noise={noise_std:g}, temperature={temperature:g}")
+        x = self._as_batch(as_array(x, self.info.columns))
+        if x.dtype == np.uint8:
+            x = x.astype(np.float32) / np.float32(127.5) - np.float32(1)
+        noise_var = (noise_std * np.array(self.info.scale or 1.0, np.float32)) ** 2  # in the data's units, as x is
+        return x - noise_var / np.float32(temperature) * self._apply("energy_grad", x, batch_size)
+
     def statistics(self, x: np.ndarray, batch_size: int = 256) -> np.ndarray:
         """Numbers of one gradient by which an x is told to be typical, see energies/statistics.py.
 

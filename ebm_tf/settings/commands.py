@@ -122,6 +122,7 @@ class EvaluateImages(Settings):
     fid_samples: str = setting(
         "short_run", "Comma-separated sets for fid: short_run, bank, long_run, data_init, mala.", "Table 1"
     )
+    denoise: bool = setting(False, "fid and neighbours take training's noise out of samples first; see docs/cifar.md.")
     reference_split: str | None = setting(
         None, "Split that fid and neighbours compare with. None: what the run trained on.", "Fig. 7"
     )
@@ -221,6 +222,7 @@ class SampleChains(Settings):
     init: str = setting(
         "noise", "Where chains start: at noise, or at held-out data.", "Sec. 3", choices=("noise", "data")
     )
+    denoise: bool = setting(False, "Take training's noise out of the ends, by one gradient; see docs/cifar.md.")
     batch_size: int = setting(1_000, "Chains at once; their random numbers depend on it.", range=COUNT)
     seed: int = setting(0, "Seed of the chains.", range=SEED)
 

@@ -1,5 +1,6 @@
 """The tasks mala, diagnostics, likelihood and the scores of ood: right where the law is known, and resumable."""
 
+import dataclasses
 import json
 import pathlib
 
@@ -18,10 +19,11 @@ from ebm_tf.evaluation import tasks
 from ebm_tf.evaluation.chains import diagnostics, likelihood
 from ebm_tf.evaluation.detection import ood
 from ebm_tf.evaluation.finished import load_run
+from ebm_tf.evaluation.sampling import sample
 from ebm_tf.mcmc.diagnostics import projections
 from ebm_tf.runs.partial import PartialArrays
 from ebm_tf.runs.run_dir import RunDir
-from ebm_tf.settings.commands import EvaluateConfig
+from ebm_tf.settings.commands import EvaluateConfig, SampleConfig
 from ebm_tf.settings.train import TrainConfig
 from ebm_tf.stats import log_z
 from tests.asked import read_by
@@ -65,6 +67,19 @@ def finished_run(folder: pathlib.Path, config: TrainConfig, energy: EnergyModel)
     (folder / "config.json").write_text(json.dumps({**config.to_dict(), "workdir": str(folder)}))
     energy.save(run_dir.model)
     return folder
+
+
+def test_denoised_ends_are_those_of_the_same_chains_a_step_down_the_energy(tmp_path):
+    """By the T of training, whatever T the chains have."""
+    config = dataclasses.replace(QUADRATIC, data_noise=0.2)
+    folder = finished_run(tmp_path / "run", config, Quadratic())
+    ends = []
+    for denoise in (False, True):
+        output = str(tmp_path / str(denoise))
+        sample(SampleConfig(workdir=str(folder), output=output, num_samples=5, temperature=0.1, denoise=denoise))
+        with np.load(tmp_path / str(denoise) / "samples.npz") as arrays:
+            ends.append(arrays["x_final"])
+    np.testing.assert_allclose(ends[1], (1 - 0.2**2 / TEMPERATURE * STIFFNESS) * ends[0], rtol=1e-4, atol=1e-6)
 
 
 def evaluate(folder, names, **settings):

@@ -7,11 +7,13 @@ import keras
 import numpy as np
 import pytest
 
+import ebm_tf
 from ebm_tf.data import images
 from ebm_tf.errors import ConfigError, UnusableError
 from ebm_tf.evaluation.features import fid
 from ebm_tf.evaluation.features.extractors import load_extractor
 from ebm_tf.evaluation.finished import FinishedRun
+from ebm_tf.runs import cache
 from ebm_tf.runs.partial import PartialArrays
 from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.settings.commands import EvaluateConfig, resolve
@@ -134,7 +136,7 @@ def test_reference_is_read_from_the_cache(run, settings, tmp_path, monkeypatch):
 @pytest.mark.parametrize("damage", ["cut", "text", "shape"])
 def test_damaged_cache_is_made_anew(run, settings, damage):
     first, _ = fid.fid_task(run, settings, partial_of(run))
-    (cached,) = (fid.cache_dir() / "features").iterdir()
+    (cached,) = (cache.cache_dir() / "features").iterdir()
     content = cached.read_bytes()
     if damage == "shape":
         np.save(cached, np.zeros((3, 6), np.float32))
@@ -153,12 +155,12 @@ def test_two_evaluations_may_keep_the_same_reference_at_once(tmp_path, monkeypat
     def save_while_another_does(file, rows):
         monkeypatch.setattr(np, "save", save)
         with open(file, "wb") as draft:
-            fid._write_cached(path, rows)
+            cache.write_array(path, rows, "fid: warning")
             save(draft, rows)
 
-    monkeypatch.setattr(fid.os, "getpid", lambda: next(processes))
+    monkeypatch.setattr(cache.os, "getpid", lambda: next(processes))
     monkeypatch.setattr(np, "save", save_while_another_does)
-    fid._write_cached(path, rows)
+    cache.write_array(path, rows, "fid: warning")
     assert capsys.readouterr().out == "" and [*tmp_path.iterdir()] == [path]
     np.testing.assert_array_equal(np.load(path), rows)
 
@@ -168,7 +170,7 @@ def test_other_reference_images_are_another_entry(run, settings, monkeypatch):
     monkeypatch.setattr(images, "load", lambda *args: REFERENCE[::-1].copy())
     run = FinishedRun(run.run_dir, run.config, run.model)  # which reads its data anew
     fid.fid_task(run, settings, partial_of(run))
-    assert len(list((fid.cache_dir() / "features").iterdir())) == 2
+    assert len(list((cache.cache_dir() / "features").iterdir())) == 2
 
 
 @pytest.mark.parametrize("stop_at", [1, 3])
@@ -231,6 +233,29 @@ def test_samples_that_are_not_finite_are_refused(settings, tmp_path):
     run = make_run(tmp_path / "diverged", mala=np.full((5, 32, 32, 3), np.nan, np.float32))
     with pytest.raises(UnusableError, match="fid_samples: 0 of the 5 samples of mala are finite; 2 are needed"):
         fid.fid_task(run, dataclasses.replace(settings, fid_samples="mala"), partial_of(run))
+
+
+def test_denoised_samples_have_taken_a_step_down_their_energy(run, settings, capsys):
+    slope = RNG.normal(0, 1e-3, (32 * 32 * 3, 1)).astype(np.float32)
+    net = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Flatten(), keras.layers.Dense(1, use_bias=False)])
+    net.layers[-1].set_weights([slope])
+    config = dataclasses.replace(run.config, data_noise=0.05, temperature=5e-5)
+    energy = ebm_tf.EnergyModel.from_network(net)
+    run = dataclasses.replace(run, config=config, loaded=energy)
+    found, num_not_finite = fid.sample_images(run, dataclasses.replace(settings, denoise=True), "short_run", 30)
+    moved = SAMPLES[:30] / 127.5 - 1 - 50 * slope.reshape(32, 32, 3)  # σ² / T = 50
+    np.testing.assert_array_equal(found, images.to_uint8(moved.astype(np.float32)))
+    assert num_not_finite == 0 and (found != SAMPLES[:30]).any()
+    fid.fid_task(run, settings, partial_of(run))
+    fid.fid_task(run, dataclasses.replace(settings, denoise=True), partial_of(run))
+    lines = capsys.readouterr().out.splitlines()
+    assert ["denoised" in line for line in lines if line.startswith("fid: short_run:")] == [False, True]
+
+
+def test_samples_of_a_run_without_noise_are_not_denoised(run, settings):
+    run = dataclasses.replace(run, config=dataclasses.replace(run.config, data_noise=0.0))
+    with pytest.raises(ConfigError, match=r"--denoise: expected false, or a run that has both above 0.*data_noise=0"):
+        fid.check_fid(run, dataclasses.replace(settings, denoise=True))
 
 
 def test_check_refuses_missing_features_before_any_work(run, settings):

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from ebm_tf.build import build_energy, use_xla
-from ebm_tf.data import images
+from ebm_tf.energies import devices
 from ebm_tf.energies.precision import compile_energy
 from ebm_tf.errors import ConfigError
 from ebm_tf.evaluation.detection.ood import SETTINGS, check_ood, ood_sets, other_sets, own_sources, resizing
@@ -44,11 +44,11 @@ def ood_curve_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialA
     mean = partial.array("mean", (len(saved), len(names)), np.float64)
     auroc = partial.array("auroc", (len(saved), len(names) - 1), np.float64)
     energy = build_energy(run.config, run.event_shape)
-    energy_fn = compile_energy(energy, use_xla(run.config.jit_compile))
+    energy_fn = [devices.Replica(devices.local_devices()[0], compile_energy(energy, use_xla(run.config.jit_compile)))]
     for index, _ in partial.remaining(blocks(len(saved), 1), "ood_curve", "checkpoint"):
         restored = tf.train.Checkpoint(energy=energy).restore(saved[index].prefix)
         restored.assert_existing_objects_matched().expect_partial()  # the optimizer and the bank are left out
-        values = {name: _energies(energy_fn, x, settings.batch_size) for name, x in sets.items()}
+        values = {name: devices.in_blocks(energy_fn, x, settings.batch_size) for name, x in sets.items()}
         mean[index] = [values[name].mean(dtype=np.float64) for name in names]
         auroc[index] = np.array([detection(-values["in"], -values[name])["auroc"] for name in names[1:]], np.float64)
     steps = np.array([checkpoint.step for checkpoint in saved], np.int64)
@@ -58,10 +58,6 @@ def ood_curve_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialA
     sources = {"in": own_sources(run, settings)["test"], **other_sets(settings)}
     numbers["resized"] = resizing(run, settings, sources)
     return TaskResult(numbers, {})
-
-
-def _energies(energy_fn, x, batch_size):
-    return np.concatenate([energy_fn(images.to_unit_range(x[part])).numpy() for _, part in blocks(len(x), batch_size)])
 
 
 def _plot(updates, auroc, run):

@@ -7,21 +7,19 @@ numbers mean: docs/distances.md.
 
 import functools
 import hashlib
-import os
-import pathlib
 import re
 from typing import Any
 
 import numpy as np
 
 from ebm_tf.data import images
+from ebm_tf.energies import devices
 from ebm_tf.errors import ConfigError, UnusableError
 from ebm_tf.evaluation.features.extractors import FeatureExtractor, load_extractor
 from ebm_tf.evaluation.finished import FinishedRun, TaskResult
 from ebm_tf.evaluation.task import Task
-from ebm_tf.runs.cache import cache_dir
+from ebm_tf.runs import cache
 from ebm_tf.runs.partial import PartialArrays, blocks
-from ebm_tf.runs.run_dir import draft_of
 from ebm_tf.settings.commands import EvaluateConfig
 from ebm_tf.stats.distances import Moments, both_distances
 from ebm_tf.stats.saturation import is_saturated, noisy, saturation_bounds
@@ -77,13 +75,20 @@ _extractor = functools.lru_cache(maxsize=1)(load_extractor)
 
 
 def check_fid(run: FinishedRun, settings: EvaluateConfig) -> None:
-    """Raises ConfigError when the features or the reference are not there."""
+    """Raises ConfigError when the features or the reference are not there, or no noise that could be taken out."""
     extractor_of(run, settings)
+    check_source(run, settings)
+
+
+def check_source(run: FinishedRun, settings: EvaluateConfig) -> None:
+    """check_fid without the features."""
     reference_images(run, settings)
+    if settings.denoise:
+        run.denoise_fns  # noqa: B018  raises where there is no noise
 
 
-def sample_images(run: FinishedRun, name: str, most: int | None) -> tuple[np.ndarray, int]:
-    """The first `most` samples of a set, without those that are not finite.
+def sample_images(run: FinishedRun, settings: EvaluateConfig, name: str, most: int | None) -> tuple[np.ndarray, int]:
+    """The first `most` samples of a set that are finite; with settings.denoise without the noise of training.
 
     Returns:
       (uint8 [N, S, S, 3], how many were left out).
@@ -100,26 +105,28 @@ def sample_images(run: FinishedRun, name: str, most: int | None) -> tuple[np.nda
     if finite.sum() < 2:
         raise UnusableError(f"fid_samples: {finite.sum()} of the {len(x)} samples of {name} are finite; 2 are needed")
     x = x[finite]
+    if settings.denoise:
+        x = devices.in_blocks(run.denoise_fns, x, BLOCK)
     return x if x.dtype == np.uint8 else images.to_uint8(x), int((~finite).sum())
 
 
 def fid_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays) -> TaskResult:
     """Distance of each set of samples to the reference split."""
     extractor, reference = extractor_of(run, settings), reference_images(run, settings)
-    found = {name: sample_images(run, name, settings.num_samples) for name in fid_inputs(run, settings)}
+    found = {name: sample_images(run, settings, name, settings.num_samples) for name in fid_inputs(run, settings)}
     sets = {name: pixels for name, (pixels, _) in found.items()}
     reference_name = f"{run.config.dataset}/{settings.reference_split}"
     for name, pixels in {**sets, reference_name: reference}.items():
         _warn_if_few(name, len(pixels), extractor)
     features, reference_features = extract(extractor, sets, reference, reference_name, partial, "fid")
     moments = Moments.of(reference_features)
-    bounds = saturation_bounds(noisy(reference, run.config.data_noise))
+    bounds = saturation_bounds(noisy(reference, 0 if settings.denoise else run.config.data_noise))
     values = {}
     for name, rows in features.items():
         values[name] = both_distances(rows, reference_features, moments, settings.seed)
         values[name]["saturated_share"] = float(is_saturated(sets[name], bounds).mean())
         values[name]["num_not_finite"] = found[name][1]
-        _print_value(name, values[name], extractor, f"{len(reference):,} of {reference_name}")
+        _print_value(name, values[name], extractor, f"{len(reference):,} of {reference_name}", settings.denoise)
     numbers = {
         "features": extractor.name,
         "features_sha256": extractor.sha256,
@@ -144,14 +151,14 @@ def _warn_if_few(name: str, count: int, extractor: FeatureExtractor) -> None:
         )
 
 
-def _print_value(name: str, value: dict[str, Any], extractor: FeatureExtractor, reference: str) -> None:
-    error = value["kid_std_error"]
+def _print_value(name: str, value: dict[str, Any], extractor: FeatureExtractor, reference: str, denoised: bool) -> None:
+    error, noise = value["kid_std_error"], ", denoised" if denoised else ""
     plus_minus = f" +- {error:.2g} (standard error)" if error is not None else ""
     print(
         f"fid: {name}: {extractor.distance_name} {value['frechet_distance']:.4g}, KID {value['kid']:.4g}{plus_minus}; "
         f"features {extractor.name} (sha256 {extractor.sha256[:16]}), {value['num_samples']:,} samples against "
         f"{reference}, samples {ROUNDING}, KID over {value['kid_num_subsets']} subsets of {value['kid_subset_size']}; "
-        f"{100 * value['saturated_share']:.2g} % saturated{left_out(value['num_not_finite'])}",
+        f"{100 * value['saturated_share']:.2g} % saturated{noise}{left_out(value['num_not_finite'])}",
         flush=True,
     )
 
@@ -184,8 +191,8 @@ def extract(
     """
     digest = _digest(reference.tobytes())
     file_name = re.sub("[^A-Za-z0-9_]+", "-", reference_name)
-    cached = cache_dir() / "features" / f"{file_name}-{digest}-{extractor.sha256[:16]}.npy"
-    known = _read_cached(cached, (len(reference), extractor.dimension))
+    cached = cache.cache_dir() / "features" / f"{file_name}-{digest}-{extractor.sha256[:16]}.npy"
+    known = cache.read_array(cached, (len(reference), extractor.dimension))
     _forget_others(partial, extractor.sha256 + digest + "".join(_digest(x.tobytes()) for x in sets.values()))
     todo = sets if known is not None else {**sets, "reference": reference}
     rows = {
@@ -196,7 +203,7 @@ def extract(
         rows[name][part] = extractor(todo[name][part])
     if known is None:
         known = rows.pop("reference")
-        _write_cached(cached, known)
+        cache.write_array(cached, known, f"{label}: warning: cannot keep the reference's features")
     return dict(rows), known
 
 
@@ -213,33 +220,6 @@ def _forget_others(partial: PartialArrays, identity: str) -> None:
         stamp[:] = digest
 
 
-def _read_cached(path: pathlib.Path, shape: tuple[int, int]) -> np.ndarray | None:
-    try:
-        rows = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError):  # not there, or cut short
-        return None
-    return rows if rows.shape == shape and rows.dtype == np.float32 else None
-
-
-def _write_cached(path: pathlib.Path, rows: np.ndarray) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with draft_of(path, f"{os.getpid()}") as draft:
-            np.save(draft, rows)
-    except OSError as error:  # the distance is right without the cache
-        print(f"fid: warning: cannot keep the reference's features: {error}", flush=True)
-
-
-FEATURES = ("fid_features", "inception_graph", "fid_samples", "reference_split")
-TASKS = {
-    "fid": Task(
-        fid_task,
-        (*FEATURES, "num_samples", "seed"),
-        "images",
-        inputs=fid_inputs,
-        check=check_fid,
-        has_arrays=False,
-        takes_bare=True,
-        also=(),
-    )
-}
+FEATURES = ("fid_features", "inception_graph", "fid_samples", "reference_split", "denoise")
+_INPUTS = (*FEATURES, "num_samples", "seed")
+TASKS = {"fid": Task(fid_task, _INPUTS, "images", fid_inputs, check_fid, has_arrays=False, takes_bare=True, also=())}

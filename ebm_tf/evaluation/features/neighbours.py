@@ -27,15 +27,13 @@ def neighbours_inputs(run: FinishedRun, settings: EvaluateConfig) -> list[str]:
 
 def check_neighbours(run: FinishedRun, settings: EvaluateConfig) -> None:
     """Raises ConfigError when the split or the features are not there."""
-    fid.reference_images(run, settings)
-    if _has_features(settings):
-        fid.extractor_of(run, settings)
+    (fid.check_fid if _has_features(settings) else fid.check_source)(run, settings)
 
 
 def neighbours_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays) -> TaskResult:
     """Nearest images of the reference split to the first samples."""
     (name,) = neighbours_inputs(run, settings)
-    samples, num_not_finite = fid.sample_images(run, name, settings.neighbour_samples)
+    samples, num_not_finite = fid.sample_images(run, settings, name, settings.neighbour_samples)
     if num_not_finite:
         print(f"neighbours: warning: {name}{fid.left_out(num_not_finite)}", flush=True)
     split = fid.reference_images(run, settings)
