@@ -121,12 +121,12 @@ def fid_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays)
     features, reference_features = extract(extractor, sets, reference, reference_name, partial, "fid")
     moments = Moments.of(reference_features)
     bounds = saturation_bounds(noisy(reference, 0 if settings.denoise else run.config.data_noise))
-    values = {}
+    values, rounding = {}, f"denoised, {ROUNDING}" if settings.denoise else ROUNDING
     for name, rows in features.items():
         values[name] = both_distances(rows, reference_features, moments, settings.seed)
         values[name]["saturated_share"] = float(is_saturated(sets[name], bounds).mean())
         values[name]["num_not_finite"] = found[name][1]
-        _print_value(name, values[name], extractor, f"{len(reference):,} of {reference_name}", settings.denoise)
+        _print_value(name, values[name], extractor, f"{len(reference):,} of {reference_name}", rounding)
     numbers = {
         "features": extractor.name,
         "features_sha256": extractor.sha256,
@@ -134,7 +134,7 @@ def fid_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialArrays)
         "dimension": extractor.dimension,
         "reference": reference_name,
         "num_reference": len(reference),
-        "rounding": ROUNDING,
+        "rounding": rounding,
         "saturation_bounds": bounds._asdict(),
         "values": values,
     }
@@ -151,14 +151,14 @@ def _warn_if_few(name: str, count: int, extractor: FeatureExtractor) -> None:
         )
 
 
-def _print_value(name: str, value: dict[str, Any], extractor: FeatureExtractor, reference: str, denoised: bool) -> None:
-    error, noise = value["kid_std_error"], ", denoised" if denoised else ""
+def _print_value(name: str, value: dict[str, Any], extractor: FeatureExtractor, reference: str, rounding: str) -> None:
+    error = value["kid_std_error"]
     plus_minus = f" +- {error:.2g} (standard error)" if error is not None else ""
     print(
         f"fid: {name}: {extractor.distance_name} {value['frechet_distance']:.4g}, KID {value['kid']:.4g}{plus_minus}; "
         f"features {extractor.name} (sha256 {extractor.sha256[:16]}), {value['num_samples']:,} samples against "
-        f"{reference}, samples {ROUNDING}, KID over {value['kid_num_subsets']} subsets of {value['kid_subset_size']}; "
-        f"{100 * value['saturated_share']:.2g} % saturated{noise}{left_out(value['num_not_finite'])}",
+        f"{reference}, samples {rounding}, KID over {value['kid_num_subsets']} subsets of {value['kid_subset_size']}; "
+        f"{100 * value['saturated_share']:.2g} % saturated{left_out(value['num_not_finite'])}",
         flush=True,
     )
 
