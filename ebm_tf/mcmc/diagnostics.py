@@ -2,12 +2,13 @@
 
 For N records of C chains of one number f(x), each chain cut into halves:
 
-    R̂ = √(V / W),  V = variance of all, W = mean variance within a half chain                 (Gelman & Rubin 1992)
+    R̂ = √((n − 1)/n + B / W),  B = variance of the half chains' means, W = mean variance within them, n records each
     ESS = C N / τ,  τ = 1 + 2 Σ_k ρ_k over the first positive pairs of autocorrelations        (Geyer 1992)
     drift = slope over time of the mean of f
 
-ESS is of the rank-normalised records ("bulk" ESS, Vehtari et al. 2021): a heavy tail cannot spoil it. Everything is
-computed on the CPU in float64, by tfp.mcmc.
+R̂ and ESS are of the rank-normalised records (Vehtari et al. 2021): a heavy tail cannot spoil them. R̂ is the larger of
+that of f and that of |f − median|, which sees chains that differ in spread alone; this is "bulk" ESS. Everything is
+computed in float64.
 
 These pool all chains, and a few that do not move hide among many that do. So chains are also looked at one by one:
 
@@ -39,7 +40,7 @@ __all__ = [
     "energy_bias",
     "few_accepted",
     "projections",
-    "split_r_hat",
+    "rank_r_hat",
     "stuck",
     "summary",
     "verdict",
@@ -57,7 +58,7 @@ class ChainDiagnostics(NamedTuple):
     """Numbers of one statistic f(x) of chains.
 
     Attributes:
-      r_hat: split R̂. 1 when every half chain has the same mean.
+      r_hat: R̂, rank-normalised and split. About 1 when every half chain has the same law.
       ess: bulk effective sample size, of all chains together.
       autocorrelation_time: τ in moves: how many moves of one chain are worth one independent sample.
       mean: mean of f over chains and records.
@@ -107,24 +108,27 @@ def _rank_normalised(values):
     return special.ndtri((ranks - 0.375) / (values.size + 0.25))
 
 
-def split_r_hat(values: np.ndarray) -> float:
-    """R̂ over half chains. TFP's potential_scale_reduction is its square, corrected for m half chains of n records as by
-    Brooks & Gelman (1998): (m + 1)/m V/W − (n − 1)/(m n).
+def rank_r_hat(values: np.ndarray) -> float:
+    """R̂ over half chains, of rank-normalised records and of their rank-normalised distances from the median.
 
-    Law: tends to 1 for chains of one law, to √(1 + variance of the chains' means / W) for many settled ones of several.
+    Law: tends to 1 for chains of one law. An increasing function of f changes the first of the two only by rounding.
     Limits: records that do not vary at all give 1; records that vary only between chains give inf.
 
     Args:
       values: [N, C], f at N records of C chains.
-    """
-    import tensorflow_probability as tfp  # 2 s, and tf-keras: only for who needs it
 
-    if np.ptp(values) == 0:
+    Source: Vehtari et al. (2021), Sec. 4; ArviZ's rhat.
+    """
+    halves = _split(values)
+    return max(_r_hat(_rank_normalised(part)) for part in (halves, abs(halves - np.median(halves))))
+
+
+def _r_hat(chains):
+    if np.ptp(chains) == 0:
         return 1.0
-    with _on_the_cpu():
-        states = tf.constant(values, tf.float64)
-        square = tfp.mcmc.potential_scale_reduction(states, independent_chain_ndims=1, split_chains=True)
-    return float(np.sqrt(square.numpy()))
+    within = (chains - chains[0]).var(axis=0, ddof=1).mean()  # exactly 0 where no chain moves
+    between = chains.mean(axis=0).var(ddof=1)
+    return float(np.sqrt(1 - 1 / len(chains) + between / within)) if within else math.inf
 
 
 def bulk_ess(values: np.ndarray) -> float:
@@ -199,7 +203,7 @@ def diagnose(values: np.ndarray, moves_per_record: float) -> ChainDiagnostics:
     ess, std = bulk_ess(values), float(values.std())
     length = len(values) * moves_per_record / 1_000
     return ChainDiagnostics(
-        r_hat=split_r_hat(values),
+        r_hat=rank_r_hat(values),
         ess=ess,
         autocorrelation_time=values.size * moves_per_record / ess,
         mean=float(values.mean()),
@@ -226,7 +230,7 @@ def verdict(diagnostics: dict[str, ChainDiagnostics], num_accepted: np.ndarray |
     r_hat, ess = diagnostics[worst_r_hat].r_hat, diagnostics[least_ess].ess
     moved, drifts = diagnostics[most_drift], _is_trend(diagnostics[most_drift])
     parts = [
-        f"split R-hat {r_hat:.3f} of {worst_r_hat} ({'at most' if r_hat <= R_HAT_LIMIT else 'above'} {R_HAT_LIMIT})",
+        f"R-hat {r_hat:.3f} of {worst_r_hat} ({'at most' if r_hat <= R_HAT_LIMIT else 'above'} {R_HAT_LIMIT})",
         f"bulk ESS {ess:.0f} of {least_ess} ({'at least' if ess >= ESS_WANTED else 'below'} {ESS_WANTED})",
         f"drift {moved.drift_over_std:.2f} standard deviations of {most_drift} over the record"
         f" ({'a trend' if drifts else 'no trend'})",

@@ -489,7 +489,7 @@ def test_stuck_chains_are_in_the_verdict():
     one[:, 7] = one[0, 7] + 1e-3 * values[:, 7]
     late[500:, 9] = late[500, 9]
     for stuck, count in ((five, 5), (one, 1), (late, 1)):
-        assert words(stuck).startswith("not settled: split R-hat 1.0")
+        assert words(stuck).startswith("not settled: R-hat 1.0")
         assert f"{count} of 100 chains are stuck, by their own spread of x" in words(stuck)
     accepted = np.full(100, 600)
     assert words(values, accepted).startswith("settled: ")
@@ -607,7 +607,9 @@ def test_an_unfinished_run_says_what_finishes_it(changes, name, tmp_path):
     assert sorted(tmp_path.rglob("*")) == before
     command = shlex.split(str(caught.value).partition("to finish it: ")[2])
     assert command[:2] == ["python", "bin/train.py"] and command[-1] == "--resume"
-    assert flags.config_from_flags(TrainConfig, command[2:]) == dataclasses.replace(config, workdir=str(folder), resume=True)
+    assert flags.config_from_flags(TrainConfig, command[2:]) == dataclasses.replace(
+        config, workdir=str(folder), resume=True
+    )
 
 
 # Row 13: layouts of arrays.
