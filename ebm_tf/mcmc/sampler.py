@@ -16,6 +16,7 @@ from ebm_tf.mcmc.langevin import EnergyFn, LangevinInfo, compile_chain, langevin
 
 __all__ = ["Sampler"]
 
+KEPT = 4  # energies whose compiled chains a Sampler keeps, the last ones, and with them the energies
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sampler:
@@ -97,7 +98,8 @@ class Sampler:
     def run(
         self, energy_fn: EnergyFn, x_init: tf.Tensor, seed: tf.Tensor, num_steps: int | tf.Tensor | None = None
     ) -> tuple[tf.Tensor, LangevinInfo]:
-        """Chains from x_init. From Python they are compiled once an energy and shape of x; within a graph they join it.
+        """Chains from x_init. From Python they are compiled once an energy and shape of x, of which the last few are kept;
+        within a graph they join it.
 
         Law: langevin_chain's.
         Limits: num_steps = 0 returns x_init.
@@ -115,9 +117,11 @@ class Sampler:
         if not tf.executing_eagerly():
             return langevin_chain(energy_fn, x_init, *arguments, self.preconditioner)
         key = id(energy_fn), *x_init.shape[1:]
-        if key not in self._chains:  # with the energy: no other takes its id
-            self._chains[key] = energy_fn, self.compile(energy_fn, tuple(x_init.shape[1:]))
-        return self._chains[key][1](x_init, *arguments)
+        kept = self._chains.pop(key, None)  # with the energy: no other takes its id
+        self._chains[key] = kept = kept or (energy_fn, self.compile(energy_fn, tuple(x_init.shape[1:])))
+        if len(self._chains) > KEPT:
+            del self._chains[next(iter(self._chains))]
+        return kept[1](x_init, *arguments)
 
     def compile(
         self, energy_fn: EnergyFn, event_shape: tuple[int, ...] | None = None

@@ -4,13 +4,16 @@ In coordinates A⁻¹ x a step is y ← (1 − ε M) y + √(2 ε) z with M = A�
 has the same law: from y = 0 a variance of (1 − a^2L) / (1 − ε/2), a = 1 − ε, whatever C. False-alarm rate 1e-6 each.
 """
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from scipy import stats
 
 from ebm_tf.mcmc.langevin import langevin_chain
-from ebm_tf.mcmc.sampler import Sampler
+from ebm_tf.mcmc.sampler import KEPT, Sampler
 from tests.oracles import FALSE_ALARM_RATE
 
 NUM_CHAINS, NUM_STEPS, STEP_SIZE = 20_000, 25, 0.2
@@ -124,3 +127,19 @@ def test_a_bad_number_is_refused(settings, text):
         Sampler(*settings)
     with pytest.raises(ValueError, match="expected event_shape"):
         Sampler(0.1, 1.0, 1).starts(2, SEED)
+
+
+def test_a_sampler_keeps_the_last_energies_alone():
+    """Of each the compiled chains, and the energy with them: one used again stays, the oldest goes."""
+    sampler, alive = Sampler(STEP_SIZE, 1.0, 0), []
+    first = lambda x: tf.reduce_sum(x**2, axis=1)  # noqa: E731
+    for _ in range(KEPT + 1):
+        other = lambda x: tf.reduce_sum(x**2, axis=1)  # noqa: E731
+        for energy_fn in (first, other):
+            sampler.run(energy_fn, np.zeros((1, 1)), SEED)
+        alive.append(weakref.ref(other))
+        del other, energy_fn
+    alive.append(weakref.ref(first))
+    del first
+    gc.collect()
+    assert [one() is not None for one in alive] == [False, False, *[True] * KEPT]
