@@ -8,6 +8,7 @@ import types
 from collections.abc import Collection
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -28,6 +29,7 @@ from ebm_tf.stats.kernel_width import MOST, kernel_width
 __all__ = [
     "OWN_SETTINGS",
     "blocks_of",
+    "callbacks_of",
     "check_batches",
     "fit_to_data",
     "preset_of",
@@ -76,6 +78,16 @@ def refuse_habits(method: str, given: Collection[str]) -> None:
     if given:
         why = ", ".join(f"{name} ({HABITS[method][name]})" if name in HABITS[method] else name for name in given)
         raise ConfigError(f"expected {method} without {why}. Received: {', '.join(given)}")
+
+
+def callbacks_of(given: Any) -> list[keras.callbacks.Callback]:
+    """fit's callbacks as a list. Raises ConfigError for the one of Keras that would go on with another run."""
+    callbacks = [given] if isinstance(given, keras.callbacks.Callback) else [*(given or ())]
+    if any(isinstance(one, keras.callbacks.BackupAndRestore) for one in callbacks):
+        expected = "expected callbacks without BackupAndRestore, which keeps neither the bank nor which update is next"
+        instead = "trainer.checkpoint.save(FILE) keeps all that the next update depends on (docs/own_network.md)"
+        raise ConfigError(f"{expected}: {instead}. Received: BackupAndRestore")
+    return callbacks
 
 
 def check_batches(x: Any) -> None:

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from ebm_tf import build
 from ebm_tf.data.base import Dataset
-from ebm_tf.defaults import blocks_of, check_batches, fit_to_data, refuse_habits
+from ebm_tf.defaults import blocks_of, callbacks_of, check_batches, fit_to_data, refuse_habits
 from ebm_tf.energies.base import EnergyModel
 from ebm_tf.errors import ConfigError, check_kind
 from ebm_tf.mcmc.langevin import in_halves
@@ -131,8 +131,8 @@ class Trainer(keras.Model):
         """Keras' fit, in updates. An epoch is a block of validation_every of them; at its end callbacks see the block's
         last update and, as val_loss, val_energy and val_energy_difference, what `evaluate` says of held-out data.
 
-        A second call goes on where the first ended. Keras' callbacks work; ModelCheckpoint writes the energy's file.
-        "val_loss" is the number to monitor. loss is d of Eq. 7, which does not fall.
+        A second call goes on where the first ended. Keras' callbacks work, but for BackupAndRestore; ModelCheckpoint
+        writes the energy's file. "val_loss" is the number to monitor: loss is d of Eq. 7, which does not fall.
 
         Args:
           x: batches of one size, a tf.data.Dataset, in place of the data; then kwargs are Keras' own.
@@ -150,7 +150,7 @@ class Trainer(keras.Model):
           ConfigError: train_steps or validation_every cannot be used, no data are held out, or Keras' own arguments.
           DivergenceError: an update was not finite, or beyond its bounds.
         """
-        callbacks = [callbacks] if isinstance(callbacks, keras.callbacks.Callback) else [*(callbacks or ())]
+        callbacks = callbacks_of(callbacks)
         if not self.compiled:
             raise ConfigError("expected compile(optimizer) before fit. Received: a trainer that has not been compiled")
         if x is not None:

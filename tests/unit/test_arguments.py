@@ -160,6 +160,10 @@ def test_one_callback_or_none(trainer):
         for callbacks in (one, [one], None):
             trainer.fit(tf.data.Dataset.range(0), callbacks=callbacks)
     assert [call.kwargs["callbacks"] for call in fit_of_keras.call_args_list] == [[one], [one], []]
+    with pytest.raises(
+        ebm_tf.ConfigError, match=r"BackupAndRestore, .*: trainer\.checkpoint\.save.*: BackupAndRestore$"
+    ):
+        trainer.fit(train_steps=1, callbacks=[one, keras.callbacks.BackupAndRestore("backup")])
 
 
 def test_a_models_info_is_short():
