@@ -22,8 +22,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from ebm_tf.cli import xla, xla_cache  # noqa: E402
+from ebm_tf.drafts import replace_file  # noqa: E402
 from ebm_tf.errors import ConfigError  # noqa: E402
-from ebm_tf.runs.run_dir import replace_file  # noqa: E402
 
 COLUMNS = ["row", "run", "minutes", "update", "short: number", "short: FD", "long: number", "long: FD"]
 KINDS = {"short_run": "short", "long_run": "long"}

@@ -5,6 +5,8 @@ import os
 import numpy as np
 from PIL import Image
 
+from ebm_tf.drafts import draft_of
+
 __all__ = ["save_image_grid", "tile", "to_uint8"]
 
 
@@ -31,4 +33,5 @@ def tile(x: np.ndarray, columns: int = 8) -> np.ndarray:
 def save_image_grid(x: np.ndarray, path: str | os.PathLike, columns: int = 8, zoom: int = 2) -> None:
     """Images [N, H, W, C], uint8 or in [-1, 1] and clipped to it, as one PNG of `columns` images a row."""
     image = Image.fromarray(tile(x, columns))
-    image.resize((image.width * zoom, image.height * zoom), Image.Resampling.NEAREST).save(path)
+    with draft_of(path) as draft:
+        image.resize((image.width * zoom, image.height * zoom), Image.Resampling.NEAREST).save(draft)

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from ebm_tf.drafts import draft_of
 from ebm_tf.errors import ConfigError, one_line
 from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.settings.commands import SweepConfig
@@ -207,12 +208,10 @@ def write_tables(trials: list[Trial], runs: pathlib.Path) -> None:
     rows = [{"run": trial.name, **trial.flags, **numbers_of(trial)} for trial in trials]
     columns = list(dict.fromkeys(itertools.chain.from_iterable(rows)))
     runs.mkdir(parents=True, exist_ok=True)
-    draft = runs / "sweep.csv.tmp"
-    with draft.open("w", newline="") as file:
+    with draft_of(runs / "sweep.csv") as draft, draft.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
-    draft.replace(runs / "sweep.csv")
     _write_hparams(trials, rows, runs / "hparams")
 
 

@@ -23,6 +23,7 @@ from tensorflow_datasets.core.download import resource
 from tensorflow_datasets.core.download.checksums import UrlInfo
 from tensorflow_datasets.core.download.util import DownloadError
 
+from ebm_tf.drafts import draft_of
 from ebm_tf.errors import ConfigError, one_line
 
 __all__ = ["fetch_member", "prepare"]
@@ -128,18 +129,15 @@ def fetch_member(url: str, name: str, size: int, sha256: str, path: pathlib.Path
     Raises:
       OSError: there is no answer, or what came is another file.
     """
-    draft = path.with_suffix(f".{os.getpid()}.tmp")
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _unpack(url, name, size, draft)
-        found = hashlib.sha256(draft.read_bytes()).hexdigest()
-        if found != sha256:
-            raise OSError(f"a download with sha256 {found[:16]}... in place of {sha256[:16]}...")
-        draft.replace(path)
+        with draft_of(path, f"{os.getpid()}") as draft:
+            _unpack(url, name, size, draft)
+            found = hashlib.sha256(draft.read_bytes()).hexdigest()
+            if found != sha256:
+                raise OSError(f"a download with sha256 {found[:16]}... in place of {sha256[:16]}...")
     except (EOFError, tarfile.TarError, zlib.error) as error:
         raise OSError(one_line(error)) from error
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _unpack(url: str, name: str, size: int, target: pathlib.Path) -> None:

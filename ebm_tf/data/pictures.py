@@ -8,6 +8,8 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from ebm_tf.drafts import draft_of
+
 __all__ = ["scatter"]
 
 LIMIT = 4.0  # of the frame: the rings' plane, and four standard deviations of what is standardised
@@ -47,4 +49,5 @@ def scatter(
             axes.set(ylim=frame[:, 1], ylabel=names[1])
             axes.set_box_aspect(1)
         axes.set_title(f"{title}, {outside} outside the frame".removeprefix(", "), fontsize=9)
-        figure.savefig(path)
+        with draft_of(path) as draft:
+            figure.savefig(draft)

@@ -7,6 +7,7 @@ import pathlib
 import numpy as np
 
 from ebm_tf.data.pictures import scatter
+from ebm_tf.drafts import draft_of
 from ebm_tf.energies import devices
 from ebm_tf.energies.devices import at_once, memory_explained
 from ebm_tf.errors import ConfigError, UnusableError
@@ -16,7 +17,7 @@ from ebm_tf.evaluation.opening import bare_run, open_run
 from ebm_tf.plots import figures
 from ebm_tf.runs import signals
 from ebm_tf.runs.partial import blocks
-from ebm_tf.runs.run_dir import draft_of, writable_folder
+from ebm_tf.runs.run_dir import writable_folder
 from ebm_tf.settings.commands import SampleConfig, resolve
 from ebm_tf.settings.data import check_data_dir
 from ebm_tf.stats import plane, usable

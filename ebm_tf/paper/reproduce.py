@@ -6,13 +6,14 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
+from ebm_tf.drafts import draft_of, replace_file
 from ebm_tf.errors import ConfigError
 from ebm_tf.paper import curves, pictures, report, tables
 from ebm_tf.paper import numbers as paper
 from ebm_tf.paper.catalog import LABELS, Artifact, Catalog, Table, settings_of
 from ebm_tf.plots import figures
 from ebm_tf.runs import saved
-from ebm_tf.runs.run_dir import draft_of, replace_file, writable_folder
+from ebm_tf.runs.run_dir import writable_folder
 from ebm_tf.runs.saved import SavedRun, budget
 from ebm_tf.settings.commands import ARTIFACTS, EvaluateConfig, ReproduceConfig
 from ebm_tf.settings.train import Scheme
@@ -123,8 +124,7 @@ def _write(name: str, artifact: Artifact, output: pathlib.Path, settings: Reprod
     """The picture or .csv, and the .json."""
     if artifact.plot is not None:
         path = output / f"{name}.png"
-        with draft_of(path) as draft:
-            artifact.plot(draft)
+        artifact.plot(path)
     else:
         assert artifact.csv is not None  # a table
         path = output / f"{name}.csv"

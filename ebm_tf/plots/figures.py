@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from ebm_tf.drafts import draft_of
 from ebm_tf.pixels import save_image_grid, tile
 
 __all__ = [
@@ -276,4 +277,5 @@ def _few_ticks(axis: Any) -> None:
 
 def _save(figure: Figure, path: str | os.PathLike) -> None:
     pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    with draft_of(path) as draft:
+        figure.savefig(draft, dpi=150)

@@ -12,9 +12,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
+from ebm_tf.drafts import draft_of
 from ebm_tf.errors import ConfigError, one_line
 from ebm_tf.plots.figures import BLACK, BLUE, GREEN, ORANGE, PURPLE, STYLE
-from ebm_tf.runs.run_dir import RunDir, draft_of
+from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.settings.commands import WatchConfig
 from ebm_tf.settings.train import TrainConfig
 
@@ -73,8 +74,8 @@ def _size(path: pathlib.Path) -> int:
 
 
 def _newest_chains(run_dir: RunDir) -> pathlib.Path | None:
-    """The newest picture that is whole: training may be at the next one."""
-    pictures = sorted(run_dir.figures.glob("chains_*.png"), reverse=True)
+    """The newest picture that is whole, and not the draft of the next one; earlier versions left cut ones."""
+    pictures = sorted(run_dir.figures.glob("chains_*[0-9].png"), reverse=True)
     return next((path for path in pictures if path.read_bytes().endswith(PNG_END)), None)
 
 

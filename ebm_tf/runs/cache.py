@@ -5,7 +5,7 @@ import pathlib
 
 import numpy as np
 
-from ebm_tf.runs.run_dir import draft_of
+from ebm_tf.drafts import draft_of
 
 __all__ = ["cache_dir", "read_array", "write_array"]
 

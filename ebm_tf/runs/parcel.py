@@ -23,10 +23,11 @@ import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from ebm_tf.drafts import replace_file
 from ebm_tf.errors import ConfigError, one_line
 from ebm_tf.runs import manifest
 from ebm_tf.runs.manifest import BLOCK
-from ebm_tf.runs.run_dir import RunDir, make_folder, replace_file
+from ebm_tf.runs.run_dir import RunDir, make_folder
 from ebm_tf.settings.commands import PackConfig, UnpackConfig
 
 __all__ = ["INDEX", "pack", "unpack"]

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ebm_tf.drafts import draft_of
 from ebm_tf.runs import progress
 from ebm_tf.runs.signals import StopRequest
 
@@ -95,9 +96,8 @@ class PartialArrays:
         """
         for array in self._arrays.values():
             array.flush()
-        draft = self._state.with_suffix(".tmp")
-        draft.write_text(json.dumps({"key": self.key, "blocks_done": blocks_done}))
-        draft.replace(self._state)
+        with draft_of(self._state) as draft:
+            draft.write_text(json.dumps({"key": self.key, "blocks_done": blocks_done}))
         self.blocks_done = blocks_done
         self.stop.obey(f"in {self.folder.name}; the same command goes on from there")
 

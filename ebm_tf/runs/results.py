@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from ebm_tf.drafts import draft_of, replace_file
 from ebm_tf.errors import ConfigError, one_line
-from ebm_tf.runs.run_dir import RunDir, draft_of, replace_file
+from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.runs.saved import digest, file_digest
 from ebm_tf.settings.train import TrainConfig
 

@@ -9,14 +9,14 @@ import pathlib
 import re
 import shlex
 import sys
-from collections.abc import Iterator
 from typing import Any
 
+from ebm_tf.drafts import replace_file
 from ebm_tf.errors import DISK_FULL, ConfigError, one_line
 from ebm_tf.settings.fields import Role, names_of
 from ebm_tf.settings.train import TrainConfig
 
-__all__ = ["DISK_ERRORS", "RunDir", "draft_of", "make_folder", "replace_file", "writable_folder"]
+__all__ = ["DISK_ERRORS", "RunDir", "make_folder", "writable_folder"]
 
 # A full disk, a limit on files or on their size; and a folder that is closed or read-only.
 DISK_ERRORS = (*DISK_FULL, errno.EACCES, errno.EPERM, errno.EROFS)
@@ -322,28 +322,3 @@ def _metrics_row(line: bytes) -> dict[str, Any] | None:
     if not isinstance(row, dict) or type(row.get("step")) is not int:
         return None
     return row if all(value is None or isinstance(value, (int, float)) for value in row.values()) else None
-
-
-def replace_file(path: pathlib.Path, text: str) -> None:
-    """Writes a file, whole and on the disk or not at all."""
-    with draft_of(path) as draft, draft.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-@contextlib.contextmanager
-def draft_of(path: pathlib.Path, own: str = "") -> Iterator[pathlib.Path]:
-    """A file to write, of the same ending, which then takes path's place: whole or not at all.
-
-    Args:
-      path: where it goes.
-      own: a part of its name, where other processes may write the same path at the same time.
-    """
-    draft = path.with_name(f"{path.stem}.tmp{own}{path.suffix}")
-    try:
-        yield draft
-        draft.replace(path)
-    finally:
-        with contextlib.suppress(OSError):  # what went wrong before is what is told
-            draft.unlink(missing_ok=True)

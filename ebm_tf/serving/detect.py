@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import tensorflow as tf
 
+from ebm_tf.drafts import draft_of, replace_file
 from ebm_tf.errors import ConfigError, one_line
-from ebm_tf.runs.run_dir import draft_of, replace_file
 from ebm_tf.serving.detector import Calibration, place_of
 from ebm_tf.serving.endpoints import Endpoint, of_bytes, of_uint8
 from ebm_tf.serving.info import ModelInfo

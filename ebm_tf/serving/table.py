@@ -12,9 +12,9 @@ import pathlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from ebm_tf.drafts import draft_of
 from ebm_tf.errors import ConfigError, one_line
 from ebm_tf.runs import lock
-from ebm_tf.runs.run_dir import draft_of
 
 __all__ = ["COLUMNS", "DETECTOR_COLUMNS", "PartialTable", "check_output", "format_row", "to_csv"]
 

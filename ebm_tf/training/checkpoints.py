@@ -27,10 +27,11 @@ import numpy as np
 import tensorflow as tf
 
 from ebm_tf import build
+from ebm_tf.drafts import replace_file
 from ebm_tf.energies.base import EnergyModel, Origin
 from ebm_tf.errors import ConfigError, one_line
 from ebm_tf.runs import manifest as manifests
-from ebm_tf.runs.run_dir import RunDir, replace_file
+from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.settings.train import TrainConfig
 from ebm_tf.training.failures import FILE_ERRORS, TrainingError, fsync
 

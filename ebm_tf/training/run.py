@@ -12,13 +12,14 @@ from ebm_tf import build
 from ebm_tf.data.base import Dataset
 from ebm_tf.data.spectrum import noise_spectrum
 from ebm_tf.defaults import preset_of, remember, saved_choice, with_preset
+from ebm_tf.drafts import draft_of
 from ebm_tf.energies import EnergyModel
 from ebm_tf.energies.base import Origin
 from ebm_tf.energies.files import copy_weights, load_energy
 from ebm_tf.errors import ConfigError, check_kind
 from ebm_tf.plots import watch
 from ebm_tf.runs import leftovers, lock, signals
-from ebm_tf.runs.run_dir import RunDir, draft_of
+from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.runs.signals import Stopped, StopRequest
 from ebm_tf.settings.data import kind_of
 from ebm_tf.settings.train import Stage, TrainConfig

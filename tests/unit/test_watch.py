@@ -47,7 +47,8 @@ def test_page_and_picture_follow_the_run(run_dir):
         file.write(row(60, loss=None) + '{"step": 70, "ene')  # a row being written
     run_dir.figures.mkdir()
     Image.new("RGB", (50, 50), (255, 0, 0)).save(whole := run_dir.figures / "chains_0000050.png")
-    (run_dir.figures / "chains_0000060.png").write_bytes(whole.read_bytes()[:60])  # a picture being written
+    (run_dir.figures / "chains_0000060.png").write_bytes(whole.read_bytes()[:60])  # cut by an earlier version
+    (run_dir.figures / "chains_0000070.tmp.png").write_bytes(whole.read_bytes())  # a picture being written
     after, changed = look(run_dir)
     assert "update 60 of 100" in after and "<tr><td>loss<td>not finite" in after
     assert not (picture == [255, 0, 0]).all(-1).any() and (changed == [255, 0, 0]).all(-1).any()

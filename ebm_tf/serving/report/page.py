@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ebm_tf.drafts import replace_file
 from ebm_tf.errors import ConfigError
-from ebm_tf.runs.run_dir import replace_file
 from ebm_tf.serving.detector import Calibration
 from ebm_tf.serving.report.pictures import gradient_map, to_uri
 from ebm_tf.serving.sources.inputs import read_shard
