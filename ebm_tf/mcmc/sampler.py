@@ -98,7 +98,7 @@ class Sampler:
     def run(
         self, energy_fn: EnergyFn, x_init: tf.Tensor, seed: tf.Tensor, num_steps: int | tf.Tensor | None = None
     ) -> tuple[tf.Tensor, LangevinInfo]:
-        """Chains from x_init. From Python they are compiled once an energy and shape of x, of which the last few are kept;
+        """Chains from x_init. From Python they are compiled once an energy and shape of x, and the last few are kept;
         within a graph they join it.
 
         Law: langevin_chain's.
