@@ -110,6 +110,25 @@ class RunDir:
         told = (f"--{name}={new[name]} (was {value})" for name, value in changed.items())
         return f"{self.path} goes on with other settings, and keeps them: {', '.join(told)}" if changed else ""
 
+    def other_numbers(self, is_compiled: bool) -> str:
+        """One line where the run goes on with the random numbers of XLA, and began without, or the other way; else "".
+
+        Args:
+          is_compiled: whether XLA compiles it from now on.
+        """
+        try:
+            found = re.findall(rb'"xla": (true|false)', self.events.read_bytes())
+        except OSError:
+            found = []
+        if not found or (found[-1] == b"true") == is_compiled:
+            return ""
+        now, before = ("with", "without") if is_compiled else ("without", "with")
+        same = f"--jit_compile={'false' if is_compiled else 'true'}"
+        return (
+            f"{self.path} goes on {now} XLA (was {before}), which draws other random numbers of the same law: not the "
+            f"run that never stopped. For that: {same}"
+        )
+
     def _check_stages(self, before: TrainConfig, config: TrainConfig) -> None:
         """Stages that have begun stay as they were, but for the length of the newest of them."""
         done = max(self.checkpoint_steps(), default=0)

@@ -118,7 +118,7 @@ class DeviceConfig(Settings):
     )
     jit_compile: str = setting(
         "auto",
-        "Compile chains and gradient with XLA. auto: on a GPU.",
+        "Compile chains and gradient with XLA, whose random numbers are others. auto: on a GPU.",
         choices=("auto", "true", "false"),
-        role=Role.OPERATION,  # as `device`: rounding alone
+        role=Role.OPERATION,  # other random numbers of the same law, and rounding; a resumed run is told of it
     )

@@ -78,6 +78,7 @@ def describe(is_compiled: bool) -> dict[str, Any]:
         "devices": names(),
         "threads": tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count(),
         "xla": is_compiled,
+        "random_numbers": f"Philox of {'XLA' if is_compiled else 'TensorFlow'}",
     }
 
 

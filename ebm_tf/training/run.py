@@ -108,10 +108,8 @@ def train(config: TrainConfig, given: Collection[str] | None = None) -> Trainer:
 
 
 def _lost(run_dir: RunDir, message: str) -> str:
-    steps = run_dir.checkpoint_steps()
-    left = f"continues from update-{steps[-1]}" if steps else "begins anew"
     reason = (message.partition("aborted by: ")[2] or message).splitlines()[0][:200]
-    return f"a worker of this run was lost. Start all workers again; --resume {left} ({reason})"
+    return f"a worker of this run was lost. Start all workers again; {run_dir.what_is_left()} ({reason})"
 
 
 def _train(config: TrainConfig, given, run_dir: RunDir, is_chief: bool, locks, deadline: float, free) -> Trainer:
@@ -138,7 +136,9 @@ def _train(config: TrainConfig, given, run_dir: RunDir, is_chief: bool, locks, d
     files = _prepared(config, run_dir, trainer, locks) if is_chief else None
     with disk_explained(run_dir):
         if is_chief:
-            about = device.describe(build.use_xla(config.jit_compile))
+            about = device.describe(is_compiled := build.use_xla(config.jit_compile))
+            if saved and (line := run_dir.other_numbers(is_compiled)):
+                print(line, file=sys.stderr)
             run_dir.log_event("resume" if config.resume else "start", first_step, **about)
         trainer = _all_updates(config, trainer, dataset, saved, initial, files, deadline)
         if is_chief:

@@ -92,6 +92,7 @@ def test_the_card_says_what_ran_where(shown):
         "ebm_tf": ebm_tf.__version__,
         "tensorflow": tf.__version__,
         "xla": "False",
+        "random_numbers": "Philox of TensorFlow",
         "scheme": "hybrid",
         "num_steps": "5",
         "cd_weight": "25.0",
