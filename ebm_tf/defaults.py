@@ -16,7 +16,7 @@ from ebm_tf.build import fit_gaussian, use_xla
 from ebm_tf.data.base import Dataset, RingsDataset
 from ebm_tf.data.spectrum import noise_spectrum
 from ebm_tf.energies.base import EnergyModel, Origin
-from ebm_tf.errors import ConfigError, check_kind
+from ebm_tf.errors import ConfigError, check_kind, naming_arguments, some_of
 from ebm_tf.mcmc.sampler import Sampler
 from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.settings import applies
@@ -90,11 +90,16 @@ def callbacks_of(given: Any) -> list[keras.callbacks.Callback]:
     return callbacks
 
 
-def check_batches(x: Any) -> None:
-    """Raises ConfigError for what Trainer.fit cannot take in place of its data."""
+def check_batches(x: Any, shape: tuple[int, ...]) -> None:
+    """Raises ConfigError for what Trainer.fit cannot take in place of its data: anything but batches of this shape."""
     if not isinstance(x, tf.data.Dataset | tf.distribute.DistributedDataset):
         expected = "expected fit(train_steps=...), since Trainer has its data"
         raise ConfigError(f"{expected}, or batches, a tf.data.Dataset. Received: x={type(x).__name__}")
+    if isinstance(x, tf.data.Dataset) and x.element_spec != tf.TensorSpec(shape, tf.float32):
+        found = getattr(x.element_spec, "dtype", None), getattr(x.element_spec, "shape", None)
+        received = f"{found[0].name} {found[1]}" if found[0] else type(x.element_spec).__name__
+        expected = f"expected float32 batches {shape}, as batch({shape[0]}, drop_remainder=True) makes them"
+        raise ConfigError(f"{expected}; Trainer(..., batch_size=...) sets their size. Received: {received}")
 
 
 def blocks_of(train_steps: Any, every: Any) -> tuple[int, int]:
@@ -110,6 +115,7 @@ def blocks_of(train_steps: Any, every: Any) -> tuple[int, int]:
     return train_steps // int(every), int(every)
 
 
+@naming_arguments()
 def fit_to_data(
     energy: EnergyModel, data: Dataset, sampler: Sampler | None, preset: str, given: dict[str, Any]
 ) -> tuple[TrainConfig, Sampler]:
@@ -136,7 +142,7 @@ def fit_to_data(
         raise ConfigError("expected a sampler without start: chains start at the energy's reference. Received: both")
     if unknown := sorted(set(given) - set(OWN_SETTINGS)):
         hint = f", which is for {ELSEWHERE[unknown[0]]}" if unknown[0] in ELSEWHERE else ""
-        raise ConfigError(f"expected settings of {', '.join(OWN_SETTINGS)}. Received: {unknown[0]}{hint}")
+        raise ConfigError(f"expected settings: {some_of(OWN_SETTINGS, unknown[0])}. Received: {unknown[0]}{hint}")
     values = preset_of(data, preset)
     if sampler is not None:
         size = float(np.max(sampler.step_size))

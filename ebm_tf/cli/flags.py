@@ -27,7 +27,7 @@ from typing import Any, NoReturn
 from absl import flags as absl_flags
 
 from ebm_tf.cli import native_stderr, xla, xla_cache
-from ebm_tf.errors import ConfigError, UnusableError
+from ebm_tf.errors import MOST_NAMES, ConfigError, UnusableError
 from ebm_tf.runs.run_dir import DISK_ERRORS, RunDir
 from ebm_tf.runs.signals import Stopped
 from ebm_tf.settings.fields import field_help, group_of, value_type
@@ -107,6 +107,9 @@ def define_flags(config_cls: type, flag_values: absl_flags.FlagValues = FLAGS) -
             absl_flags.DEFINE_string(field.name, None if default is None else str(default), help_text, flag_values)
         if field.metadata["given"]:
             flag_values[field.name].default_as_str = None  # --help shows none where one must be given
+        elif field.name in getattr(config_cls, "FITTED", ()):
+            flag = flag_values[field.name]
+            flag.default_as_str = f"{flag.default_as_str or 'none'}; on your own data what fits them"
         flag_values.register_flag_by_module(group_of(config_cls, field.name), flag_values[field.name])
     for name, now in _retired(config_cls).items():  # flag files of earlier versions may have it
         if name not in flag_values:
@@ -331,12 +334,14 @@ def _show(text: str) -> None:
 
 
 def _unknown_flag(name: str) -> str:
-    """One line that names the flags that look alike, or where there are none all of this command's."""
+    """One line that names the flags that look alike."""
     own = FLAGS.get_key_flags_for_module(sys.argv[0])
     known = [flag.name for flag in own if not flag.help.startswith(EARLIER)] + ["flagfile"]
     if near := difflib.get_close_matches(name, known, n=3, cutoff=NEAR):
         return f"unknown flag --{name}. Nearest: {', '.join('--' + flag for flag in near)}"
     names = sorted({*known} - {"help"})
+    if len(names) > MOST_NAMES:
+        return f"unknown flag --{name}. --help lists this command's"
     return f"unknown flag --{name}. This command has {', '.join('--' + flag for flag in names)}"
 
 

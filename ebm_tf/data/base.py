@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from ebm_tf.data import arrays, folder, images, pictures, rings, tables
 from ebm_tf.data.stores import HELD_OUT, TRAIN, Memory, Opened, reader
-from ebm_tf.errors import ConfigError, check_kind, naming_argument
+from ebm_tf.errors import ConfigError, check_kind, naming_arguments
 from ebm_tf.pixels import save_image_grid
 from ebm_tf.streams import Stream, stream
 
@@ -43,14 +43,13 @@ class Dataset:
     """
 
     log_prob: Callable[[np.ndarray], np.ndarray] | None = None
-    train_name = TRAIN
 
     def __init__(self, name: str, opened: Opened | None = None):
         if not isinstance(opened, Opened):
             expected = "expected Dataset.from_array(x), from_folder, from_table or from_tfds, which make a Dataset"
             raise ConfigError(f"{expected}. Received: Dataset({type(name).__name__}, {type(opened).__name__})")
         self.name, self.event_shape, self.note, self.columns = name, opened.event_shape, opened.note, opened.columns
-        self.held_out_name, self.fit = opened.held_out_name, opened.fit
+        self.train_name, self.held_out_name, self.fit = opened.train_name, opened.held_out_name, opened.fit
         self.mean, self.scale = opened.standard or NOT_STANDARD
         self._load = functools.cache(opened.load)
 
@@ -162,6 +161,7 @@ class Dataset:
             pictures.scatter(x, path, title, self.columns, self.mean, self.scale)
 
     @classmethod
+    @naming_arguments(dataset="x")
     def from_array(
         cls,
         x: np.ndarray,
@@ -185,10 +185,10 @@ class Dataset:
         Raises:
           ConfigError: x is no data; see arrays.check.
         """
-        with naming_argument("x", "dataset"):
-            return cls(name, arrays.opened(x, held_out, seed, image_size, fit, name))
+        return cls(name, arrays.opened(x, held_out, seed, image_size, fit, name))
 
     @classmethod
+    @naming_arguments(dataset="table")
     def from_table(
         cls,
         table: Any,
@@ -217,6 +217,7 @@ class Dataset:
         return cls(name, arrays.open_vectors(x, names, held_out, seed, name))
 
     @classmethod
+    @naming_arguments(dataset="path")
     def from_folder(
         cls,
         path: str | os.PathLike,
@@ -241,12 +242,10 @@ class Dataset:
           ConfigError: no image, one that cannot be read, or sizes that differ without an image_size.
         """
         check_kind("path", path, str | os.PathLike, "that of a folder")
-        opened = folder.open_folder(path, image_size, fit, channels, held_out, seed)
-        data = cls(f"folder:{path}", opened)
-        data._load(TRAIN)  # says now what cannot be read
-        return data
+        return cls(f"folder:{path}", folder.open_folder(path, image_size, fit, channels, held_out, seed))
 
     @classmethod
+    @naming_arguments(dataset="name", train_split="split")
     def from_tfds(
         cls,
         name: str,
@@ -279,9 +278,7 @@ class Dataset:
         opened = images.open_tfds(
             name, split, data_dir, image_size, how=fit, channels=channels, held_out=held_out, seed=seed
         )
-        data = cls(f"tfds:{name}", opened)
-        data.train_name = split
-        return data
+        return cls(f"tfds:{name}", opened)
 
     @classmethod
     def known(cls, name: str, split: str, test_split: str, data_dir: str | None, image_size: int) -> "Dataset":
@@ -300,9 +297,7 @@ class Dataset:
             flag = "data_dir" if part in splits else "reference_split"
             return Memory(images.load(name, splits.get(part, part), data_dir, image_size, flag))
 
-        data = cls(name, Opened((image_size, image_size, 3), load, "", test_split))
-        data.train_name = split
-        return data
+        return cls(name, Opened((image_size, image_size, 3), load, "", test_split, train_name=split))
 
 
 class RingsDataset(Dataset):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from ebm_tf.data.crop import fit
 from ebm_tf.data.decode import decode, header
-from ebm_tf.data.stores import MOST_BYTES, Memory, Opened, own_part, shares, split_indices, target_size
+from ebm_tf.data.stores import MOST_BYTES, TRAIN, Memory, Opened, own_part, shares, split_indices, target_size
 from ebm_tf.errors import ConfigError
 
 __all__ = ["Files", "Skipped", "find", "load", "open_folder", "walk"]
@@ -188,6 +188,8 @@ def open_folder(
             return Memory(files.read(range(len(files))))
         return files
 
+    load = functools.cache(load)
+    load(TRAIN)  # says now what cannot be read
     note = f"{shares(parts, held_out, seed)}; {words}; {'in memory' if is_small else 'read as they are needed'}"
     return Opened((*size, channels), load, note, fit=how)
 

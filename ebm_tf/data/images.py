@@ -19,7 +19,7 @@ import tensorflow_datasets as tfds
 from ebm_tf.data import arrays, decode, download, folder, svhn
 from ebm_tf.data.crop import fit
 from ebm_tf.data.stores import HELD_OUT, Memory, Opened, shares, split_indices, target_size
-from ebm_tf.errors import ConfigError, one_line
+from ebm_tf.errors import ConfigError, one_line, some_of
 from ebm_tf.pixels import to_uint8
 
 __all__ = [
@@ -87,7 +87,7 @@ def open_tfds(
     seed: int,
 ) -> Opened:
     """See Dataset.from_tfds."""
-    with _checked(name, split, data_dir, "train_split"):
+    with _checked(name, split, data_dir, "train_split", "dataset"):
         shapes = {decode.header(file) for file in encoded_images(name, split, data_dir).as_numpy_iterator()}
         used = [part.partition("[")[0].strip() for part in split.split("+")]
         rest = [one for one in _builder(name, data_dir).info.splits if not {one, "all"} & set(used)]
@@ -105,12 +105,14 @@ def open_tfds(
 
     said = f"{total:,} images of {split} train, {test_split} is held out"
     note = f"{said if test_split else shares(parts, held_out, seed)}; {words}; in memory"
-    return Opened((*size, channels), load_part, note, test_split or HELD_OUT, fit=how)
+    return Opened((*size, channels), load_part, note, test_split or HELD_OUT, fit=how, train_name=split)
 
 
 @contextlib.contextmanager
-def _checked(name, split, data_dir, flag):
-    """Says in one line what is missing, before or while the data set is read."""
+def _checked(name, split, data_dir, flag, name_flag=None):
+    """Says in one line what is missing, before or while the data set is read. The flags: that of the split, and that of
+    the name where it is another.
+    """
     if data_dir is not None and not os.path.isdir(pathlib.Path(data_dir) / name):
         raise ConfigError(
             f"--data_dir: expected a folder with TFDS data sets, among them {name}. Received: data_dir={data_dir}"
@@ -122,6 +124,9 @@ def _checked(name, split, data_dir, flag):
         yield
     except ConfigError:
         raise
+    except tfds.core.DatasetNotFoundError:
+        known = some_of(tfds.list_builders(with_community_datasets=False), name)
+        raise ConfigError(f"--{name_flag or flag}: expected a data set of TFDS: {known}. Received: {name}") from None
     except Exception as error:  # TFDS raises its own kinds, and those of every file system below it
         line = one_line(error)
         raise ConfigError(f"--{flag}: expected {name}/{split} prepared for TFDS. Received: {line}") from error

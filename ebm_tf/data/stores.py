@@ -108,6 +108,7 @@ class Opened(NamedTuple):
       standard: mean and scale of vectors, float32 [D] each.
       columns: their names.
       fit: how images are brought to their size: crop, pad or stretch.
+      train_name: of the part that trains.
     """
 
     event_shape: tuple[int, ...]
@@ -117,6 +118,7 @@ class Opened(NamedTuple):
     standard: tuple[np.ndarray, np.ndarray] | None = None
     columns: Sequence[str] | None = None
     fit: str = "crop"
+    train_name: str = TRAIN
 
 
 def split_indices(count: int, share: float, seed: int) -> dict[str, np.ndarray]:

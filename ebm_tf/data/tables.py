@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ebm_tf.errors import ConfigError, one_line
+from ebm_tf.errors import ConfigError, one_line, some_of
 
 __all__ = ["csv_rows", "header", "parquet_file", "problem", "read"]
 
@@ -128,7 +128,7 @@ def _chosen(found: dict[str, np.ndarray], columns: Sequence[str] | None, name: s
     if columns is None:
         return list(found)
     if unknown := [column for column in columns if column not in found]:
-        expected = f"columns of {name}: {', '.join(found)[:200]}"
+        expected = f"columns of {name}: {some_of(found, unknown[0])}"
         raise ConfigError(f"--columns: expected {expected}. Received: {', '.join(unknown)[:200]}")
     if not columns or len(set(columns)) < len(columns):
         raise ConfigError(f"--columns: expected different columns. Received: columns={','.join(columns)}")

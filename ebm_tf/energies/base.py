@@ -2,6 +2,7 @@
 
 import dataclasses
 import numbers
+import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ import tensorflow as tf
 
 from ebm_tf.energies.checks import check_network, check_registered, with_dtype
 from ebm_tf.energies.terms import GaussianReference, Wall
-from ebm_tf.errors import ConfigError, check_kind
+from ebm_tf.errors import ConfigError, check_kind, is_disk_full, one_line
 from ebm_tf.mcmc.langevin import energy_and_grad
 from ebm_tf.mcmc.sampler import Sampler
 
@@ -175,16 +176,22 @@ class EnergyModel(keras.Model):
         return energy
 
     def save(self, filepath: Any, overwrite: bool = True, zipped: bool | None = None, **kwargs: Any) -> None:
-        """Keras' save.
+        """Keras' save. Makes the folder of the file where there is none.
 
         Raises:
-          ConfigError: another ending than .keras, or a class of the network is not registered, so the file could not
-            be read.
+          ConfigError: another ending than .keras, a file that cannot be written, or a class of the network is not
+            registered, so the file could not be read.
         """
         if not str(filepath).endswith(".keras"):
             raise ConfigError(f"expected filepath, a file that ends in .keras. Received: {filepath}")
         check_registered(self.network)
-        super().save(filepath, overwrite=overwrite, zipped=zipped, **kwargs)
+        try:
+            pathlib.Path(filepath).parent.mkdir(parents=True, exist_ok=True)
+            super().save(filepath, overwrite=overwrite, zipped=zipped, **kwargs)
+        except OSError as error:
+            if is_disk_full(error):  # what lies there stays: whoever saves says so
+                raise
+            raise ConfigError(f"expected filepath, a file that can be written. Received: {one_line(error)}") from error
 
     def _hold(self, network: keras.Model, event_shape: tuple[int, ...] | None = None) -> None:
         """Takes the network, and makes the weights that do not train."""

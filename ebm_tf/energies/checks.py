@@ -11,6 +11,7 @@ from ebm_tf.errors import ConfigError, check_kind, one_line
 __all__ = ["check_network", "check_registered", "with_dtype"]
 
 NUM_DRAWS = 3  # of a random layer in training mode: a dropout of 1 % of 128 numbers shows in each with 72 %
+NUM_PROBES = 64  # where an energy whose gradient is 0 at two points is looked at: a unit may be dead at some
 FRACTION = 1e-4  # of the size of outputs, as far as float32 may differ between batches of one and of two
 
 
@@ -137,6 +138,28 @@ def _check_gradient(net, x):
         raise ConfigError(f"expected every weight to have a part in the energy. Received: {unused[0]}, which has none")
     if not np.all(np.isfinite(total)) or not np.all(np.isfinite(slope)):
         raise ConfigError(f"expected finite energies and gradients. Received: {net.name}, which gives others")
+    if not np.any(slope) and _is_flat(net, weights, x.shape[1:]):
+        received = f"{net.name}, whose gradient in x is 0 at {NUM_PROBES} points, as behind a softmax of one unit"
+        raise ConfigError(f"expected an energy that changes with x. Received: {received}")
+
+
+def _is_flat(net, weights, event_shape):
+    """Whether dE/dx is 0 at every probe, by weights near its own too: a last layer may begin at 0."""
+    x, before = tf.random.stateless_normal([NUM_PROBES, *event_shape], [3, 4]), [np.array(weight) for weight in weights]
+    flat = not np.any(_slope(net, x))
+    for number, (weight, old) in enumerate(zip(weights, before)):
+        weight.assign(old + 0.1 * tf.random.stateless_normal(old.shape, [number, 5]))
+    flat = flat and not np.any(_slope(net, x))
+    for weight, old in zip(weights, before):
+        weight.assign(old)
+    return flat
+
+
+def _slope(net, x):
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        energy = net(x, training=False)
+    return tape.gradient(energy, x)
 
 
 def with_dtype(network: Any, dtype: Any) -> Any:

@@ -21,6 +21,8 @@ def load_energy(path: str | os.PathLike, flag: str = "model") -> EnergyModel:
     if os.path.isdir(path):
         received = f"{path}, a folder; a run's energy is its model.keras"
         raise ConfigError(f"--{flag}: expected a .keras file. Received: {received}")
+    if not os.path.exists(path):
+        raise ConfigError(f"--{flag}: expected a .keras file. Received: {path}, which does not exist")
     try:
         energy = keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras, h5py and zipfile raise a dozen kinds on a foreign or damaged file

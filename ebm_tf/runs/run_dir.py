@@ -100,8 +100,8 @@ class RunDir:
         is_done = old["train_steps"] == new["train_steps"] and self.is_finished(before.train_steps)
         if is_done and (changed := _changed(old, new)):
             name, value = next(iter(changed.items()))
-            expected = f"--{name}: expected {value}, as the finished run in {self.path} has it, or a larger "
-            expected += "--train_steps"
+            expected = f"--{name}: expected {value}, as the finished run in {self.path} has it, or "
+            expected += before.longer
             raise ConfigError(f"{expected}. Received: {name}={new[name]}")
 
     def changes(self, new: dict[str, Any]) -> str:

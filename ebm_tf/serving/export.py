@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 
 from ebm_tf.energies import EnergyModel
 from ebm_tf.energies.statistics import Statistics
-from ebm_tf.errors import ConfigError, check_kind, naming_argument
+from ebm_tf.errors import ConfigError, check_kind, naming_arguments
 from ebm_tf.evaluation.finished import FinishedRun, load_run
 from ebm_tf.evaluation.opening import bare_run, open_run
 from ebm_tf.runs.run_dir import DISK_ERRORS
@@ -128,7 +128,7 @@ def load(path: str | os.PathLike) -> TrainedEnergy:
       ConfigError: it is none of them, or cannot be read; or a file that does not say how its chains were run.
     """
     check_kind("path", path, str | os.PathLike, "a .keras file, or the folder of a run or of bin/export.py")
-    with naming_argument("path", "model", "workdir"):
+    with naming_arguments(model="path", workdir="path"):
         return open_trained(path)
 
 
@@ -156,7 +156,8 @@ def _run_at(path: pathlib.Path, flag: str) -> FinishedRun:
         return load_run(path, flag=flag)
     if path.suffix != ".keras":
         expected = "a .keras file, or the folder of a finished run or of bin/export.py"
-        raise ConfigError(f"--{flag}: expected {expected}. Received: {path}")
+        received = path if path.exists() else f"{path}, which does not exist"
+        raise ConfigError(f"--{flag}: expected {expected}. Received: {received}")
     run = bare_run(str(path), ".", None)
     if run.energy.origin is None and not run.is_image:  # of images the paper says how they are sampled
         expected = "a file that Trainer or ebm_tf.train has written, or the folder of its run"

@@ -105,6 +105,7 @@ class Settings:
     """
 
     RETIRED: typing.ClassVar[dict[str, str]] = {}  # settings of earlier versions, and the one that is in their place
+    FITTED: typing.ClassVar[tuple[str, ...]] = ()  # settings that fit data of one's own, where no flag gives them
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):  # type: ignore[arg-type]  # every class that inherits this is one

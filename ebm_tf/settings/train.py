@@ -22,7 +22,7 @@ from ebm_tf.settings.data import RINGS, DataConfig, is_tfds, kind_of
 from ebm_tf.settings.energy import EnergyConfig
 from ebm_tf.settings.fields import Role, bad_setting, checked, names_of, setting, shortened, value_type
 from ebm_tf.settings.optimizer import OptimizerConfig
-from ebm_tf.settings.presets import possible
+from ebm_tf.settings.presets import PRESET_SETTINGS, possible
 from ebm_tf.settings.running import DeviceConfig, GuardConfig, RunConfig
 
 __all__ = ["STAGE_SETTINGS", "Scheme", "Stage", "TrainConfig", "without_use"]
@@ -66,6 +66,7 @@ class TrainConfig(  # dataclasses takes the fields of the last base first
     """
 
     RETIRED = earlier.RETIRED
+    FITTED = PRESET_SETTINGS
 
     stage: tuple[str, ...] = setting(
         (),
@@ -169,6 +170,11 @@ class TrainConfig(  # dataclasses takes the fields of the last base first
     def at_end(self) -> "TrainConfig":
         """The settings of the last stage, for the whole run: those that its energy is sampled and judged by."""
         return dataclasses.replace(self.stages[-1].config, train_steps=self.train_steps)
+
+    @property
+    def longer(self) -> str:
+        """What to give for more updates than these."""
+        return "a longer last --stage, or one more" if self.stage else "a larger --train_steps"
 
     def with_data_dir(self, data_dir: str | None) -> "TrainConfig":
         """With another folder of TFDS's data sets, where the data are one of these."""

@@ -130,7 +130,7 @@ def _train(config: TrainConfig, given, run_dir: RunDir, is_chief: bool, locks, d
     trainer = build_trainer(config, strategy, config.stage_of(first_step), data)
     restore(trainer, saved, initial)
     if first_step == config.train_steps and run_dir.has_model_of(first_step):
-        return _as_saved(trainer, run_dir)
+        return _as_saved(trainer, run_dir, config.longer)
     weights = trainer.energy.trainable_variables if initial else ()
     replicas.check_same_run(strategy, config, first_step, weights)
     files = _prepared(config, run_dir, trainer, locks) if is_chief else None
@@ -149,12 +149,12 @@ def _train(config: TrainConfig, given, run_dir: RunDir, is_chief: bool, locks, d
     return trainer
 
 
-def _as_saved(trainer: Trainer, run_dir: RunDir) -> Trainer:
+def _as_saved(trainer: Trainer, run_dir: RunDir, longer: str) -> Trainer:
     """The trainer of a finished run as it was when model.keras was written. Says so, and writes nothing."""
     trainer.optimizer.finalize_variable_values(trainer.energy.trainable_variables)
     remember(trainer.energy, trainer.data)
     done = f"{run_dir.path}: finished after {int(trainer.update_count.numpy())} updates"
-    print(f"{done}; nothing to do. For more: --train_steps", file=sys.stderr)
+    print(f"{done}; nothing to do. For more: {longer}", file=sys.stderr)
     return trainer
 
 

@@ -23,7 +23,7 @@ def train(*arguments):
 BAD_INPUT = [
     (["--batchsize=3"], "unknown flag --batchsize. Nearest: --batch_size"),
     (["--sceme=data"], "unknown flag --sceme. Nearest: --scheme"),
-    (["--lambda=25"], "unknown flag --lambda. This command has --attention, "),
+    (["--lambda=25"], "unknown flag --lambda. --help lists this command's"),
     (["--batch_size=many"], "flag --batch_size=many: expected a whole number (Alg. 1)"),
     (["--batch_size=1.5"], "flag --batch_size=1.5: expected a whole number (Alg. 1)"),
     (["--step_size=big"], "flag --step_size=big: expected a number (Eq. 9)"),

@@ -129,7 +129,9 @@ def test_vectors_by_the_command_line(folder):
     """Trained with settings that fit them, resumed with these, evaluated, sampled, exported and scored."""
     np.save(folder / "other.npy", X + 5 * X.std(axis=0))
     flags = ("--dataset=array:x.npy", "--workdir=RUN", "--num_filters=8", "--bank_size=300")
-    assert "540 examples train, 60 are held out" in command(folder, "train", *flags, "--train_steps=20")
+    said = command(folder, "train", *flags, "--train_steps=20")
+    assert "540 examples train, 60 are held out" in said
+    assert "next: python bin/evaluate.py --workdir=RUN --tasks=short_run,energies,likelihood" in said
     config = json.loads((folder / "RUN" / "config.json").read_text())
     chosen = {
         "temperature": 1.0,
@@ -151,6 +153,10 @@ def test_vectors_by_the_command_line(folder):
         "train": 100,
         "other": 100,
     }
+    assert (folder / "RUN" / "figures" / "short_run.png").exists()
+    assert "--ood_data: expected what ood tells from held-out examples, array:FILE or table:FILE. Received: none" in (
+        command(folder, "evaluate", "--workdir=RUN", "--tasks=ood", code=2)
+    )
     assert results["ood"]["against"]["other"]["auroc"] > 0.95  # five standard deviations away
     for source, output in (("--workdir=RUN", "S1"), ("--model=RUN/model.keras", "S2")):
         command(folder, "sample", source, "--num_samples=50", f"--output={output}")

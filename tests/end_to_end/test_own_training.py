@@ -168,9 +168,9 @@ def test_held_out_loss_is_smallest_at_the_noisy_datas_energy():
     ("call", "text"),
     [
         (lambda data: new_trainer(data, new_energy((3,))), r"data of the energy's shape, \[3\]. Received: \[2\]"),
-        (lambda data: new_trainer(data, learning_rate=1.0), "expected settings of .*Received: learning_rate"),
-        (lambda data: new_trainer(data, scheme="cd"), "--scheme: expected one of"),
-        (lambda data: new_trainer(data, preset="best"), "--preset: expected one of density, detector"),
+        (lambda data: new_trainer(data, learning_rate=1.0), "expected settings: .*Received: learning_rate, which is"),
+        (lambda data: new_trainer(data, scheme="cd"), "^scheme: expected one of"),
+        (lambda data: new_trainer(data, preset="best"), "^preset: expected one of density, detector"),
         (lambda data: new_trainer(data).fit(), "expected train_steps, a whole number, 1 or more. Received: .*None"),
         (lambda data: new_trainer(data).fit(train_steps=10, validation_every=3), "that divides train_steps=10"),
     ],

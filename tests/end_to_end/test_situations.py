@@ -754,7 +754,7 @@ def test_documented_limits_hold(image_model, image_run):
             ["export", "--clamp=F"],
             "unknown flag --clamp. This command has --checkpoint, --data_dir, --flagfile, --model, ",
         ),
-        (["train", "--clamp"], "unknown flag --clamp. This command has --attention, --"),
+        (["train", "--clamp"], "unknown flag --clamp. --help lists this command's"),
         (["train", "--batchsize=3"], "unknown flag --batchsize. Nearest: --batch_size"),
         (["export", "--outptu=F"], "unknown flag --outptu. Nearest: --output"),
     ],

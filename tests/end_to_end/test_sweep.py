@@ -146,6 +146,7 @@ def test_the_command(tmp_path):
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "runs" / "scheme-data" / "model.keras").exists()
     assert "run 1/1, scheme-data: starts" in done.stdout
+    assert "next: python bin/evaluate.py --workdir=" in done.stdout  # as sweep was called, not ebm-tf evaluate
 
 
 def test_a_folder_of_a_run_with_a_wall_is_none_of_the_trials(tmp_path):

@@ -247,6 +247,11 @@ def test_stages_that_have_begun_are_kept(staged, stages, message):
     assert str(caught.value).startswith(message)
 
 
+def test_a_finished_run_of_stages_is_told_what_it_takes(staged):
+    with pytest.raises(ConfigError, match=r"the finished run in .*, or a longer last --stage, or one more\. Received"):
+        run.train(smoke_config(staged[0], stage=STAGES, train_steps=9, resume=True, step_size_rule="adaptive"))
+
+
 def test_the_last_stage_can_be_made_longer(staged, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(staged[0], folder)
@@ -349,7 +354,7 @@ def test_a_run_keeps_the_gaussian_that_its_first_energy_tilts(tmp_path, monkeypa
     [
         (dict(num_filters=4), "--init_model: expected num_filters=4, as in this run"),
         (dict(energy_scale=1.0), "--init_model: expected energy_scale=1.0, as in this run"),
-        (dict(init_model="/nowhere.keras"), "--init_model: expected a .keras file that Keras can read"),
+        (dict(init_model="/nowhere.keras"), "--init_model: expected a .keras file. Received: /nowhere.keras, which"),
     ],
     ids=["width", "scale", "no file"],
 )
@@ -398,8 +403,8 @@ def test_resuming_a_finished_run_says_so_and_changes_nothing(averaged, tmp_path,
     resumed = run.train(smoke_config(copy, ema_momentum=0.9, resume=True))
     assert bytes_of(resumed.energy.weights) == bytes_of(trainer.energy.weights)
     assert files() == before
-    said = f"{copy}: finished after {resumed.config.train_steps} updates; nothing to do. For more: --train_steps\n"
-    assert capsys.readouterr().err == said
+    said = f"{copy}: finished after {resumed.config.train_steps} updates; nothing to do. For more: "
+    assert capsys.readouterr().err == f"{said}a larger --train_steps\n"
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,20 @@ CASES = {
     "an array for a table": (lambda: ebm_tf.Dataset.from_table(X), "table, a path, .*table=ndarray"),
     "an array for a folder": (lambda: ebm_tf.Dataset.from_folder(X), "path, that of a folder. .*path=ndarray"),
     "an energy for a file": (lambda: ebm_tf.load(ENERGY), "path, a .keras file, .*path=EnergyModel"),
-    "a file that is not there": (lambda: ebm_tf.load("gone.keras"), "path: expected a .keras file .*gone.keras"),
+    "a file that is not there": (lambda: ebm_tf.load("gone.keras"), "path: .*: gone.keras, which does not exist"),
+    "a folder that is not there": (lambda: ebm_tf.load("gone"), "path: expected a .keras file, .*gone, which does not"),
+    "a file for a folder": (lambda: ENERGY.save(f"{__file__}/mine.keras"), "filepath, a file that can be written. "),
+    "a folder without images": (lambda: ebm_tf.Dataset.from_folder("gone"), "^path: expected a folder that can be"),
+    "a name that TFDS has not": (
+        lambda: ebm_tf.Dataset.from_tfds("mnistt", "all"),
+        "^name: expected a data set of TFDS: mnist, kmnist, emnist or another of .* Received: mnistt$",
+    ),
+    "a split that is none": (lambda: ebm_tf.Dataset.from_tfds("svhn_cropped", "x"), "^split: expected svhn_cropped/te"),
+    "a bad setting": (lambda: ebm_tf.Trainer(ENERGY, DATA, batch_size=0), "^batch_size: expected a whole number"),
+    "a setting that is none": (
+        lambda: ebm_tf.Trainer(ENERGY, DATA, batchsize=3),
+        "^expected settings: batch_size, .*or another of 15. Received: batchsize$",
+    ),
     "a file for a table": (lambda: ebm_tf.EnergyDensity().fit("x.csv"), "X, a table of numbers .*X=str"),
     "a Dataset for a table": (lambda: ebm_tf.EnergyDensity().fit(DATA), "X, a table of numbers .*X=Dataset"),
     "a word for a step": (lambda: ebm_tf.Sampler("0.1", 1.0, 2), "step_size, a finite number, above 0. .*='0.1'"),
@@ -132,6 +145,10 @@ def test_keras_habits_are_told(trainer):
         with pytest.raises(ebm_tf.ConfigError) as error:
             trainer.fit(train_steps=1, **{name: 1})
         assert str(error.value) == f"expected fit without {name} ({why}). Received: {name}"
+    batches = tf.data.Dataset.from_tensor_slices(X)
+    for x in (batches.batch(8), batches.batch(7, drop_remainder=True), tf.data.Dataset.zip(batches, batches)):
+        with pytest.raises(ebm_tf.ConfigError, match=r"float32 batches \(8, 3\), as batch\(8, drop_remainder=True\)"):
+            trainer.fit(x)
     for x in (X, DATA, 100, (one for one in X)):  # Keras wants tuples of a generator, and train_step none
         text = rf"^expected fit\(train_steps=...\), since Trainer has its data, .* Received: x={type(x).__name__}$"
         with pytest.raises(ebm_tf.ConfigError, match=text):
@@ -158,7 +175,7 @@ def test_one_callback_or_none(trainer):
     one = keras.callbacks.History()
     with mock.patch.object(keras.Model, "fit") as fit_of_keras:
         for callbacks in (one, [one], None):
-            trainer.fit(tf.data.Dataset.range(0), callbacks=callbacks)
+            trainer.fit(tf.data.Dataset.from_tensor_slices(X).batch(8, drop_remainder=True), callbacks=callbacks)
     assert [call.kwargs["callbacks"] for call in fit_of_keras.call_args_list] == [[one], [one], []]
     with pytest.raises(
         ebm_tf.ConfigError, match=r"BackupAndRestore, .*: trainer\.checkpoint\.save.*: BackupAndRestore$"

@@ -212,7 +212,7 @@ def test_pad_leaves_pixels_as_they_are():
 
 def test_a_folder_of_many_sizes(tmp_path):
     save_folder(tmp_path / "a", [PHOTOS[0], PHOTOS[1][:20]])
-    refused("^--image_size: expected a size where images differ.*20 x 32 to 32 x 32$", Dataset.from_folder, tmp_path)
+    refused("^image_size: expected a size where images differ.*20 x 32 to 32 x 32$", Dataset.from_folder, tmp_path)
     data = Dataset.from_folder(tmp_path, image_size=48, fit="pad", held_out=0)
     assert data.event_shape == (48, 48, 3) and "32 x 32 and 1 other sizes, padded to 48 x 48 (--fit=pad)" in data.note
     assert Dataset.from_folder(tmp_path, image_size=(32, 64)).event_shape == (32, 64, 3)
@@ -231,7 +231,7 @@ def test_an_unreadable_file_is_named_before_training(tmp_path):
     whole = (tmp_path / "00001.png").read_bytes()
     for content in (b"no image", whole[:-1500]):
         (tmp_path / "00001.png").write_bytes(content)
-        match = r"^--dataset: expected images that Pillow can read.*00001\.png"
+        match = r"^path: expected images that Pillow can read.*00001\.png"
         refused(match, Dataset.from_folder, tmp_path, held_out=0)
         (tmp_path / "00002.png").write_bytes(content)
         match = r"Received: 2 of 3 that it cannot: .*00001\.png: .*; .*00002\.png: "
@@ -321,20 +321,20 @@ TABLES = {
     "a,b\n1,2\n3,\n": "a missing value in row 2, column b$",
     "a,b\n1,NA\n3,4\n": "a missing value in row 1, column b$",
     "a,b\n1,inf\n3,4\n": "inf in row 1, column b$",
-    "a,city\n1,Rome\n2,Oslo\n": r"text in city \('Rome' in city\); --columns=a leaves them out$",
+    "a,city\n1,Rome\n2,Oslo\n": r"text in city \('Rome' in city\); columns=a leaves them out$",
     "1,2\n3,4\n": "first line with different names",
     "a,a\n3,4\n": "first line with different names",
     "a,b\n3\n": "2 columns in every row.* with 1 in row 1$",
     "": "which is empty$",
     "a,b\n": "with none$",
-    "a,b\n1,5\n2,5\n3,5\n4,5\n": "constant in column b; leave it out by --columns$",
+    "a,b\n1,5\n2,5\n3,5\n4,5\n": "constant in column b; leave it out by columns$",
 }
 
 
 @pytest.mark.parametrize("text", TABLES)
 def test_tables_that_are_refused(tmp_path, text):
     (tmp_path / "x.csv").write_text(text)
-    refused(f"^--(dataset|columns): expected .*{TABLES[text]}", Dataset.from_table, tmp_path / "x.csv")
+    refused(f"^(table|columns): expected .*{TABLES[text]}", Dataset.from_table, tmp_path / "x.csv")
 
 
 def test_columns_are_chosen(tmp_path):

@@ -80,6 +80,10 @@ TAKEN = {
 }
 IN_TRAINING = "expected a network that is the same in training and after .*Received: "
 REFUSED = {
+    "one of one": (
+        lambda: keras.Sequential([keras.Input((2,)), layers.Dense(8, "silu"), layers.Dense(1, "softmax")]),
+        "expected an energy that changes with x. Received: .* gradient in x is 0 at 64 points",
+    ),
     "two outputs": (lambda: net(last=2), r"expected one energy per x, \[B\] or \[B, 1\]. Received: .*\[None, 2\]"),
     "lambda": (lambda: net(layers.Lambda(lambda z: 2 * z)), "expected layers that a .keras file holds.*Lambda"),
     "batch norm": (lambda: net(layers.BatchNormalization()), IN_TRAINING + ".*a BatchNormalization"),
@@ -114,6 +118,7 @@ def test_networks_of_every_kind_give_energies(name):
     np.testing.assert_allclose(value, 0.5 * np.reshape(network(x), [4]), rtol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:You are using a softmax")
 @pytest.mark.parametrize("name", REFUSED)
 def test_others_are_refused_in_one_line(name):
     make, text = REFUSED[name]

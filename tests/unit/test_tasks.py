@@ -304,7 +304,7 @@ def test_every_setting_is_one_that_some_task_depends_on_or_says_where_things_lie
     assert {field.name for field in dataclasses.fields(EvaluateConfig)} == read | places
 
 
-OTHER = {str: "other", int: 7, float: 0.3}  # than the default, by the type of a setting
+OTHER = {str: "other", int: 7, float: 0.3, bool: True}  # than the default, by the type of a setting
 CHOSEN = {"mala_step_sizes": "per_chain", "mala_count": "all"}
 
 

@@ -14,8 +14,6 @@ from ebm_tf.cli import flags
 from ebm_tf.settings.commands import SweepConfig
 from ebm_tf.settings.train import TrainConfig
 
-TRAIN = [sys.executable, "-m", "ebm_tf.cli.main", "train"]
-
 
 def main(settings: SweepConfig, rest: list[str]) -> int:
     from ebm_tf.cli import sweep
@@ -25,9 +23,15 @@ def main(settings: SweepConfig, rest: list[str]) -> int:
     flags.load_tensorflow()
     runs = pathlib.Path(settings.runs)
     flags.share_package()
-    status = sweep.run_all(trials, TRAIN, runs)
+    status = sweep.run_all(trials, [sys.executable, *_train()], runs)
     print(f"wrote {runs}/sweep.csv, and {runs}/hparams for tensorboard --logdir={runs}")
     return status
+
+
+def _train() -> list[str]:
+    """bin/train.py where this is bin/sweep.py: its lines name the commands as they are called."""
+    script = pathlib.Path(sys.argv[0]).with_name("train.py")
+    return [str(script)] if script.exists() else ["-m", "ebm_tf.cli.main", "train"]
 
 
 start = functools.partial(flags.run_main, main, SweepConfig, needs_tensorflow=False, takes_rest=True)

@@ -21,11 +21,15 @@ import functools
 import pathlib
 import shlex
 import sys
+from typing import TYPE_CHECKING
 
 from ebm_tf.cli import flags
 from ebm_tf.runs import run_name
 from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.settings.train import TrainConfig
+
+if TYPE_CHECKING:
+    from ebm_tf.training.trainer import Trainer
 
 
 def main(settings: TrainConfig) -> int:
@@ -40,15 +44,20 @@ def main(settings: TrainConfig) -> int:
         return 1
     if replicas.is_chief(trainer.config.strategy):
         run_dir = RunDir(settings.workdir or "")
-        print(flags.as_called(f"the model is {run_dir.model}; next: {_next(run_dir.path, trainer.data.is_image)}"))
+        print(flags.as_called(f"the model is {run_dir.model}; next: {_next(run_dir.path, trainer)}"))
     return 0
 
 
-def _next(workdir: pathlib.Path, is_image: bool) -> str:
-    """The command to look at a model with; of images one that takes seconds, where evaluate draws thousands."""
-    flags_of = {"sample": [f"--output={workdir / 'samples'}"], "evaluate": []}
-    name = "sample" if is_image else "evaluate"
-    return shlex.join(["python", f"bin/{name}.py", f"--workdir={workdir}", *flags_of[name]])
+def _next(workdir: pathlib.Path, trainer: "Trainer") -> str:
+    """The command to look at a model with. evaluate draws thousands of images: there sample, which takes seconds; and
+    where no log p of held-out vectors can be had.
+    """
+    config, name, rest = trainer.config, "evaluate", ["--tasks=short_run,energies,likelihood"]
+    if config.is_rings:
+        rest = []
+    elif trainer.data.is_image or not config.held_out or not config.temperature:
+        name, rest = "sample", [f"--output={workdir / 'samples'}"]
+    return shlex.join(["python", f"bin/{name}.py", f"--workdir={workdir}", *rest])
 
 
 start = functools.partial(flags.run_main, main, TrainConfig, needs_tensorflow=False)

@@ -1,5 +1,6 @@
 """folder:PATH: images below a folder."""
 
+from ebm_tf.data import folder
 from ebm_tf.data.base import Dataset
 from ebm_tf.data.sources import Asked
 
@@ -8,4 +9,5 @@ __all__ = ["open_source"]
 
 def open_source(source: str, asked: Asked) -> Dataset:
     """See Dataset.from_folder."""
-    return Dataset.from_folder(source, asked.image_size, asked.fit, held_out=asked.held_out)
+    opened = folder.open_folder(source, asked.image_size, asked.fit, None, asked.held_out, 0)
+    return Dataset(f"folder:{source}", opened)

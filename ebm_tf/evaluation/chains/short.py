@@ -93,6 +93,9 @@ def short_run_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialA
         numbers |= {"energy_mean": mean_of(energy), "energy_std": std_of(energy)}
     if run.is_image:
         save_grid(run, "short_run", x, energy)
+    elif not run.has_density and np.isfinite(energy).all():
+        title = f"{settings.num_samples} chains from noise"
+        run.data(None).picture(run.from_data(x), run.run_dir.figures / "short_run.png", title)
     return TaskResult(numbers, {**{f"x_{kind}": one.x for kind, one in ends.items()}, "energy_from_noise": energy})
 
 

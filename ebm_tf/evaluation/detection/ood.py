@@ -107,7 +107,8 @@ def check_ood(run: FinishedRun, settings: EvaluateConfig) -> None:
     """Raises ConfigError when a set is not there, there is none to be told from the test data, or these are too few."""
     _check_sets(run, settings)
     if not other_sets(settings):
-        set_names("")
+        kinds = "folders or sets of TFDS" if run.is_image else "array:FILE or table:FILE"
+        raise ConfigError(f"--ood_data: expected what ood tells from held-out examples, {kinds}. Received: none")
     held_out = _own(run, settings, HELD_OUT)
     if (num := len(held_out)) < LEAST_HELD_OUT:
         expected = f"for ood, at least {LEAST_HELD_OUT} held-out examples"
