@@ -303,7 +303,7 @@ def test_names_of_sets(tmp_path):
 def test_ood_says_what_it_lacks():
     data = mock.Mock(stored=lambda part, most: np.zeros((50, 2)))
     run, settings = mock.Mock(is_image=False, data=lambda data_dir: data), EvaluateConfig(workdir="run", ood_data="")
-    with pytest.raises(ConfigError, match="^--ood_data: expected what ood tells .* table:FILE. Received: none$"):
+    with pytest.raises(ConfigError, match=r"^--ood_data: expected what ood tells .* table:FILE\. Received: none$"):
         ood.check_ood(run, settings)
 
 
