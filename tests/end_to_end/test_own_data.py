@@ -154,9 +154,6 @@ def test_vectors_by_the_command_line(folder):
         "other": 100,
     }
     assert (folder / "RUN" / "figures" / "short_run.png").exists()
-    assert "--ood_data: expected what ood tells from held-out examples, array:FILE or table:FILE. Received: none" in (
-        command(folder, "evaluate", "--workdir=RUN", "--tasks=ood", code=2)
-    )
     assert results["ood"]["against"]["other"]["auroc"] > 0.95  # five standard deviations away
     for source, output in (("--workdir=RUN", "S1"), ("--model=RUN/model.keras", "S2")):
         command(folder, "sample", source, "--num_samples=50", f"--output={output}")

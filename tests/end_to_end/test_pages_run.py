@@ -123,7 +123,8 @@ def ready(command):
         (names,) = (word.removeprefix("--tasks=") for word in words if word.startswith("--tasks="))
         few = read_by(names, dict(word[2:].split("=") for word in more))
         more = [f"--{name}={value}" for name, value in few.items()]
-        if {"data_init", "energies", "ood", "fid"} & set(names.split(",")):  # which the pages run on images
+        of_images = {"data_init", "energies", "ood", "fid"} & set(names.split(","))
+        if of_images and "--workdir=runs/x" not in words:  # which has vectors
             more.append("--data_dir=TFDS")
     if program == "bin/sweep":
         own, trained = words[: words.index("--")], words[words.index("--") :]

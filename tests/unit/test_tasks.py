@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import re
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from ebm_tf.errors import ConfigError
 from ebm_tf.evaluation import tasks
 from ebm_tf.evaluation.chains.long import grid_steps, record_steps
+from ebm_tf.evaluation.detection import ood
 from ebm_tf.runs import progress
 from ebm_tf.runs.partial import PartialArrays, blocks
 from ebm_tf.runs.results import as_json
@@ -296,6 +298,13 @@ def test_names_of_sets(tmp_path):
     for bad in ("", "a,a", "a,a/test", "train"):
         with pytest.raises(ConfigError, match="--ood_data: expected sets separated by commas"):
             set_names(bad)
+
+
+def test_ood_says_what_it_lacks():
+    data = mock.Mock(stored=lambda part, most: np.zeros((50, 2)))
+    run, settings = mock.Mock(is_image=False, data=lambda data_dir: data), EvaluateConfig(workdir="run", ood_data="")
+    with pytest.raises(ConfigError, match=r"^--ood_data: expected what ood tells .* table:FILE\. Received: none$"):
+        ood.check_ood(run, settings)
 
 
 def test_every_setting_is_one_that_some_task_depends_on_or_says_where_things_lie():
