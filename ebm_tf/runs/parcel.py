@@ -90,7 +90,8 @@ def pack(settings: PackConfig) -> Parcel:
     config = run_dir.load_config()
     update = _newest_intact(run_dir) if settings.update is None else _intact(run_dir, settings.update)
     digests = manifest.read(run_dir.checkpoints, update).get("sha256", {})
-    names = _names_to_pack(run_dir, update, digests, is_finished=update >= config.train_steps)
+    is_finished = update >= config.train_steps and run_dir.has_model_of(update)
+    names = _names_to_pack(run_dir, update, digests, is_finished)
     files: list[Entry] = []
     parts: list[Entry] = []
     with _new_folder(settings.output, "output") as folder:
@@ -174,13 +175,13 @@ def _intact(run_dir: RunDir, update: int) -> int:
 
 
 def _names_to_pack(run_dir: RunDir, update: int, digests: dict[str, str], is_finished: bool) -> list[str]:
-    """Files of the run, by their names in it. The index of the checkpoint and config.json come last: without them there
-    is no checkpoint, and no run."""
-    small = [run_dir.metrics, run_dir.events, *([run_dir.model] if is_finished else [])]
+    """Files of the run, by their names in it. The index comes after the rest of the checkpoint, model.keras after both,
+    by which it is known to be of this update, and config.json last, without which there is no run.
+    """
+    names = [path.name for path in (run_dir.metrics, run_dir.events) if path.is_file()]
     checkpoint = sorted(digests, key=lambda name: name.endswith(".index"))
-    names = [path.name for path in small if path.is_file()]
     names += [f"checkpoints/{name}" for name in (f"update-{update}.json", *checkpoint)]
-    return [*names, run_dir.config.name]
+    return [*names, *([run_dir.model.name] if is_finished else []), run_dir.config.name]
 
 
 def _joined(run_dir: RunDir, names: list[str], files: list[Entry]) -> Iterator[bytes]:

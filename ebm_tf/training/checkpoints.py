@@ -132,15 +132,18 @@ class Checkpoints:
             for path in sorted(drafts, key=lambda path: path.suffix == ".index"):
                 path.rename(self.folder / names[path])
             fsync(self.folder)
-            self._rotate()
+            self._rotate(step)
         except BaseException as error:  # told by wait, in the thread that trains
             self._error = error
 
-    def _rotate(self) -> None:
-        """Removes all but the newest and stages' ends, and names the newest in TensorFlow's own file."""
-        steps = self.run_dir.checkpoint_steps()
+    def _rotate(self, newest: int) -> None:
+        """Removes all but the newest and stages' ends, and names the newest in TensorFlow's own file. Those of later
+        updates were damaged, and the run went on from before them.
+        """
+        there = self.run_dir.checkpoint_steps()
+        steps = [step for step in there if step <= newest]
         ends = [step for step in steps if _peek(self.folder, step).get("stage")]
-        for step in {*steps[: -self.keep]} - {*ends}:
+        for step in {*there} - {*steps[-self.keep :], *ends}:
             self.remove(step)
         replace_file(self.folder / "checkpoint", f'model_checkpoint_path: "update-{steps[-1]}"\n')
 

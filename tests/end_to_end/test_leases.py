@@ -195,8 +195,14 @@ def test_the_default_part_is_below_15_mib():
 
 def test_of_a_finished_run_the_model_comes_too(made, tmp_path):
     write_checkpoint(made, 12)
+    os.utime(made.model, (0, 0))  # as where a run that had been made longer was killed before its own
+    packed = parcel.pack(PackConfig(workdir=str(made.path), output=str(tmp_path / "without")))
+    assert packed.update == 12 and "model.keras" not in [file.name for file in packed.files]
+    made.model.touch()
     packed = parcel.pack(PackConfig(workdir=str(made.path), output=str(tmp_path / "parts")))
     assert packed.update == 12 and "model.keras" in [file.name for file in packed.files]
+    parcel.unpack(UnpackConfig(input=str(tmp_path / "parts"), workdir=str(tmp_path / "new")))
+    assert RunDir(tmp_path / "new").has_model_of(12)
     older = parcel.pack(PackConfig(workdir=str(made.path), output=str(tmp_path / "older"), update=5))
     assert older.update == 5 and "model.keras" not in [file.name for file in older.files]
 

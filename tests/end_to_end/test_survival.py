@@ -23,7 +23,7 @@ from ebm_tf.runs import lock
 from ebm_tf.runs.run_dir import RunDir
 from ebm_tf.settings.train import TrainConfig
 from ebm_tf.training import callbacks, device, run
-from ebm_tf.training.checkpoints import newest_intact
+from ebm_tf.training.checkpoints import Checkpoints, newest_intact
 from ebm_tf.training.guard import Guard
 from tests import processes
 from tests.asked import config_of
@@ -155,6 +155,19 @@ def test_a_damaged_checkpoint_is_named_and_the_run_ends_the_same(tmp_path, strai
     run.train(tiny(tmp_path, resume=True))
     assert "skipped update-6: update-6.data-00000-of-00001 has changed" in capsys.readouterr().err
     assert state(tmp_path) == straight
+
+
+def test_a_damaged_checkpoint_displaces_none_that_is_whole(tmp_path):
+    """As where a run went on from before a damaged one, and was stopped before it came there again."""
+    run_dir, state = RunDir(tmp_path), tf.train.Checkpoint(x=tf.Variable(1.0))
+    run_dir.checkpoints.mkdir()
+    for keep, step in ((2, 4), (2, 6), (1, 5)):
+        files = Checkpoints(run_dir, keep)
+        files.save(state, step, 0)
+        files.wait()
+        if step == 6:
+            (run_dir.checkpoints / "update-6.index").write_bytes(b"damaged")
+    assert newest_intact(run_dir).step == 5 and run_dir.checkpoint_steps() == [5]
 
 
 def test_a_float16_bank_resumes_bit_for_bit_too(tmp_path):

@@ -206,7 +206,7 @@ def checkpoint_files(manifest, index):
     with refused(), contextlib.redirect_stderr(io.StringIO()):
         found = newest_intact(run_dir)
         assert found is None or (found.step == 3 and found.rollbacks >= 0)
-    Checkpoints(run_dir, 1)._rotate()
+    Checkpoints(run_dir, 1)._rotate(3)
 
 
 TARGETS = [
