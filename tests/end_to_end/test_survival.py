@@ -555,8 +555,9 @@ def test_a_gpu_that_another_program_fills_is_told(tmp_path, monkeypatch, capsys)
         raise tf.errors.InternalError(None, None, "cudaSetDevice() on GPU:0 failed. Status: out of memory")
 
     monkeypatch.setattr(keras.models, "load_model", no_room)
-    with pytest.raises(ConfigError, match=r"expected room for x\.keras on the GPU, whose memory another"):
-        load_energy("x.keras")
+    (tmp_path / "x.keras").touch()
+    with pytest.raises(ConfigError, match=r"expected room for .*x\.keras on the GPU, whose memory another"):
+        load_energy(tmp_path / "x.keras")
 
 
 @pytest.mark.parametrize(("answer", "free"), [("1000\n24\n", 2.0**30), ("", None), ("[N/A]\n", None)])

@@ -260,11 +260,16 @@ def test_pictures(tmp_path):
         assert Image.open(tmp_path / "points.png").width == 600
 
 
-def test_a_table_is_drawn_in_its_units(monkeypatch):
+def test_a_table_is_drawn_in_its_units(tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr(pictures.Figure, "savefig", lambda figure, path: drawn.append(figure.axes[0]))
+
+    def savefig(figure, path):
+        drawn.append(figure.axes[0])
+        path.touch()
+
+    monkeypatch.setattr(pictures.Figure, "savefig", savefig)
     data = Dataset.from_table({"height": 170 + 10 * VECTORS[:, 0], "weight": 0.01 * VECTORS[:, 1]})
-    data.picture(data.held_out(), "points.png")
+    data.picture(data.held_out(), tmp_path / "points.png")
     (axes,) = drawn
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("height", "weight")
     np.testing.assert_allclose(axes.collections[0].get_offsets(), data.to_stored(data.held_out()), rtol=1e-5)

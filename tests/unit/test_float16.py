@@ -84,7 +84,7 @@ def test_a_chain_takes_as_much_memory_as_in_bfloat16():
 
 
 def test_batches_are_not_shuffled():
-    trainer, x = build(), np.zeros((4, 32, 32, 3), np.float32)
+    trainer, x = build(), np.zeros((2, 32, 32, 3), np.float32)
     with mock.patch.object(keras.Model, "fit") as fit_of_keras:
         trainer.fit(tf.data.Dataset.from_tensors(x))
     assert fit_of_keras.call_args.kwargs["shuffle"] is False
