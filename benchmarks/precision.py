@@ -1,6 +1,6 @@
 """What rounding does to a trained image energy, by dtype policy.
 
-  python benchmarks/precision.py --model=pretrained/cifar_hybrid.keras [--data_dir=DIR] [--num_images=32]
+  python benchmarks/precision.py --model=pretrained/cifar_hybrid_settled.keras [--data_dir=DIR] [--num_images=32]
 
 Prints a table in Markdown, against float32 with all its bits. Files of pretrained/ hold weights rounded to float16,
 which float16 would then not round: the bits that they lack are drawn at random. E and dE/dx are those of test images of

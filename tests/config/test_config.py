@@ -358,7 +358,7 @@ def test_flagfile_says_what_it_is(path):
         assert settings["scheme"] == name
 
 
-OTHERS = "_cpu", "_20min", "_spectrum", "_preconditioned", "_growing", "_long", "_bank", "_settled"
+OTHERS = "_cpu", "_20min", "_spectrum", "_preconditioned", "_bank", "_settled", "_short"
 PAPERS = [path for path in CONFIGS if path.stem.startswith("cifar") and not path.stem.endswith(OTHERS)]
 
 

@@ -66,7 +66,7 @@ def test_a_row_names_what_is_there(row):
         assert (ROOT / row["config"].strip("`")).is_file(), row["config"]
     if picture := re.fullmatch(r"\[a picture.*\]\((.+\.png)\)", row["ours"]):
         assert (ROOT / "docs" / picture[1]).is_file(), picture[1]
-    elif row["ours"] not in (NOTHING, "not yet measured"):
+    elif row["ours"] != NOTHING:
         numbers, place = numbers_of(row["ours"])
         assert numbers == measured(place)
 

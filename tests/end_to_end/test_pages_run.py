@@ -175,7 +175,7 @@ def reader(tmp_path, image_run, few_examples):
             else:
                 (tmp_path / folder / path.name).symlink_to(path)
     (tmp_path / "TFDS").symlink_to(few_examples)
-    (tmp_path / "pretrained" / "FILE.keras").symlink_to(ROOT / "pretrained" / "cifar_hybrid.keras")
+    (tmp_path / "pretrained" / "FILE.keras").symlink_to(ROOT / "pretrained" / "cifar_hybrid_settled.keras")
     shutil.copytree(image_run, tmp_path / "RUN")
     shutil.copy(image_run / "model.keras", tmp_path / "FILE.keras")
     shutil.copy(tmp_path / "configs" / "rings_persistent.flags", tmp_path / "FLAGS")

@@ -22,7 +22,7 @@ RUN_ELSEWHERE = {
 }
 GOOD = """
     make demo
-    python bin/export.py --model=pretrained/cifar_hybrid.keras --output=models/cifar
+    python bin/export.py --model=pretrained/cifar_hybrid_bank.keras --output=models/cifar
     TF_NUM_INTRAOP_THREADS=1 python bin/score.py --model=models/cifar --input=photos \\
         --output=photos.csv [--skip_bad]
     python studies/detector.py --data_dir=TFDS --output=DIR --num_fit=4000
@@ -34,9 +34,9 @@ PLANTED = [
     ("photos.csv [--skip_bad]", "photos.csv [--skip_bda]", "Unknown command line flag 'skip_bda'"),
     ("bin/export.py", "bin/exprot.py", "no command exprot"),
     (
-        "pretrained/cifar_hybrid.keras",
-        "pretrained/cifar_hibrid.keras",
-        "--model: no file pretrained/cifar_hibrid.keras",
+        "pretrained/cifar_hybrid_bank.keras",
+        "pretrained/cifar_hibrid_bank.keras",
+        "--model: no file pretrained/cifar_hibrid_bank.keras",
     ),
     ("--model=models/cifar ", "--model=models/cifra ", "no command above writes it"),
     ("make demo", "make dmeo", "no target dmeo"),
