@@ -3,6 +3,8 @@ want of their memory as one line: what takes it, and which number to try.
 """
 
 import contextlib
+import sys
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent import futures
 from typing import Any, NamedTuple
@@ -13,11 +15,14 @@ import tensorflow as tf
 from ebm_tf.data import images
 from ebm_tf.energies.base import EnergyModel
 from ebm_tf.errors import UnusableError, is_disk_full, is_gpu_taken, one_line
+from ebm_tf.mcmc import langevin
+from ebm_tf.runs import progress, signals
 
 __all__ = [
     "Replica",
     "at_once",
     "in_blocks",
+    "in_pieces",
     "is_out_of_memory",
     "local_devices",
     "memory_explained",
@@ -34,6 +39,10 @@ GPU_TAKEN = (
     "CUDA or cuDNN could not start on the GPU, as where another program holds its memory: nvidia-smi says which. End "
     "that program, or hide the GPU by CUDA_VISIBLE_DEVICES=-1"
 )
+
+
+LEAST_STEPS = 10  # of a piece of chains on a CPU; on a GPU langevin.BLOCK, so that XLA's loops are those of a whole one
+SECONDS_A_PIECE = 2.0
 
 
 class Replica(NamedTuple):
@@ -103,6 +112,46 @@ def run_on_all(
         return [run(0)]
     with futures.ThreadPoolExecutor(len(parts)) as pool:
         return list(pool.map(run, range(len(parts))))
+
+
+def in_pieces(
+    replicas: Sequence[Replica], x_init: np.ndarray, num_steps: int, args_of: Callable[[int, int, int], tuple]
+) -> list[Any]:
+    """Chains on all replicas at once, fn(part of x, *args_of(part, steps, first_step)) piece after piece of about a
+    second: between two of them signals are heeded, and what takes long says on stderr how far it is.
+
+    Law: that of fn in one piece, bit for bit, where a chain that is cut and goes on is the same chain.
+    Limits: num_steps = 0 calls fn once.
+
+    Args:
+      replicas: of a function whose results begin with x.
+      x_init: float32 [B, *event].
+      num_steps: in all.
+      args_of: further arguments of part i for a piece.
+
+    Returns:
+      The results of the last piece, in the order of x.
+
+    Raises:
+      Stopped: SIGTERM or SIGINT came.
+    """
+    least = langevin.BLOCK if tf.config.get_visible_devices("GPU") else LEAST_STEPS
+    x, done, piece = x_init, 0, least
+    lines: progress.Lines | None = None
+    while True:
+        begun, steps = time.monotonic(), min(piece, num_steps - done)
+        found = run_on_all(replicas, x, lambda part: args_of(part, steps, done))  # noqa: B023, used at once
+        done += steps
+        if done == num_steps:
+            return found
+        signals.heed(f"after {done} of {num_steps} steps of a block of chains, not kept; the same command goes on")
+        if lines:
+            lines.update(steps)
+        else:  # without the first piece, which compiles
+            lines = progress.Lines("chains at work", num_steps, "step", sys.stderr, initial=done)
+            lines.line_time = lines.start_time
+        x = np.concatenate([one[0] for one in found])
+        piece *= 2 if time.monotonic() - begun < SECONDS_A_PIECE / 2 else 1
 
 
 def in_blocks(replicas: Sequence[Replica], x: np.ndarray, batch_size: int) -> np.ndarray:

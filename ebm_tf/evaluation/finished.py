@@ -190,12 +190,12 @@ def run_chains(
     """
     sizes = (step_size / run.config.step_size) * tf.constant(run.sampler.step_size)
 
-    def args_of(part):
+    def args_of(part, steps, first_step):
         part_seed = tf.random.experimental.stateless_fold_in(seed, part) if part else seed
-        steps, _, temperature, _ = run.sampler.arguments(part_seed, num_steps)
-        return steps, sizes, temperature, part_seed  # sizes may overflow: chains then end at what is not finite
+        steps, _, temperature, _ = run.sampler.arguments(part_seed, steps)
+        return steps, sizes, temperature, part_seed, tf.constant(first_step)  # sizes may overflow: then x does
 
-    parts = devices.run_on_all(run.chain_fns, x_init, args_of)
+    parts = devices.in_pieces(run.chain_fns, x_init, num_steps, args_of)
     x_final, energy = np.concatenate([x for x, _ in parts]), np.concatenate([info.energy_final for _, info in parts])
     return x_final, np.where(usable.finite_rows(x_final), energy, np.float32(np.nan))
 

@@ -85,15 +85,21 @@ class _Halves:
         return tf.concat([self._energy_fn(part) for part in parts], axis=0)
 
 
-def _stream(seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Philox key [1] and counter [2], uint64, of a seed."""
-    return tf.raw_ops.StatelessRandomGetKeyCounter(seed=seed)
+def _stream(seed: tf.Tensor, first_step: int | tf.Tensor = 0) -> tuple[tf.Tensor, tf.Tensor]:
+    """Philox key [1] and counter [2], uint64, of a seed, at draw number first_step. The upper half of the 128-bit
+    counter is the number of the draw, so no two draws overlap.
+    """
+    key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(seed=seed)
+    return key, _at(counter, first_step)
+
+
+def _at(counter, step):
+    return counter + tf.stack([tf.constant(0, tf.uint64), tf.cast(step, tf.uint64)])
 
 
 def _normal(shape: tf.Tensor, stream: tuple[tf.Tensor, tf.Tensor], step: tf.Tensor) -> tf.Tensor:
-    """Draw number `step` of a stream. The upper half of the 128-bit counter is the step's, so no two draws overlap."""
-    key, counter = stream
-    counter += tf.stack([tf.constant(0, tf.uint64), tf.cast(step, tf.uint64)])
+    """Draw number `step` of a stream, counted from where the stream stands."""
+    key, counter = stream[0], _at(stream[1], step)
     return tf.raw_ops.StatelessRandomNormalV2(shape=shape, key=key, counter=counter, alg=PHILOX)
 
 
@@ -138,10 +144,13 @@ def langevin_chain(
     temperature: tf.Tensor,
     seed: tf.Tensor,
     preconditioner: tf.Tensor | None = None,
+    *,
+    first_step: int | tf.Tensor = 0,
 ) -> tuple[tf.Tensor, LangevinInfo]:
     """L steps of Eq. 9 from x_init, all chains at once, in memory that does not grow with L.
 
-    Law: that of x_L given x_0 under Eq. 9; see langevin_step for its stationary bias. Chains are independent.
+    Law: that of x_L given x_0 under Eq. 9; see langevin_step for its stationary bias. Chains are independent. The noise
+      of a step is a function of (seed, its number): a chain that is cut and goes on from there is the same chain.
     Limits: num_steps = 0 returns x_init. No gradient flows from the end to the start (Algorithm 1 stops it).
 
     Args:
@@ -152,9 +161,10 @@ def langevin_chain(
       temperature: T, float32 [].
       seed: int32 [2]. The same seed gives the same chains.
       preconditioner: P^{1/2}, see `precondition`; step_size is then the same for all. None: P = I, Eq. 9.
+      first_step: the number of the first step, above 0 where x_init has had that many of this chain.
 
     Returns:
-      (x_final float32 [B, *event], LangevinInfo).
+      (x_final float32 [B, *event], LangevinInfo of these steps).
 
     Raises:
       ValueError: an argument of another kind, shape or range.
@@ -170,18 +180,16 @@ def langevin_chain(
     step_size, temperature = tf.cast(step_size, tf.float32), tf.cast(temperature, tf.float32)
     tf.broadcast_static_shape(step_size.shape, x_init.shape)  # or raises ValueError
     num_steps = tf.cast(num_steps, tf.int32)
-    energy_fn, stream = prepare(energy_fn), _stream(checks.seed_of(seed))
+    energy_fn, stream = prepare(energy_fn), _stream(checks.seed_of(seed), first_step)
 
     def body(step, x, norm_sum):
         x_next, _, energy_grad = _step(energy_fn, x, step_size, temperature, stream, step, preconditioner)
         squares = tf.reduce_sum(tf.square(energy_grad), axis=list(range(1, x.shape.rank)))
         return step + 1, tf.ensure_shape(x_next, x_init.shape), norm_sum + tf.reduce_mean(tf.sqrt(squares))
 
-    state = (tf.constant(0, tf.int32), x_init, tf.constant(0.0))
+    state, blocks = (tf.constant(0, tf.int32), x_init, tf.constant(0.0)), functools.partial(_repeat, body)
     if tf.get_static_value(num_steps) is None:  # else XLA knows the length of the whole loop
-        state = tf.while_loop(
-            lambda step, *_: step + BLOCK <= num_steps, functools.partial(_repeat, body), state, parallel_iterations=1
-        )
+        state = tf.while_loop(lambda step, *_: step + BLOCK <= num_steps, blocks, state, parallel_iterations=1)
     _, x_final, norm_sum = tf.while_loop(lambda step, *_: step < num_steps, body, state, parallel_iterations=1)
     x_final = tf.stop_gradient(x_final)
     info = LangevinInfo(
@@ -217,8 +225,8 @@ def compile_chain(
       preconditioner: see langevin_chain.
 
     Returns:
-      fn(x_init [B, *event], num_steps [], step_size [] or [*event], temperature [], seed int32 [2]), returning
-      what langevin_chain returns.
+      fn(x_init [B, *event], num_steps [], step_size [] or [*event], temperature [], seed int32 [2], first_step [] = 0),
+      returning what langevin_chain returns.
     """
     signature = [
         tf.TensorSpec([None, *event_shape], tf.float32),
@@ -226,13 +234,15 @@ def compile_chain(
         tf.TensorSpec(None, tf.float32),  # [] or [*event]
         tf.TensorSpec([], tf.float32),
         tf.TensorSpec([2], tf.int32),
+        tf.TensorSpec([], tf.int32),
     ]
 
     energy_fn = in_halves(energy_fn, event_shape, jit_compile)
 
     @tf.function(input_signature=signature, jit_compile=jit_compile, autograph=False)
-    def traced(x_init, num_steps, step_size, temperature, seed):
-        return langevin_chain(energy_fn, x_init, num_steps, step_size, temperature, seed, preconditioner)
+    def traced(x_init, num_steps, step_size, temperature, seed, first_step=0):
+        further = {"preconditioner": preconditioner, "first_step": first_step}
+        return langevin_chain(energy_fn, x_init, num_steps, step_size, temperature, seed, **further)
 
     return traced
 

@@ -7,9 +7,10 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["StopRequest", "Stopped", "listening"]
+__all__ = ["StopRequest", "Stopped", "heed", "listening"]
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_requests: list["StopRequest"] = []  # of the `listening` that are at work
 
 
 class Stopped(Exception):
@@ -69,6 +70,7 @@ def listening() -> Iterator[StopRequest]:
             before[number] = signal.signal(number, note)
     except ValueError:  # not in the main thread
         pass
+    _requests.append(request)
     try:
         yield request
     except Exception as error:
@@ -76,5 +78,12 @@ def listening() -> Iterator[StopRequest]:
             request.obey("while XLA compiled; give the command again, with --resume where its run has begun")
         raise
     finally:
+        _requests.remove(request)
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def heed(message: str) -> None:
+    """Raises Stopped, with the message, if a signal has come to the `listening` around it."""
+    if _requests:
+        _requests[-1].obey(message)

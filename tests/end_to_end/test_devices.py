@@ -59,6 +59,24 @@ def test_three_devices_share_a_block():
     assert done.stdout.endswith("done\n"), done.stderr[-2000:]
 
 
+def test_pieces_of_chains_are_the_whole():
+    """Quick pieces become longer; fn sees each piece once, and x as the one before left it."""
+    seen = []
+
+    def fn(x, steps, first_step):
+        seen.append((steps, first_step))
+        return x + steps, "info"
+
+    replicas = [devices.Replica("CPU:0", fn)] * 2
+    found = devices.in_pieces(replicas, np.zeros((3, 2), np.float32), 100, lambda part, *piece: piece)
+    assert [info for _, info in found] == ["info", "info"]
+    assert all((x.numpy() == 100).all() for x, _ in found)
+    assert sorted(set(seen), key=seen.index) == [(10, 0), (20, 10), (40, 30), (30, 70)] and len(seen) == 8
+    seen.clear()
+    devices.in_pieces(replicas[:1], np.zeros((3, 2), np.float32), 0, lambda part, *piece: piece)
+    assert seen == [(0, 0)]
+
+
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
 def test_a_copy_is_the_energy(policy):
     """Two replicas on one device: weights, settings and dtype policy are copied."""

@@ -72,10 +72,29 @@ def test_evaluate_finishes_its_block_and_goes_on_from_there(rings_run, tmp_path)
 
 def test_sample_says_one_line(rings_run, tmp_path):
     output = tmp_path / "samples"
-    arguments = ["bin/sample.py", f"--workdir={rings_run}", f"--output={output}", "--num_steps=500"]
-    arguments += ["--num_samples=2000", "--batch_size=4"]
+    arguments = ["bin/sample.py", f"--workdir={rings_run}", f"--output={output}", "--num_steps=10"]
+    arguments += ["--num_samples=20000", "--batch_size=4"]
     status, err = stop(arguments, signal.SIGINT, output.exists)
-    assert status == 130 and re.fullmatch(r"stopped by SIGINT after \d+ of 2000 chains; nothing was written\n", err)
+    assert status == 130 and re.fullmatch(r"stopped by SIGINT after \d+ of 20000 chains; nothing was written\n", err)
+    assert list(output.iterdir()) == []
+
+
+def test_a_block_of_many_steps_does_not_keep_a_signal_waiting(rings_run, tmp_path):
+    """All chains are one block here, and its steps would take minutes; meanwhile it says how far it is."""
+    output = tmp_path / "samples"
+    arguments = ["bin/sample.py", f"--workdir={rings_run}", f"--output={output}", "--num_steps=10000000"]
+    process = processes.Started([*arguments, "--num_samples=2000"])
+    try:
+        wait_for(output.exists, process)
+        time.sleep(16)  # a line comes after ten seconds of work
+        process.send_signal(signal.SIGTERM)
+        done = process.finish(timeout=30)
+    finally:
+        process.kill()
+    line = "stopped by SIGTERM after {} of 10000000 steps of a block of chains, not kept; the same command goes on"
+    *before, last = done.stderr.splitlines()
+    assert done.returncode == 143 and re.fullmatch(re.escape(line).replace(re.escape("{}"), r"\d+"), last), done.stderr
+    assert re.match(r"chains at work: \d+/10000000 steps  \S+ steps/s  \S+ left", before[0])
     assert list(output.iterdir()) == []
 
 

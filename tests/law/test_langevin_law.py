@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-from ebm_tf.mcmc.langevin import langevin_chain, langevin_step
+from ebm_tf.mcmc.langevin import BLOCK, compile_chain, langevin_chain, langevin_step
 from tests import oracles
 from tests.oracles import FALSE_ALARM_RATE, skewed
 
@@ -194,6 +194,22 @@ def test_same_seed_same_chain_other_seed_other_chain():
     first, again, other = (ula(x_init, 5, STEP_SIZE, TEMPERATURE, tf.constant(s)) for s in ([1, 2], [1, 2], [1, 3]))
     np.testing.assert_array_equal(first, again)
     assert np.all(np.abs(first - other) > 0)
+
+
+@pytest.mark.parametrize("jit_compile", [None, True])
+def test_a_chain_that_is_cut_is_the_same_chain(jit_compile):
+    """Bit for bit, wherever it is cut; counted from 0 again the noise would be that of the first steps."""
+    compiled = compile_chain(quadratic, (4,), jit_compile)
+    x, total = np.tile(X_INIT, (6, 1)), 2 * BLOCK + 37
+
+    def advance(x, steps, first_step):
+        return compiled(x, steps, STEP_SIZE, TEMPERATURE, tf.constant([3, 4]), first_step)[0]
+
+    whole, cut, done = advance(x, total, 0), x, 0
+    for steps in (10, 20, BLOCK, total - BLOCK - 30):
+        cut, done = advance(cut, steps, done), done + steps
+    np.testing.assert_array_equal(cut, whole)
+    assert not np.array_equal(advance(advance(x, 10, 0), total - 10, 0), whole)
 
 
 def test_the_step_is_the_first_of_the_chain():

@@ -6,7 +6,7 @@
 
 Writes RUN/results.json, a key per task with its settings, RUN/figures/*.png and the arrays as RUN/*.npz. A task that
 was done before with the same model and settings is skipped; one that was killed goes on from RUN/partial/. SIGTERM and
-Ctrl-C let the block at work finish; it then exits 143 or 130.
+Ctrl-C let the block at work finish, or where it takes long some of its steps; it then exits 143 or 130.
 """
 
 import functools

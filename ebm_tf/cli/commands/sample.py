@@ -6,7 +6,7 @@
 
 A file says itself with which step size, temperature and number of steps; --checkpoint, the number of an update,
 takes a run at work, too. Writes samples.npz and samples.png, without --output into RUN or RUN/update-N, never over
-others. SIGTERM and Ctrl-C let the block of chains at work end; it then exits 143 or 130.
+others. SIGTERM and Ctrl-C let the steps at work end, ten or more of them; it then exits 143 or 130.
 """
 
 import functools
