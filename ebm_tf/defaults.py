@@ -90,8 +90,10 @@ def callbacks_of(given: Any) -> list[keras.callbacks.Callback]:
     return callbacks
 
 
-def check_batches(x: Any, shape: tuple[int, ...]) -> None:
-    """Raises ConfigError for what Trainer.fit cannot take in place of its data: anything but batches of this shape."""
+def check_batches(x: Any, shape: tuple[int, ...], own: dict[str, Any]) -> None:
+    """Raises ConfigError for what Trainer.fit cannot take in place of its data, anything but batches of this shape; and
+    for arguments of its `own` that go with its data alone.
+    """
     if not isinstance(x, tf.data.Dataset | tf.distribute.DistributedDataset):
         expected = "expected fit(train_steps=...), since Trainer has its data"
         raise ConfigError(f"{expected}, or batches, a tf.data.Dataset. Received: x={type(x).__name__}")
@@ -100,6 +102,9 @@ def check_batches(x: Any, shape: tuple[int, ...]) -> None:
         received = f"{found[0].name} {found[1]}" if found[0] else type(x.element_spec).__name__
         expected = f"expected float32 batches {shape}, as batch({shape[0]}, drop_remainder=True) makes them"
         raise ConfigError(f"{expected}; Trainer(..., batch_size=...) sets their size. Received: {received}")
+    if given := [name for name, value in own.items() if not (value is None or isinstance(value, bool))]:
+        expected = "expected batches with epochs and steps_per_epoch, as Keras has them: what goes with Trainer's data"
+        raise ConfigError(f"{expected} does not go with others. Received: {', '.join(given)}")
 
 
 def blocks_of(train_steps: Any, every: Any) -> tuple[int, int]:
@@ -140,6 +145,9 @@ def fit_to_data(
         raise ConfigError(f"{expected}. Received: {list(data.event_shape)}")
     if sampler is not None and sampler.start is not None and energy.reference:
         raise ConfigError("expected a sampler without start: chains start at the energy's reference. Received: both")
+    if sampler is not None and sampler.event_shape not in (None, energy.event_shape):
+        expected = f"expected a sampler of the energy's shape, {list(energy.event_shape)}"
+        raise ConfigError(f"{expected}. Received: {list(sampler.event_shape)}")
     if unknown := sorted(set(given) - set(OWN_SETTINGS)):
         hint = f", which is for {ELSEWHERE[unknown[0]]}" if unknown[0] in ELSEWHERE else ""
         raise ConfigError(f"expected settings: {some_of(OWN_SETTINGS, unknown[0])}. Received: {unknown[0]}{hint}")
@@ -147,6 +155,8 @@ def fit_to_data(
     if sampler is not None:
         size = float(np.max(sampler.step_size))
         values |= {"step_size": size, "temperature": float(sampler.temperature), "num_steps": int(sampler.num_steps)}
+    if not energy.reference:  # what the chains of its T may lack
+        values["gaussian"] = values["gaussian"].removesuffix("+reference")
     for name in {"scheme", "bank_weight", "data_noise"} & set(given):  # on which it depends what the others are for
         TrainConfig(**{name: given[name]})
     rest = {name: value for name, value in values.items() if name not in given}

@@ -15,6 +15,8 @@ __all__ = ["blocks", "check", "is_image", "moments", "open_vectors", "opened", "
 
 BLOCK = 1024
 CHANNELS = (1, 3, 4)
+LARGEST = np.finfo(np.float32).max
+FINITE = "finite numbers, as float32 holds them"
 
 
 def read(path: str, flag: str = "dataset") -> np.ndarray:
@@ -57,7 +59,7 @@ def check(x: np.ndarray, source: str, flag: str = "dataset") -> None:
       ConfigError: one line: what was expected, what came, and what to do.
     """
     expected = f"--{flag}: expected floats [N, D], or images [N, H, W, C] with 1, 3 or 4 channels"
-    if not isinstance(x, np.ndarray):
+    if not isinstance(x, np.ndarray) or isinstance(x, np.ma.MaskedArray | np.matrix):  # which have rules of their own
         raise ConfigError(f"{expected}, as a NumPy array: np.asarray(x). Received: {source}, a {type(x).__name__}")
     kind = f"{source}, {x.dtype} {list(x.shape)}"
     if not (x.dtype == np.uint8 or np.issubdtype(x.dtype, np.floating)):
@@ -77,11 +79,11 @@ def check(x: np.ndarray, source: str, flag: str = "dataset") -> None:
 def _check_values(x, source, flag):
     low, high, done = np.inf, -np.inf, 0
     for part in blocks(x):
-        bad = ~np.isfinite(part)
+        bad = ~(np.abs(part) <= LARGEST)
         if bad.any():
             index = tuple(int(i) for i in np.argwhere(bad)[0])
             place, value = f"row {done + index[0]}, column {', '.join(map(str, index[1:]))}", part[index]
-            raise ConfigError(f"--{flag}: expected finite numbers. Received: {source} with {value} in {place} (from 0)")
+            raise ConfigError(f"--{flag}: expected {FINITE}. Received: {source} with {value} in {place} (from 0)")
         low, high, done = min(low, part.min()), max(high, part.max()), done + len(part)
     if not is_image(x):
         return
@@ -124,10 +126,15 @@ def opened(
     how: str | None,
     name: str,
 ) -> Opened:
-    """Images or vectors of an array; see Dataset.from_array. Raises ConfigError, see `check`."""
+    """Images or vectors of an array; see Dataset.from_array. Raises ConfigError, see `check`, and for vectors that are
+    to have a size.
+    """
     check(x, name)
     if is_image(x):
         return _open_images(x, image_size, how, held_out, seed, name)
+    for flag, value in (("fit", how), ("image_size", image_size)):
+        if value is not None:
+            raise ConfigError(f"--{flag}: expected None for {name}, which are no images. Received: {flag}={value}")
     return open_vectors(x, None, held_out, seed, name)
 
 

@@ -128,13 +128,16 @@ def split_indices(count: int, share: float, seed: int) -> dict[str, np.ndarray]:
     Limits: share = 0 holds none out. A function of its arguments.
 
     Raises:
-      ConfigError: a share or a seed out of its range.
+      ConfigError: a share or a seed out of its range, or no example is left to train.
     """
     if not isinstance(share, numbers.Real) or not 0 <= share < 1:
         raise ConfigError(f"--held_out: expected a share in [0, 1). Received: held_out={one_line(share)}")
     if not isinstance(seed, numbers.Integral):
         raise ConfigError(f"expected seed, a whole number. Received: seed={one_line(seed)}")
     most = max(round(share * count), 1) if share else 0
+    if most >= count:
+        received = f"held_out={share:g} of {count:,}, which leaves none"
+        raise ConfigError(f"--held_out: expected a share that leaves examples to train. Received: {received}")
     order = tf.random.experimental.stateless_shuffle(tf.range(count), [seed, SPLIT], alg="philox").numpy()
     return {TRAIN: np.sort(order[most:]).astype(np.int64), HELD_OUT: np.sort(order[:most]).astype(np.int64)}
 
@@ -159,7 +162,7 @@ def target_size(shapes, image_size, how, name) -> tuple[tuple[int, int], str, st
     height, width = max(shapes)
     others = f" and {len(shapes) - 1} other sizes" if len(shapes) > 1 else ""
     if image_size is not None:
-        size = (image_size, image_size) if isinstance(image_size, int) else (int(image_size[0]), int(image_size[1]))
+        size = _height_width(image_size)
     elif len(shapes) == 1:
         size = (max(-(-height // UP_TO) * UP_TO, LEAST), max(-(-width // UP_TO) * UP_TO, LEAST))
     else:
@@ -171,6 +174,15 @@ def target_size(shapes, image_size, how, name) -> tuple[tuple[int, int], str, st
         return size, how, f"images of {height} x {width} as they are"
     done = {"crop": "scaled and cut", "pad": "padded", "stretch": "stretched"}[how]
     return size, how, f"images of {height} x {width}{others}, {done} to {size[0]} x {size[1]} (--fit={how})"
+
+
+def _height_width(image_size):
+    sides = (image_size, image_size) if isinstance(image_size, numbers.Integral) else image_size
+    is_pair = isinstance(sides, tuple | list) and len(sides) == 2
+    if not is_pair or not all(isinstance(side, int | np.integer) and side >= 1 for side in sides):
+        expected = "a side, or height and width, whole numbers of pixels"
+        raise ConfigError(f"--image_size: expected {expected}. Received: image_size={one_line(image_size)}")
+    return int(sides[0]), int(sides[1])
 
 
 def row_blocks(count):

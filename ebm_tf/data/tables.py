@@ -12,7 +12,8 @@ from ebm_tf.errors import ConfigError, one_line, some_of
 
 __all__ = ["csv_rows", "header", "parquet_file", "problem", "read"]
 
-MISSING = {"", "na", "n/a", "nan", "null", "none", "?", "-"}
+LARGEST = float(np.finfo(np.float32).max)
+MISSING = {"", "na", "n/a", "<na>", "nan", "null", "none", "?", "-"}
 
 
 def read(
@@ -30,14 +31,15 @@ def read(
       (float32 [N, D], D names).
 
     Raises:
-      ConfigError: no such file or column, text, or a missing value; one line, with row and column.
+      ConfigError: no such file or column, text, a missing value, or a number that float32 does not hold; one line, with
+        row and column.
     """
     try:
         if not isinstance(source, str | os.PathLike):
-            found = {str(key): np.asarray(source[key]) for key in getattr(source, "columns", source)}
-        elif pathlib.Path(source).suffix == ".parquet":
+            found = _mapping(source, name, flag)
+        elif pathlib.Path(source).suffix.lower() == ".parquet":
             found = _parquet(pathlib.Path(source).expanduser(), flag)
-        elif pathlib.Path(source).suffix in (".csv", ".tsv"):
+        elif pathlib.Path(source).suffix.lower() in (".csv", ".tsv"):
             found = _csv(pathlib.Path(source).expanduser(), name, flag)
         else:
             raise ConfigError(f"--{flag}: expected a .csv, .tsv or .parquet file. Received: {name}")
@@ -51,6 +53,20 @@ def read(
     if not len(table[0]):
         raise ConfigError(f"--{flag}: expected a table with rows. Received: {name} with none")
     return np.stack(table, axis=1).astype(np.float32), chosen
+
+
+def _mapping(source, name, flag):
+    """{column: values [N]} of a data frame or a mapping; what a masked array hides is None."""
+    found = {str(key): source[key] for key in getattr(source, "columns", source)}
+    hidden = {key: np.ma.getmaskarray(one) for key, one in found.items() if np.ma.isMA(one)}
+    found = {key: np.asarray(one) for key, one in found.items()}
+    found |= {key: np.where(mask, None, found[key].astype(object)) for key, mask in hidden.items()}
+    shapes = {key: list(one.shape) for key, one in found.items()}
+    first = next(iter(shapes.values()), [])
+    if len(first) != 1 or any(shape != first for shape in shapes.values()):
+        received = ", ".join(f"{key} of {shape}" for key, shape in shapes.items())[:200] or "none"
+        raise ConfigError(f"--{flag}: expected columns of one length, [N] each. Received: {name} with {received}")
+    return found
 
 
 def _csv(path, name, flag):
@@ -88,7 +104,7 @@ def _checked_names(first, name, flag):
 def header(path: pathlib.Path, name: str, flag: str) -> list[str]:
     """Names of the columns of a .csv, .tsv or .parquet file. Raises ConfigError, see read."""
     try:
-        if path.suffix == ".parquet":
+        if path.suffix.lower() == ".parquet":
             return list(parquet_file(path, flag).schema_arrow.names)
         return _checked_names(next(csv_rows(path), None), name, flag)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -156,11 +172,12 @@ def _numbers(values, column, name, flag):
     if values.dtype.kind not in "fiu":
         is_missing = np.array([_is_missing(value) for value in values], bool)
     numbers = np.array([np.nan if gone else float(value) for gone, value in zip(is_missing, values)], np.float64)
-    if not np.isfinite(numbers).all():
-        row = int(np.argmin(np.isfinite(numbers)))
+    is_held = np.abs(numbers) <= LARGEST
+    if not is_held.all():
+        row = int(np.argmin(is_held))
         what = "a missing value" if np.isnan(numbers[row]) else str(numbers[row])
         received = f"{name} with {what} in row {row + 1}, column {column}"
-        raise ConfigError(f"--{flag}: expected numbers in every row. Received: {received}")
+        raise ConfigError(f"--{flag}: expected numbers that float32 holds in every row. Received: {received}")
     return numbers
 
 

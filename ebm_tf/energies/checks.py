@@ -101,7 +101,8 @@ def _check_layers(net):
 def _check_training(net, x, output):
     before = [np.array(weight) for weight in net.weights]
     draws = [np.asarray(net(x, training=True)) for _ in range(NUM_DRAWS)]
-    changed = [weight.path for weight, old in zip(net.weights, before) if not np.array_equal(weight, old)]
+    pairs = zip(net.weights, before)
+    changed = [weight.path for weight, old in pairs if not np.array_equal(weight, old, equal_nan=True)]
     for weight, old in zip(net.weights, before):
         weight.assign(old)
     if changed:

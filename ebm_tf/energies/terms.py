@@ -77,12 +77,14 @@ class GaussianReference:
         given = [value is not None for value in (self.mean, self.covariance, self.factor)]
         if given not in ([False] * 3, [True, True, False], [True, False, True]):
             raise ConfigError("expected mean with covariance or with factor, or none of the three. Received: others")
+        if self.bound is not None:
+            check_kind("bound", self.bound, numbers.Real, "a number, or None")
+            if not 0 < self.bound < np.inf:
+                raise ConfigError(f"expected bound above 0. Received: bound={self.bound}")
         if self.covariance is not None:
-            try:
-                object.__setattr__(self, "factor", np.linalg.cholesky(np.asarray(self.covariance, np.float64)))
-            except np.linalg.LinAlgError as error:
-                expected = "expected a covariance [D, D], symmetric and positive definite"
-                raise ConfigError(f"{expected}. Received: shape={np.shape(self.covariance)}, {error}") from error
+            object.__setattr__(self, "factor", _root(self.covariance))
+        if any(value is not None and not np.all(np.isfinite(value)) for value in (self.mean, self.factor)):
+            raise ConfigError("expected finite mean and factor. Received: others")
         if self.factor is not None and np.ndim(self.factor) not in (2, 4):
             expected = "expected a factor [D, D], of images [H, W, C, C]"
             raise ConfigError(f"{expected}. Received: shape={np.shape(self.factor)}")
@@ -99,6 +101,19 @@ class GaussianReference:
     def __call__(self, x: tf.Tensor, spectrum: Spectrum) -> tf.Tensor:
         """Its energy [B] at x [B, *event], from (mean, factor) as the energy's weights hold them."""
         return 0.5 * self.temperature * squared_mahalanobis(x, *spectrum)
+
+
+def _root(covariance: Any) -> np.ndarray:
+    """The lower triangular A with A Aᵀ a covariance [D, D]."""
+    try:
+        matrix = np.asarray(covariance, np.float64)
+        root = np.linalg.cholesky(matrix)  # reads the lower triangle alone
+        if not np.allclose(matrix, np.swapaxes(matrix, -1, -2), rtol=1e-4, atol=1e-6 * np.max(np.abs(matrix))):
+            raise np.linalg.LinAlgError("not symmetric, or not finite")
+    except np.linalg.LinAlgError as error:
+        expected = "expected a covariance [D, D], symmetric and positive definite"
+        raise ConfigError(f"{expected}. Received: shape={np.shape(covariance)}, {error}") from error
+    return root
 
 
 def squared_mahalanobis(x: tf.Tensor, mean: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:

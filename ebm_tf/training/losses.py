@@ -98,7 +98,7 @@ class HeldOut:
         if validation is False:
             return None
         found = () if isinstance(validation, tuple) else np.shape(validation)  # (x, y) as Keras takes it has no shape
-        if validation is not True and found[1:] != data.event_shape:
+        if validation is not True and (found[1:] != data.event_shape or 0 in found):
             shape = ", ".join(map(str, data.event_shape))
             received = list(found) if found else type(validation).__name__
             raise ConfigError(f"expected validation, examples [N, {shape}], True or False. Received: {received}")

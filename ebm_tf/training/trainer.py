@@ -135,7 +135,7 @@ class Trainer(keras.Model):
         writes the energy's file. "val_loss" is the number to monitor: loss is d of Eq. 7, which does not fall.
 
         Args:
-          x: batches of config.batch_size, a tf.data.Dataset, in place of the data; then kwargs are Keras' own.
+          x: batches of config.batch_size, a tf.data.Dataset, in place of the data; Keras' own kwargs say how many.
           train_steps: updates to do.
           validation_every: updates from one look at held-out data to the next; it divides train_steps. None: a
             twentieth of train_steps, or the nearest longer part that divides it.
@@ -154,7 +154,8 @@ class Trainer(keras.Model):
         if not self.compiled:
             raise ConfigError("expected compile(optimizer) before fit. Received: a trainer that has not been compiled")
         if x is not None:
-            check_batches(x, (self.config.batch_size, *self.energy.event_shape))
+            own = {"train_steps": train_steps, "validation_every": validation_every, "validation": validation}
+            check_batches(x, (self.config.batch_size, *self.energy.event_shape), own)
             kwargs = {"shuffle": False, **kwargs}  # newer Keras warns of its own default
             return super().fit(x, callbacks=callbacks, verbose=verbose, **kwargs)
         refuse_habits("fit", kwargs)

@@ -39,6 +39,10 @@ def new_trainer(data, energy=None, optimizer=None, **settings):
     return trainer
 
 
+def batches():
+    return tf.data.Dataset.from_tensor_slices(POINTS).batch(32, drop_remainder=True).repeat()
+
+
 def test_a_users_lines_from_data_to_samples(data, tmp_path, capsys):
     """As in docs/own_data.md. Energies, gradients and samples are in the data's units, whatever training saw."""
     net = keras.Sequential([keras.Input(data.event_shape), keras.layers.Dense(16, "silu"), keras.layers.Dense(1)])
@@ -87,6 +91,11 @@ def test_a_sampler_of_ones_own_is_taken_as_it_is(data, tmp_path):
     np.testing.assert_array_equal(ebm_tf.EnergyModel.from_config(trainer.energy.get_config()).preconditioner, np.eye(2))
     info = ebm_tf.load(tmp_path / "mine.keras").info
     assert info.sample_step_size == pytest.approx(0.03) and (info.temperature, info.sample_num_steps) == (0.5, 4)
+
+
+def test_a_sampler_at_temperature_0_trains_an_energy_without_reference(data):
+    trainer = new_trainer(data, new_energy(), sampler=ebm_tf.Sampler(0.03, 0.0, 2))
+    assert np.isfinite(trainer.fit(train_steps=2, verbose=0).history["loss"]).all()
 
 
 @pytest.mark.parametrize("name", ["sgd", "AdamW", "Lion", "Nadam", "RMSprop", "Adafactor"])
@@ -173,6 +182,13 @@ def test_held_out_loss_is_smallest_at_the_noisy_datas_energy():
         (lambda data: new_trainer(data, preset="best"), "^preset: expected one of density, detector"),
         (lambda data: new_trainer(data).fit(), "expected train_steps, a whole number, 1 or more. Received: .*None"),
         (lambda data: new_trainer(data).fit(train_steps=10, validation_every=3), "that divides train_steps=10"),
+        (lambda data: new_trainer(data).fit(batches(), train_steps=10), "as Keras has them.*Received: train_steps$"),
+        (lambda data: new_trainer(data).fit(batches(), validation=np.ones((5, 2))), "Received: validation$"),
+        (lambda data: new_trainer(data).fit(train_steps=1, validation=np.ones((0, 2))), r"Received: \[0, 2\]$"),
+        (
+            lambda data: new_trainer(data, sampler=ebm_tf.Sampler([0.1] * 3, 1.0, 2)),
+            r"sampler of the energy's shape, \[2\]. Received: \[3\]",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_refused(data, call, text):

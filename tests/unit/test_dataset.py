@@ -295,6 +295,8 @@ BAD_ARRAYS = {
     "[0, 1]": (PHOTOS / 255, r"\[-1, 1\]\. Received: array in \[0, 1\]; if that is \[0, 1\], 2 \* x - 1"),
     "[0, 255]": (PHOTOS * 1.0, r"\[-1, 1\].*\[0, 255\], np\.rint\(x\)\.astype\(np\.uint8\)"),
     "standardised images": (PHOTOS / 60.0 - 2, r"float images in \[-1, 1\]\. Received"),
+    "more than float32 holds": (VECTORS * 1e300, r"finite numbers, as float32 holds them.*e\+\d+ in row 0, column 0"),
+    "a masked array": (np.ma.masked_less(VECTORS, 0), "a MaskedArray$"),
     "a constant column": (np.stack([VECTORS[:, 0], np.ones(200)], 1), "columns that vary.*constant in column 1;"),
 }
 
@@ -303,6 +305,19 @@ BAD_ARRAYS = {
 def test_arrays_that_are_refused(name):
     x, match = BAD_ARRAYS[name]
     refused(f"^x: expected .*{match}", Dataset.from_array, x)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("x", [VECTORS, PHOTOS])
+def test_a_share_that_leaves_nothing_to_train_is_refused(x, count):
+    text = f"^held_out: .*to train. Received: held_out=0.9 of {count}, which leaves none$"
+    refused(text, Dataset.from_array, x[:count], held_out=0.9)
+
+
+@pytest.mark.parametrize("image_size", [0, -5, 32.0, "32", (32, 32, 3), (32, 0), [32, "a"]])
+def test_sizes_that_are_refused(image_size):
+    refused("^image_size: expected a side, or height and width", Dataset.from_array, PHOTOS, image_size=image_size)
+    assert Dataset.from_array(PHOTOS, image_size=np.int64(48)).event_shape[:2] == (48, 48)
 
 
 def test_files_of_arrays_that_are_refused(tmp_path):
@@ -326,6 +341,7 @@ TABLES = {
     "a,b\n1,2\n3,\n": "a missing value in row 2, column b$",
     "a,b\n1,NA\n3,4\n": "a missing value in row 1, column b$",
     "a,b\n1,inf\n3,4\n": "inf in row 1, column b$",
+    "a,b\n1,1e300\n3,4\n": r"1e\+300 in row 1, column b$",
     "a,city\n1,Rome\n2,Oslo\n": r"text in city \('Rome' in city\); columns=a leaves them out$",
     "1,2\n3,4\n": "first line with different names",
     "a,a\n3,4\n": "first line with different names",
@@ -340,6 +356,24 @@ TABLES = {
 def test_tables_that_are_refused(tmp_path, text):
     (tmp_path / "x.csv").write_text(text)
     refused(f"^(table|columns): expected .*{TABLES[text]}", Dataset.from_table, tmp_path / "x.csv")
+
+
+@pytest.mark.parametrize(
+    ("table", "match"),
+    [
+        ({"a": [1, 2, 3], "b": [1, 2]}, r"columns of one length, \[N\] each.*a of \[3\], b of \[2\]$"),
+        ({"a": np.ones((3, 2)), "b": np.ones((3, 2))}, r"\[N\] each.*a of \[3, 2\]"),
+        ({}, "with none$"),
+        ({"a": np.ma.masked_equal([1.0, 2.0, 3.0], 2), "b": [1, 5, 2]}, "a missing value in row 2, column a$"),
+    ],
+)
+def test_mappings_that_are_refused(table, match):
+    refused(f"^table: expected .*{match}", Dataset.from_table, table)
+
+
+def test_the_ending_of_a_table_may_be_in_capitals(tmp_path):
+    (tmp_path / "X.CSV").write_text("a,b\n1,2\n3,5\n4,4\n")
+    assert Dataset.from_table(tmp_path / "X.CSV").columns == ["a", "b"]
 
 
 def test_columns_are_chosen(tmp_path):
@@ -395,6 +429,7 @@ def test_settings_for_images_are_refused_for_vectors(tmp_path):
         (name,) = settings
         config = TrainConfig(dataset=f"array:{tmp_path}/x.npy", **settings)
         refused(f"^--{name}: expected .* no images", build.dataset, config)
+    refused("^fit: expected None .* no images", Dataset.from_array, VECTORS, fit="pad")
 
 
 def test_fewer_examples_than_a_batch():
