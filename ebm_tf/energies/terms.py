@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from scipy import special
 
 from ebm_tf.errors import ConfigError, check_kind
 from ebm_tf.mcmc.chain_init import Spectrum
@@ -152,12 +151,3 @@ class GaussianKernels:
         count, columns = tf.unstack(tf.cast(tf.shape(centres), x.dtype))
         constant = tf.math.log(count) + columns * (tf.math.log(width) + 0.5 * np.log(2 * np.pi))
         return constant - tf.reduce_logsumexp(squares / (-2 * tf.square(width)), axis=1)
-
-    def leave_one_out(self) -> np.ndarray:
-        """The energy [M] of every centre by the kernels of the others, float64, by M² numbers."""
-        x = np.asarray(self.centres, np.float64)
-        squares = np.sum(x**2, axis=1)
-        logs = (squares[:, None] + squares - 2 * x @ x.T) / (-2 * self.width**2)
-        np.fill_diagonal(logs, -np.inf)
-        constant = np.log(len(x) - 1) + x.shape[1] * np.log(self.width * np.sqrt(2 * np.pi))
-        return constant - special.logsumexp(logs, axis=1)

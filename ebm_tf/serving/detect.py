@@ -117,7 +117,8 @@ def detect_fn(arrays: Mapping[str, np.ndarray]) -> Callable[[tf.Tensor], tuple[t
     def detect(statistics: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         finite = tf.math.is_finite(statistics)
         found = score(tf.where(finite, statistics, 0.0))
-        ood_score = tf.where(tf.reduce_all(finite, axis=1), found, np.inf)
+        is_known = tf.reduce_all(finite, axis=1) & ~tf.math.is_nan(found)  # NaN: beyond float32, so far out it is
+        ood_score = tf.where(is_known, found, np.inf)
         below = tf.searchsorted(tf.constant(known), ood_score, side="left")
         return ood_score, tf.cast(1 + len(known) - below, tf.float32) / (len(known) + 1.0)
 

@@ -6,6 +6,7 @@
 M rows of the data are the centres z_m; h foretells them best, each from the others (see kernel_width).
 """
 
+import copy
 import numbers
 import warnings
 from typing import Any
@@ -26,6 +27,7 @@ __all__ = ["EnergyDensity"]
 SHRINKAGE = 0.3  # s; docs/tables.md has what it was chosen on
 BLOCK = 2_048  # rows that are scored at once
 MOST_CALIBRATED = 20_000  # rows of fit that offset_ looks at
+FOLDS = 10  # of them, see _held_out
 
 
 class EnergyDensity(OutlierMixin, DensityMixin, BaseEstimator):
@@ -40,7 +42,7 @@ class EnergyDensity(OutlierMixin, DensityMixin, BaseEstimator):
       num_centres: M, at most; of more rows a random part. Time and memory of scoring grow with it.
       width: h, of whitened data of size 1. None: the one that foretells the rows of fit best.
       false_positive_rate: how many of the rows that belong may be flagged. offset_ is that quantile of the rows of fit,
-        each of them scored without its own kernel.
+        each tenth of them scored by whitening and kernels of the other nine.
       contamination: in its place, the share of the rows of fit that do not belong, in (0, 0.5]: so many of them have a
         decision_function below 0. None: all belong.
       random_state: of which rows are centres; a number, a RandomState or None.
@@ -156,7 +158,7 @@ class EnergyDensity(OutlierMixin, DensityMixin, BaseEstimator):
         """The error that names a data frame's first column which is no numbers, or an array's first text; else None."""
         for name in getattr(X, "columns", ()):
             try:
-                np.asarray(X[name], np.float64)
+                np.result_type(np.asarray(X[name], np.float64), np.asarray(X[name]))  # a date is none by itself
             except (ValueError, TypeError):
                 received = f"column {name} of {X[name].dtype}; encode it, or leave it out"
                 return ConfigError(f"expected columns of numbers. Received: {received}")
@@ -180,8 +182,10 @@ class EnergyDensity(OutlierMixin, DensityMixin, BaseEstimator):
             raise ConfigError("expected a column that varies. Received: a table of equal rows")
         self._scale[~self._varies] = 1.0
         white = (x - self._mean) / self._scale
-        covariance = (1 - SHRINKAGE) * (white.T @ white) / len(x) + SHRINKAGE * np.eye(x.shape[1])
-        self._factor = np.linalg.cholesky(covariance)
+        self._correlate(white.T @ white / len(x))
+
+    def _correlate(self, correlation):
+        self._factor = np.linalg.cholesky((1 - SHRINKAGE) * correlation + SHRINKAGE * np.eye(len(correlation)))
         self._log_volume = np.sum(np.log(np.diag(self._factor))) + np.sum(np.log(self._scale))
 
     def _whiten(self, x):
@@ -202,14 +206,25 @@ class EnergyDensity(OutlierMixin, DensityMixin, BaseEstimator):
     def _offset(self, x, order):
         if self.contamination is not None:
             return float(np.percentile(self._log_prob(x), 100 * self.contamination))
-        others = order[len(self.centres_) : MOST_CALIBRATED]
-        alone = -GaussianKernels(self.centres_, self.width_).leave_one_out() - self._log_volume
-        known = np.sort(np.concatenate([alone, self._log_prob(x[others])] if len(others) else [alone]))
+        known = np.sort(self._held_out(x, order))
         flagged = int(self.false_positive_rate * (len(known) + 1))  # of as many ranks as a new row may have
         if not flagged:
             few = f"{len(known)} rows of fit are too few for false_positive_rate={self.false_positive_rate:g}"
             warnings.warn(f"{few}: {1 / (len(known) + 1):.2g} is the least that they tell", stacklevel=3)
         return float(known[max(flagged, 1) - 1])
+
+    def _held_out(self, x, order):
+        """log p of rows of fit as if they were new, by FOLDS: a row is nearer to kernels that it has made, and in few
+        rows of many columns also to a whitening that it has made.
+        """
+        white, folds, found = (x - self._mean) / self._scale, min(FOLDS, len(x)), []
+        products, others = white.T @ white, copy.copy(self)
+        for fold in range(folds):
+            held = order[fold:MOST_CALIBRATED:folds]
+            others._correlate((products - white[held].T @ white[held]) / (len(x) - len(held)))
+            others.centres_ = others._whiten(x[np.delete(order[: self.num_centres], np.s_[fold::folds])])
+            found.append(others._log_prob(x[held]))
+        return np.concatenate(found)
 
 
 def _is_real(value: Any) -> bool:

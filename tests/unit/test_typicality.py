@@ -103,6 +103,16 @@ def test_tensorflow_gives_the_same_numbers(detector, tail):
     assert np.all(np.isinf(expected[200:203])) and np.allclose(p_value[200:203], 1 / 201)
 
 
+def test_tensorflow_flags_what_is_beyond_float32():
+    """A statistic that is finite, but by so many standard deviations that its normal score is not."""
+    x = np.float32(1e-6) * draw(400, 1)
+    found = Detector.fit(x, NAMES)
+    x[0, 4] = 1e36
+    ood_score, p_value = detect_fn(found.to_arrays())(tf.constant(x[:1]))
+    assert ood_score.numpy() == np.inf and p_value.numpy() == pytest.approx(1 / 201)
+    assert found.p_value(found.ood_score(x[:1])) == pytest.approx(1 / 201)
+
+
 def test_what_is_not_finite_is_named(detector):
     x = draw(3, 7)
     x[1, 3] = np.nan
