@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from ebm_tf.energies import ImageNet, RingsNet, devices
 from ebm_tf.mcmc.langevin import compile_chain
+from ebm_tf.runs import progress
 from tests import processes
 
 CODE = """
@@ -59,8 +60,9 @@ def test_three_devices_share_a_block():
     assert done.stdout.endswith("done\n"), done.stderr[-2000:]
 
 
-def test_pieces_of_chains_are_the_whole():
-    """Quick pieces become longer; fn sees each piece once, and x as the one before left it."""
+def test_pieces_of_chains_are_the_whole(monkeypatch, capsys):
+    """Quick pieces become longer; fn sees each piece once, and x as the one before left it. Long work says how far."""
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
     seen = []
 
     def fn(x, steps, first_step):
@@ -72,6 +74,8 @@ def test_pieces_of_chains_are_the_whole():
     assert [info for _, info in found] == ["info", "info"]
     assert all((x.numpy() == 100).all() for x, _ in found)
     assert sorted(set(seen), key=seen.index) == [(10, 0), (20, 10), (40, 30), (30, 70)] and len(seen) == 8
+    lines = [line.partition("  ")[0] for line in capsys.readouterr().err.splitlines()]
+    assert lines == ["chains at work: 30/100 steps", "chains at work: 70/100 steps"]
     seen.clear()
     devices.in_pieces(replicas[:1], np.zeros((3, 2), np.float32), 0, lambda part, *piece: piece)
     assert seen == [(0, 0)]
