@@ -187,6 +187,8 @@ def test_vectors(vectors, rings_export):
     model = ebm_tf.load(rings_export)
     with pytest.raises(ConfigError, match=r"expected a model that bin/calibrate.py has seen, or fit_detector"):
         model.detector  # noqa: B018
+    with pytest.raises(ConfigError, match=r"^false_positive_rate: expected, for 0.05"):  # an argument here, no flag
+        model.fit_detector(VECTORS[:10])
     detector = model.fit_detector(VECTORS)
     expected = ebm_tf.load(vectors[0]).detector.ood_score(FAR)
     np.testing.assert_allclose(detector.ood_score(FAR), expected, rtol=1e-4)
