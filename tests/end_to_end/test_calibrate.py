@@ -28,6 +28,7 @@ from ebm_tf.errors import ConfigError
 from ebm_tf.serving import calibrate, score
 from ebm_tf.serving import export as serving_export
 from ebm_tf.serving.encoded import decode_images
+from ebm_tf.serving.report import page
 from ebm_tf.serving.report.pictures import gradient_map
 from ebm_tf.serving.sources.records import fit
 from ebm_tf.serving.trained import load_exported
@@ -326,20 +327,29 @@ def test_the_report_shows_the_table(calibrated, tmp_path):
     (photos / "<script>.png").write_bytes(b"no image")
     given = {"model": str(folder), "input": str(photos), "skip_bad": True, "false_positive_rate": 0.1}
     score.score(ScoreConfig(**given, output=str(tmp_path / "x.csv"), report=str(tmp_path / "x.html")))
-    page = (tmp_path / "x.html").read_text(encoding="utf-8")
+    text = (tmp_path / "x.html").read_text(encoding="utf-8")
     rows = [list(row.values()) for row in rows_of(tmp_path / "x.csv")]
-    found = json.loads(page.partition('type="application/json">')[2].partition("</script>")[0])
+    found = json.loads(text.partition('type="application/json">')[2].partition("</script>")[0])
     assert sorted(found) == sorted(rows) and found[-1][0] == "<script>.png"
     p_values = [float(row[3]) for row in found[:-1]]
     assert p_values == sorted(p_values) and p_values[0] == pytest.approx(1 / 31)
-    assert page.count('<div class="card">') == len(NEW) and page.count("data:image/png;base64,") == 2 * len(NEW)
-    assert "<b>0" not in page and "&lt;b&gt;0.png" in page and "http" not in page
+    assert text.count('<div class="card">') == len(NEW) and text.count("data:image/png;base64,") == 2 * len(NEW)
+    assert "<b>0" not in text and "&lt;b&gt;0.png" in text and "http" not in text
     outs = sum(row[4] == "out" for row in rows)
-    assert f"<b>{outs}</b> of {len(NEW)} are out" in page and "12 inputs, 1 of which could not be read" in page
-    uri = page.partition(f"{html.escape(found[0][0])}")[0].rpartition('src="data:image/png;base64,')[0]
+    assert f"<b>{outs}</b> of {len(NEW)} are out" in text and "12 inputs, 1 of which could not be read" in text
+    uri = text.partition(f"{html.escape(found[0][0])}")[0].rpartition('src="data:image/png;base64,')[0]
     picture = uri.rpartition("data:image/png;base64,")[2].partition('"')[0]
     shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(picture))))
     np.testing.assert_array_equal(shown, NEW[int(found[0][0][3:-4])])
+
+
+@pytest.mark.parametrize("num", [19, 30, 99, 2000])
+def test_bars_of_even_p_values_are_even(num):
+    """p-values are k / (n + 1): none is 0, and one of 0.05 is out at 0.05."""
+    values = np.arange(1, num + 2) / (num + 1)
+    counts = page._gather(iter([["x", "0", "0", f"{p:.9g}", "in", "", "", ""] for p in values])).counts
+    edges = np.floor(np.linspace(0, num + 1, page.NUM_BINS + 1) + 1e-9)
+    assert counts.tolist() == np.diff(edges).tolist()
 
 
 def test_a_report_needs_a_calibration(image_export, held_out, tmp_path):
