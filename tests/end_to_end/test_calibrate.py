@@ -218,6 +218,22 @@ def test_calibrated_again_by_another_tail_the_model_does_not_grow(vectors, tmp_p
     np.testing.assert_allclose(detect["p_value"], model.detector.p_value(FAR), rtol=1e-5)
 
 
+def test_a_folder_that_cannot_be_put_in_place_is_as_it_was(vectors, tmp_path, monkeypatch):
+    folder, rename = Path(shutil.copytree(vectors[0], tmp_path / "model")), Path.rename
+
+    def refused(path, target):
+        if path.suffix == ".draft":
+            raise PermissionError(13, "Permission denied")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refused)
+    before = (folder / "calibration.npz").read_bytes()
+    with pytest.raises(ConfigError, match=r"--model: expected .* that can be written"):
+        calibrate.calibrate(CalibrateConfig(model=str(folder), input=vectors[1], tail="upper"))
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert (folder / "calibration.npz").read_bytes() == before
+
+
 def test_inputs_that_cannot_be_read_are_left_out_where_asked(vectors, tmp_path):
     folder = shutil.copytree(vectors[0], tmp_path / "model")
     x = VECTORS.copy()
