@@ -70,6 +70,10 @@ def _statistics(settings: CalibrateConfig, model: TrainedEnergy) -> tuple[np.nda
     scoring, held_out = Scoring(model, settings.batch_size, "statistics"), HeldOut(model.info)
     with progress.bar("calibrate", total, "input") as bar:
         for batch, values in scoring.run(records):
+            batch = [
+                one if one.error or np.isfinite(row).all() else one._replace(error="statistics that are not finite")
+                for one, row in zip(batch, values)
+            ]
             errors = [record for record in batch if record.error]
             if errors and not settings.skip_bad:
                 received = f"id {errors[0].id}: {errors[0].error}"

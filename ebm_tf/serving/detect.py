@@ -63,22 +63,29 @@ def add_detect(folder: str | os.PathLike, calibration: Calibration, info: ModelI
       ConfigError: the folder cannot be read, or beside it nothing can be written. It is as it was.
     """
     folder = pathlib.Path(folder).resolve()
-    draft, old = (folder.with_name(f"{folder.name}.{ending}") for ending in ("draft", "old"))
+    draft, old = (folder.with_name(f"{folder.name}.{os.getpid()}.{ending}") for ending in ("draft", "old"))
     try:
         _write_saved_model(folder, draft, calibration, info)
         keep(place_of(draft), calibration)
         for path in folder.iterdir():
             if path.name not in OWN and not (draft / path.name).exists():
                 (shutil.copytree if path.is_dir() else shutil.copy2)(path, draft / path.name)
-        shutil.rmtree(old, ignore_errors=True)
-        folder.rename(old)
-        draft.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
+        _put(draft, folder, old)
     except (OSError, tf.errors.OpError) as error:
         expected = f"--model: expected {folder} in a folder that can be written"
         raise ConfigError(f"{expected}. Received: {one_line(error)}") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _put(draft: pathlib.Path, folder: pathlib.Path, old: pathlib.Path) -> None:
+    folder.rename(old)
+    try:
+        draft.rename(folder)
+    except OSError:
+        old.rename(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _write_saved_model(folder: pathlib.Path, draft: pathlib.Path, calibration: Calibration, info: ModelInfo) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import tensorflow as tf
 
-from ebm_tf.errors import ConfigError, one_line
+from ebm_tf.errors import ConfigError, naming_arguments, one_line
 from ebm_tf.serving.detector import (
     CONFIDENCE,
     RATE,
@@ -154,6 +154,7 @@ class TrainedEnergy:
         return self._apply("statistics", x, batch_size)
 
     @property
+    @naming_arguments(model="path")
     def detector(self) -> TrainedDetector:
         """Tells inputs that do not belong to the data.
 
@@ -167,6 +168,7 @@ class TrainedEnergy:
         self._calibrated = lambda: calibration  # read from its file once
         return TrainedDetector(calibration, self.statistics)
 
+    @naming_arguments()
     def fit_detector(
         self, x: np.ndarray, false_positive_rate: float = RATE, tail: str = "both", confidence: float = CONFIDENCE
     ) -> TrainedDetector:
@@ -196,7 +198,7 @@ class TrainedEnergy:
         held_out.add(layout.batch(x, self.event_shape))
         held_out.check()
         if words := held_out.columns_words():
-            warnings.warn(words, stacklevel=2)
+            warnings.warn(words, stacklevel=3)
         self._calibrated = lambda: calibration
         return self.detector
 

@@ -28,6 +28,7 @@ from ebm_tf.errors import ConfigError
 from ebm_tf.serving import calibrate, score
 from ebm_tf.serving import export as serving_export
 from ebm_tf.serving.encoded import decode_images
+from ebm_tf.serving.report import page
 from ebm_tf.serving.report.pictures import gradient_map
 from ebm_tf.serving.sources.records import fit
 from ebm_tf.serving.trained import load_exported
@@ -187,6 +188,8 @@ def test_vectors(vectors, rings_export):
     model = ebm_tf.load(rings_export)
     with pytest.raises(ConfigError, match=r"expected a model that bin/calibrate.py has seen, or fit_detector"):
         model.detector  # noqa: B018
+    with pytest.raises(ConfigError, match=r"^false_positive_rate: expected, for 0.05"):  # an argument here, no flag
+        model.fit_detector(VECTORS[:10])
     detector = model.fit_detector(VECTORS)
     expected = ebm_tf.load(vectors[0]).detector.ood_score(FAR)
     np.testing.assert_allclose(detector.ood_score(FAR), expected, rtol=1e-4)
@@ -215,14 +218,31 @@ def test_calibrated_again_by_another_tail_the_model_does_not_grow(vectors, tmp_p
     np.testing.assert_allclose(detect["p_value"], model.detector.p_value(FAR), rtol=1e-5)
 
 
+def test_a_folder_that_cannot_be_put_in_place_is_as_it_was(vectors, tmp_path, monkeypatch):
+    folder, rename = Path(shutil.copytree(vectors[0], tmp_path / "model")), Path.rename
+
+    def refused(path, target):
+        if path.suffix == ".draft":
+            raise PermissionError(13, "Permission denied")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refused)
+    before = (folder / "calibration.npz").read_bytes()
+    with pytest.raises(ConfigError, match=r"--model: expected .* that can be written"):
+        calibrate.calibrate(CalibrateConfig(model=str(folder), input=vectors[1], tail="upper"))
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert (folder / "calibration.npz").read_bytes() == before
+
+
 def test_inputs_that_cannot_be_read_are_left_out_where_asked(vectors, tmp_path):
     folder = shutil.copytree(vectors[0], tmp_path / "model")
     x = VECTORS.copy()
-    x[5] = np.nan
+    x[5], x[6] = np.nan, 1e25  # of the second the energy is finite, and powers of states are not
+    assert np.isfinite(load_exported(folder).energy(x[6:7])).all()
     np.save(tmp_path / "bad.npy", x)
     settings = {"model": str(folder), "input": str(tmp_path / "bad.npy"), "skip_bad": True}
     numbers = calibrate.calibrate(CalibrateConfig(**settings))
-    assert (numbers["num_inputs"], numbers["num_bad"]) == (59, 1)
+    assert (numbers["num_inputs"], numbers["num_bad"]) == (58, 2)
 
 
 def test_a_calibration_of_another_model_is_told(vectors, tmp_path):
@@ -324,20 +344,29 @@ def test_the_report_shows_the_table(calibrated, tmp_path):
     (photos / "<script>.png").write_bytes(b"no image")
     given = {"model": str(folder), "input": str(photos), "skip_bad": True, "false_positive_rate": 0.1}
     score.score(ScoreConfig(**given, output=str(tmp_path / "x.csv"), report=str(tmp_path / "x.html")))
-    page = (tmp_path / "x.html").read_text(encoding="utf-8")
+    text = (tmp_path / "x.html").read_text(encoding="utf-8")
     rows = [list(row.values()) for row in rows_of(tmp_path / "x.csv")]
-    found = json.loads(page.partition('type="application/json">')[2].partition("</script>")[0])
+    found = json.loads(text.partition('type="application/json">')[2].partition("</script>")[0])
     assert sorted(found) == sorted(rows) and found[-1][0] == "<script>.png"
     p_values = [float(row[3]) for row in found[:-1]]
     assert p_values == sorted(p_values) and p_values[0] == pytest.approx(1 / 31)
-    assert page.count('<div class="card">') == len(NEW) and page.count("data:image/png;base64,") == 2 * len(NEW)
-    assert "<b>0" not in page and "&lt;b&gt;0.png" in page and "http" not in page
+    assert text.count('<div class="card">') == len(NEW) and text.count("data:image/png;base64,") == 2 * len(NEW)
+    assert "<b>0" not in text and "&lt;b&gt;0.png" in text and "http" not in text
     outs = sum(row[4] == "out" for row in rows)
-    assert f"<b>{outs}</b> of {len(NEW)} are out" in page and "12 inputs, 1 of which could not be read" in page
-    uri = page.partition(f"{html.escape(found[0][0])}")[0].rpartition('src="data:image/png;base64,')[0]
+    assert f"<b>{outs}</b> of {len(NEW)} are out" in text and "12 inputs, 1 of which could not be read" in text
+    uri = text.partition(f"{html.escape(found[0][0])}")[0].rpartition('src="data:image/png;base64,')[0]
     picture = uri.rpartition("data:image/png;base64,")[2].partition('"')[0]
     shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(picture))))
     np.testing.assert_array_equal(shown, NEW[int(found[0][0][3:-4])])
+
+
+@pytest.mark.parametrize("num", [19, 30, 99, 2000])
+def test_bars_of_even_p_values_are_even(num):
+    """p-values are k / (n + 1): none is 0, and one of 0.05 is out at 0.05."""
+    values = np.arange(1, num + 2) / (num + 1)
+    counts = page._gather(iter([["x", "0", "0", f"{p:.9g}", "in", "", "", ""] for p in values])).counts
+    edges = np.floor(np.linspace(0, num + 1, page.NUM_BINS + 1) + 1e-9)
+    assert counts.tolist() == np.diff(edges).tolist()
 
 
 def test_a_report_needs_a_calibration(image_export, held_out, tmp_path):

@@ -9,6 +9,7 @@ import csv
 import heapq
 import html
 import json
+import math
 import pathlib
 import re
 import string
@@ -127,7 +128,7 @@ def _gather(rows: Iterator[list[str]]) -> Gathered:
             key = (-2.0, 0.0, -num)
         else:
             score, p_value = float(row[2]), float(row[3])
-            counts[min(int(p_value * NUM_BINS), NUM_BINS - 1)] += 1
+            counts[math.ceil(p_value * NUM_BINS - 1e-6) - 1] += 1  # bars are (a, b], since p = α is out
             num_out += row[4] == "out"
             key = (-p_value, score, -num)
         (heapq.heappush if len(heap) < MOST_ROWS else heapq.heappushpop)(heap, (key, row))
