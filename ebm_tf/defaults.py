@@ -151,7 +151,7 @@ def fit_to_data(
     if unknown := sorted(set(given) - set(OWN_SETTINGS)):
         hint = f", which is for {ELSEWHERE[unknown[0]]}" if unknown[0] in ELSEWHERE else ""
         raise ConfigError(f"expected settings: {some_of(OWN_SETTINGS, unknown[0])}. Received: {unknown[0]}{hint}")
-    values = preset_of(data, preset)
+    values = {**preset_of(data, preset), "energy_scale": float(energy.energy_scale)}  # of the bounds on energies
     if sampler is not None:
         size = float(np.max(sampler.step_size))
         values |= {"step_size": size, "temperature": float(sampler.temperature), "num_steps": int(sampler.num_steps)}

@@ -55,10 +55,12 @@ class FinishedRun(RunResults):
 
     Attributes:
       loaded: the energy, where it has been read already.
+      temperature: T of its chains. None: that of training.
       See RunResults for the others.
     """
 
     loaded: EnergyModel | None = None
+    temperature: float | None = None
 
     @functools.cached_property
     def energy(self) -> EnergyModel:
@@ -93,6 +95,8 @@ class FinishedRun(RunResults):
     def sampler(self) -> Sampler:
         """The chains of its training; where a file alone tells of them, with the step of each coordinate as it does."""
         sampler, origin = build_sampler(self.energy, self.config), self.energy.origin
+        if self.temperature is not None:
+            sampler = dataclasses.replace(sampler, temperature=self.temperature)
         if not self.is_bare or origin is None:
             return sampler
         relative = np.asarray(origin.step_size) / np.min(origin.step_size)
@@ -173,7 +177,7 @@ def run_chains(
 ) -> tuple[np.ndarray, np.ndarray]:
     """One block of chains, split over the devices of this host.
 
-    Law: langevin_chain's, with the run's temperature and, on the rings, their steps. The numbers of part i are a
+    Law: langevin_chain's, with the T of run.sampler and, on the rings, their steps. The numbers of part i are a
       function of (seed, i): on another number of devices chains differ.
     Limits: num_steps = 0 returns x_init.
 

@@ -48,8 +48,7 @@ def sample(settings: SampleConfig) -> pathlib.Path:
     settings = resolve(settings, run.config)
     assert settings.num_steps is not None and settings.step_size and settings.temperature is not None  # by resolve
     denoise_fns = run.denoise_fns if settings.denoise else None  # by the T of training
-    config = dataclasses.replace(run.config, temperature=settings.temperature)
-    run = dataclasses.replace(run, config=config, loaded=run.energy)
+    run = dataclasses.replace(run, temperature=settings.temperature, loaded=run.energy)
     parts = list(blocks(settings.num_samples, settings.batch_size))
     if settings.init == "data":
         x_init = data_starts(run, settings.num_samples, settings.data_dir, "num_samples")

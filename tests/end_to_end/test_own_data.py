@@ -160,6 +160,12 @@ def test_vectors_by_the_command_line(folder):
     one, other = (np.load(folder / name / "samples.npz")["x_final"] for name in ("S1", "S2"))
     assert (np.abs(one.mean(axis=0) - X.mean(axis=0)) < 3 * X.std(axis=0)).all()
     np.testing.assert_allclose(one, other, rtol=1e-5)
+    cold = ("--workdir=RUN", "--temperature=0", "--init=data", "--num_samples=50", "--num_steps=20")
+    for seed in (0, 1):  # descent: no noise
+        command(folder, "sample", *cold, f"--seed={seed}", f"--output=COLD{seed}")
+    one, other = (np.load(folder / f"COLD{seed}" / "samples.npz") for seed in (0, 1))
+    np.testing.assert_array_equal(one["x_final"], other["x_final"])
+    assert (one["x_final"] != one["x_init"]).any(axis=1).all()
     command(folder, "export", "--workdir=RUN", "--output=EXPORT")
     command(folder, "score", "--model=EXPORT", "--input=x.npy", "--output=scores.csv")
     with open(folder / "scores.csv") as file:

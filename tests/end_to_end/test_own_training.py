@@ -203,6 +203,12 @@ def test_divergence_ends_a_fit(data):
         trainer.fit(train_steps=50, validation=False, verbose=0)
 
 
+def test_bounds_on_energies_are_in_units_of_their_scale(data):
+    sampler = ebm_tf.Sampler(1e-8, 1e6, 2)
+    trainer = new_trainer(data, new_energy(energy_scale=1e6), keras.optimizers.Adam(1e-4), sampler=sampler)
+    assert np.isfinite(trainer.fit(train_steps=2, validation=False, verbose=0).history["loss"]).all()
+
+
 def test_settings_of_a_preset_stand_in_for_those_not_given(data):
     images = ebm_tf.Dataset.from_array(np.zeros((5, 32, 32, 3), np.uint8))
     config = with_preset(ebm_tf.TrainConfig(num_steps=7), {"num_steps"}, preset_of(images, "density"))
