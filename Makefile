@@ -10,7 +10,7 @@ DEMO := runs/demo
 BENCH_PYTHON ?= $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test oldest check house tables notebook pages docs bench fuzz clean
+.PHONY: help demo test oldest check house tables defaults notebook pages docs bench fuzz clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ tables: $(VENV)/.installed  ## write the tables and numbers of README, docs and 
 house: $(VENV)/.installed  ## the direction of imports, and sizes
 	PYTHONPATH=. $(BIN)/lint-imports
 	$(BIN)/python tools/house.py
+
+defaults: $(VENV)/.installed  ## densities by the settings that fit the data, against exact ones and a kernel density; minutes
+	$(BIN)/python -m pytest -n 2 --dist=worksteal -m slow tests/end_to_end/test_preset_density.py
 
 notebook: $(VENV)/.installed  ## run the notebooks of examples/ as they stand, minutes, and check their numbers
 	$(BIN)/python -m pytest -m slow tests/end_to_end/test_notebook.py

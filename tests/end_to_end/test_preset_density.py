@@ -13,12 +13,21 @@ import presets as study
 
 
 @pytest.mark.slow
-def test_modes_weigh_what_the_data_say(tmp_path):
-    """Nine Gaussians of masses 1 to 9, by bin/train.py and no flag but the data's: at most twice a kernel density's
-    divergence. A hybrid, whose chains do not jump, had 0.35.
+@pytest.mark.parametrize(("name", "most"), [("eight", 1), ("rings", 1), ("moons", 1), ("checkerboard", 1), ("grid", 2)])
+def test_the_density_is_as_near_as_a_kernel_densitys(name, most, tmp_path):
+    """By bin/train.py and no flag but the data's: at most so many times a kernel density's divergence. The grid, nine
+    Gaussians of masses 1 to 9, had 0.35 by a hybrid, whose chains do not jump.
     """
-    row = study.measure("grid", 11, tmp_path)
-    assert row["js"] < 2 * row["js_kernel_density"] < 0.1, json.dumps(row)
+    row = study.measure(name, 11, tmp_path)
+    assert row["js"] < most * row["js_kernel_density"] < 0.1, json.dumps(row)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["wine", "digits"])
+def test_rows_held_out_are_as_likely_as_by_a_kernel_density(name, tmp_path):
+    """Of a table and of small images as vectors, by AIS; 0.2 nats are within the error of wine's 18 rows."""
+    row = study.measure(name, 11, tmp_path)
+    assert row["log_p_estimate"] >= row["log_p_kernel_density"] - 0.2, json.dumps(row)
 
 
 @pytest.mark.parametrize("name", study.TOYS)
