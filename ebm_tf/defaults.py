@@ -3,6 +3,7 @@ arguments that are others'.
 """
 
 import dataclasses
+import hashlib
 import numbers
 import types
 from collections.abc import Collection
@@ -31,6 +32,7 @@ __all__ = [
     "blocks_of",
     "callbacks_of",
     "check_batches",
+    "data_id",
     "fit_to_data",
     "preset_of",
     "refuse_habits",
@@ -39,6 +41,7 @@ __all__ = [
     "with_preset",
 ]
 
+LOOKED_AT = 256  # examples by which data are known again: each start reads them
 # Of TrainConfig, what Trainer takes.
 OWN_SETTINGS = (
     *("scheme", "cd_weight", "batch_size", "data_noise", "seed", "jit_compile", "refresh_prob", "refresh_unit"),
@@ -182,6 +185,14 @@ def remember(energy: EnergyModel, data: Dataset) -> None:
     if energy.origin is not None and not isinstance(data, RingsDataset):
         kept = fingerprint(data.examples(MOST_KEPT))
         energy.origin = dataclasses.replace(energy.origin, num_examples=data.num_examples, fingerprint=kept)
+
+
+def data_id(data: Dataset) -> str:
+    """Names the data: others, or as many others, have another name. "" of data that are drawn as they are needed."""
+    if isinstance(data, RingsDataset):
+        return ""
+    known = data.num_examples, fingerprint(data.examples(LOOKED_AT))  # of vectors standardised: by all of them
+    return hashlib.sha256(repr(known).encode()).hexdigest()[:16]
 
 
 def _fit_gaussian_of(energy, data, data_noise, sampler):

@@ -110,17 +110,22 @@ class RunDir:
         told = (f"--{name}={new[name]} (was {value})" for name, value in changed.items())
         return f"{self.path} goes on with other settings, and keeps them: {', '.join(told)}" if changed else ""
 
-    def other_numbers(self, is_compiled: bool) -> str:
-        """One line where the run goes on with the random numbers of XLA, and began without, or the other way; else "".
+    def unlike_before(self, is_compiled: bool, data_id: str) -> str:
+        """One line where the run goes on with other data than it had, or with random numbers of XLA where it began
+        without, or the other way; else "".
 
         Args:
           is_compiled: whether XLA compiles it from now on.
+          data_id: names the data, as events.jsonl does.
         """
         try:
-            found = re.findall(rb'"xla": (true|false)', self.events.read_bytes())
+            text = self.events.read_bytes()
         except OSError:
-            found = []
-        if not found or (found[-1] == b"true") == is_compiled:
+            return ""
+        found, compiled = (re.findall(rb'"%b": "?(\w*)' % key, text) for key in (b"data_id", b"xla"))
+        if found and found[-1].decode() != data_id:
+            return f"{self.path} goes on with other data than it had: not the run that never stopped"
+        if not compiled or (compiled[-1] == b"true") == is_compiled:
             return ""
         now, before = ("with", "without") if is_compiled else ("without", "with")
         same = f"--jit_compile={'false' if is_compiled else 'true'}"

@@ -11,7 +11,7 @@ import tensorflow as tf
 from ebm_tf import build
 from ebm_tf.data.base import Dataset
 from ebm_tf.data.spectrum import noise_spectrum
-from ebm_tf.defaults import preset_of, remember, saved_choice, with_preset
+from ebm_tf.defaults import data_id, preset_of, remember, saved_choice, with_preset
 from ebm_tf.drafts import draft_of
 from ebm_tf.energies import EnergyModel
 from ebm_tf.energies.base import Origin
@@ -136,8 +136,8 @@ def _train(config: TrainConfig, given, run_dir: RunDir, is_chief: bool, locks, d
     files = _prepared(config, run_dir, trainer, locks) if is_chief else None
     with disk_explained(run_dir):
         if is_chief:
-            about = device.describe(is_compiled := build.use_xla(config.jit_compile))
-            if saved and (line := run_dir.other_numbers(is_compiled)):
+            about = device.describe(build.use_xla(config.jit_compile)) | {"data_id": data_id(data)}
+            if saved and (line := run_dir.unlike_before(about["xla"], about["data_id"])):
                 print(line, file=sys.stderr)
             run_dir.log_event("resume" if config.resume else "start", first_step, **about)
         trainer = _all_updates(config, trainer, dataset, saved, initial, files, deadline)

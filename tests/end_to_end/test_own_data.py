@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -142,9 +143,14 @@ def test_vectors_by_the_command_line(folder):
     }
     given = {"num_filters": 8, "bank_size": 300, "train_steps": 20, "batch_size": 128}
     assert chosen.items() | given.items() <= config.items()
-    command(folder, "train", "--workdir=RUN", "--train_steps=30", "--resume")
+    other = "RUN goes on with other data than it had"
+    assert other not in command(folder, "train", "--workdir=RUN", "--train_steps=30", "--resume")
     again = json.loads((folder / "RUN" / "config.json").read_text())
     assert {**again, "train_steps": 20, "resume": False} == {**config, "resume": False}
+    shutil.copytree(folder / "RUN", folder / "RUN-2")
+    np.save(folder / "x.npy", X[:500])
+    assert other.replace("RUN", "RUN-2") in command(folder, "train", "--workdir=RUN-2", "--train_steps=31", "--resume")
+    np.save(folder / "x.npy", X)
     tasks = ("--tasks=short_run,energies,ood", "--num_samples=100", "--ood_data=array:other.npy")
     command(folder, "evaluate", "--workdir=RUN", *tasks)
     results = json.loads((folder / "RUN" / "results.json").read_text())

@@ -369,13 +369,15 @@ def test_starting_from_another_network_is_refused(tmp_path, changes, text):
 
 def test_resuming_takes_a_new_learning_rate_and_tells_of_other_random_numbers(begun, tmp_path, capsys):
     run_dir = RunDir(shutil.copytree(begun, tmp_path / "run"))
-    assert run_dir.other_numbers(is_compiled=False) == RunDir(tmp_path).other_numbers(is_compiled=True) == ""
+    events = map(json.loads, run_dir.events.read_text().splitlines())
+    (data_id,) = {event["data_id"] for event in events if "xla" in event}
+    assert run_dir.unlike_before(False, data_id) == RunDir(tmp_path).unlike_before(True, "other") == ""
     run_dir.events.write_text(run_dir.events.read_text().replace('"xla": false', '"xla": true') + '{"cut')
     trainer = run.train(smoke_config(tmp_path / "run", resume=True, learning_rate=3e-5))
     assert int(trainer.update_count) == 6
     assert float(trainer.optimizer.learning_rate) == pytest.approx(3e-5)
     assert f"{run_dir.path} goes on without XLA (was with), which draws other random" in capsys.readouterr().err
-    assert run_dir.other_numbers(is_compiled=True).endswith("For that: --jit_compile=false")
+    assert run_dir.unlike_before(True, data_id).endswith("For that: --jit_compile=false")
 
 
 def test_a_model_of_a_shorter_run_is_not_the_finished_runs(tmp_path):
