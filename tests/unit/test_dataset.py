@@ -84,13 +84,13 @@ def test_an_epoch_holds_every_example_that_trains_once():
 
 
 def test_what_is_held_out_is_a_function_of_share_and_seed():
-    parts = stores.split_indices(1000, 0.1, 0)
-    np.testing.assert_array_equal(parts["held_out"], stores.split_indices(1000, 0.1, 0)["held_out"])
+    parts = stores.split_indices(1000, 0.1, 0, "data")
+    np.testing.assert_array_equal(parts["held_out"], stores.split_indices(1000, 0.1, 0, "data")["held_out"])
     assert len(parts["held_out"]) == 100 and len(parts["train"]) == 900
-    other = stores.split_indices(1000, 0.1, 1)["held_out"]
+    other = stores.split_indices(1000, 0.1, 1, "data")["held_out"]
     assert 0 < len(np.intersect1d(parts["held_out"], other)) < 40  # 10 expected, 3 standard deviations are 9
     assert parts["held_out"][0] != 0 or parts["held_out"][-1] != 99  # not the first hundred
-    assert len(stores.split_indices(5, 0.01, 0)["held_out"]) == 1
+    assert len(stores.split_indices(5, 0.01, 0, "data")["held_out"]) == 1
     refused("^expected examples that are held out", Dataset.from_array(PHOTOS, held_out=0.0).held_out)
 
 
@@ -215,7 +215,7 @@ def test_a_folder_of_many_sizes(tmp_path):
     refused("^image_size: expected a size where images differ.*20 x 32 to 32 x 32$", Dataset.from_folder, tmp_path)
     data = Dataset.from_folder(tmp_path, image_size=48, fit="pad", held_out=0)
     assert data.event_shape == (48, 48, 3) and "32 x 32 and 1 other sizes, padded to 48 x 48 (--fit=pad)" in data.note
-    assert Dataset.from_folder(tmp_path, image_size=(32, 64)).event_shape == (32, 64, 3)
+    assert Dataset.from_folder(tmp_path, image_size=(32, 64), held_out=0).event_shape == (32, 64, 3)
 
 
 def test_a_grey_folder_stays_grey(tmp_path):
@@ -286,6 +286,9 @@ BAD_ARRAYS = {
     "one axis": (np.ones(5), r"float64 \[5\]"),
     "five axes": (np.ones((1, 2, 3, 4, 5)), "float64"),
     "none": (np.ones((0, 3)), r"at least one example.*\[0, 3\]"),
+    "one row": (VECTORS[:1], "at least 2 examples beside those held out.* array with 1, 1 of them held out$"),
+    "two rows": (VECTORS[:2], "at least 2 examples .* array with 2, 1 of them held out$"),
+    "one image": (PHOTOS[:1], "at least 2 examples .* array with 1, 1 of them held out$"),
     "two channels": (np.zeros((5, 32, 32, 2)), "1, 3 or 4 channels"),
     "channels first": (np.zeros((5, 3, 32, 32), np.uint8), r"x\.transpose\(0, 2, 3, 1\)"),
     "bytes as vectors": (np.zeros((5, 3), np.uint8), "vectors as floats"),
@@ -303,6 +306,12 @@ BAD_ARRAYS = {
 def test_arrays_that_are_refused(name):
     x, match = BAD_ARRAYS[name]
     refused(f"^x: expected .*{match}", Dataset.from_array, x)
+
+
+def test_too_few_images_of_a_folder_are_refused(tmp_path):
+    folder = save_folder(tmp_path / "photos", PHOTOS[:1])
+    refused("^path: expected at least 2 examples .*photos with 1, 1 of", Dataset.from_folder, folder)
+    assert Dataset.from_array(VECTORS[:2], held_out=0).num_examples == 2
 
 
 def test_files_of_arrays_that_are_refused(tmp_path):
@@ -332,6 +341,7 @@ TABLES = {
     "a,b\n3\n": "2 columns in every row.* with 1 in row 1$",
     "": "which is empty$",
     "a,b\n": "with none$",
+    "a,b\n1,2\n": "at least 2 examples .* with 1, 1 of them held out$",
     "a,b\n1,5\n2,5\n3,5\n4,5\n": "constant in column b; leave it out by columns$",
 }
 
