@@ -159,7 +159,7 @@ def _numbers(values, column, name, flag):
     if not np.isfinite(numbers).all():
         row = int(np.argmin(np.isfinite(numbers)))
         what = "a missing value" if np.isnan(numbers[row]) else str(numbers[row])
-        received = f"{name} with {what} in row {row + 1}, column {column}"
+        received = f"{name} with {what} in row {row + 1} (from 1), column {column}"
         raise ConfigError(f"--{flag}: expected numbers in every row. Received: {received}")
     return numbers
 

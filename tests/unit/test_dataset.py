@@ -332,9 +332,9 @@ def test_files_of_arrays_that_are_refused(tmp_path):
 
 
 TABLES = {
-    "a,b\n1,2\n3,\n": "a missing value in row 2, column b$",
-    "a,b\n1,NA\n3,4\n": "a missing value in row 1, column b$",
-    "a,b\n1,inf\n3,4\n": "inf in row 1, column b$",
+    "a,b\n1,2\n3,\n": r"a missing value in row 2 \(from 1\), column b$",
+    "a,b\n1,NA\n3,4\n": r"a missing value in row 1 \(from 1\), column b$",
+    "a,b\n1,inf\n3,4\n": r"inf in row 1 \(from 1\), column b$",
     "a,city\n1,Rome\n2,Oslo\n": r"text in city \('Rome' in city\); columns=a leaves them out$",
     "1,2\n3,4\n": "first line with different names",
     "a,a\n3,4\n": "first line with different names",
@@ -374,7 +374,7 @@ def test_parquet(tmp_path, monkeypatch):
     x, _ = tables.read(tmp_path / "x.parquet", ["b", "a"])
     np.testing.assert_array_equal(x, [[1, 1], [5, 2], [2, 3]])
     refused("^--columns: expected columns of numbers.*text in t", tables.read, tmp_path / "x.parquet", ["a", "t"])
-    refused("^--dataset: .*missing value in row 2, column n$", tables.read, tmp_path / "x.parquet", ["n"])
+    refused(r"^--dataset: .*missing value in row 2 \(from 1\), column n$", tables.read, tmp_path / "x.parquet", ["n"])
     (tmp_path / "bad.parquet").write_bytes(b"PAR1")
     refused("^--dataset: expected a table", tables.read, tmp_path / "bad.parquet")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
