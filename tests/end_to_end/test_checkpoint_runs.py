@@ -61,7 +61,7 @@ def test_a_run_says_that_it_goes_on_otherwise_where_it_does(unfinished, tmp_path
     """And not before it refuses."""
     folder = shutil.copytree(unfinished[0], tmp_path / "run")
     other = dataclasses.replace(CONFIG, workdir=str(folder), resume=True, learning_rate=0.03)
-    with pytest.raises(ConfigError, match="^--train_steps: expected 4 or more"):
+    with pytest.raises(ConfigError, match=r"^--train_steps: expected 4 or more"):
         run.train(dataclasses.replace(other, train_steps=3))
     assert "goes on with other settings" not in capsys.readouterr().err
     run.train(dataclasses.replace(other, train_steps=5))
