@@ -149,7 +149,7 @@ def _open_images(
     """Images that `check` has passed; see Dataset.from_array."""
     x = x[..., None] if x.ndim == 3 else x
     size, how, words = target_size({x.shape[1:3]}, image_size, how, name)
-    parts = split_indices(len(x), held_out, seed)
+    parts = split_indices(len(x), held_out, seed, name)
 
     def convert(rows):
         rows = rows if rows.dtype == np.uint8 else rows.astype(np.float32)
@@ -166,7 +166,7 @@ def _open_images(
 
 def open_vectors(x: np.ndarray, columns: list[str] | None, held_out: float, seed: int, name: str) -> Opened:
     """Rows of floats [N, D] without NaN, standardised; see Dataset.from_array."""
-    parts = split_indices(len(x), held_out, seed)
+    parts = split_indices(len(x), held_out, seed, name)
     names = columns or [f"{i}" for i in range(x.shape[1])]
     mean, scale = moments(x, parts[TRAIN], names, name)
 

@@ -158,7 +158,7 @@ class Dataset:
         if self.is_image:
             save_image_grid(x, path)
         else:
-            pictures.scatter(x, path, title, self.columns, self.mean, self.scale)
+            pictures.scatter(x, path, title, self)
 
     @classmethod
     @naming_arguments(dataset="x")

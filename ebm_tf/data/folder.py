@@ -179,7 +179,7 @@ def open_folder(
     shapes = set(_each(lambda one: header(root / one), names, root, "dataset"))
     channels = channels or max(shape[2] for shape in shapes)
     size, how, words = target_size({shape[:2] for shape in shapes}, image_size, how, name)
-    parts = split_indices(len(names), held_out, seed)
+    parts = split_indices(len(names), held_out, seed, name)
     is_small = len(names) * size[0] * size[1] * channels <= MOST_BYTES
 
     def load(part):

@@ -95,7 +95,7 @@ def open_tfds(
     test_split = "test" if "test" in rest else "+".join(rest)
     channels = channels or max(shape[2] for shape in shapes)
     size, how, words = target_size({shape[:2] for shape in shapes}, image_size, how, f"tfds:{name}")
-    parts = split_indices(total, 0 if test_split else held_out, seed)
+    parts = split_indices(total, 0 if test_split else held_out, seed, f"tfds:{name}")
     read = functools.cache(lambda part: load(name, part, data_dir, size, "train_split", channels, how))
 
     def load_part(part):

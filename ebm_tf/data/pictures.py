@@ -1,7 +1,6 @@
 """Vectors as a picture: points of their first two coordinates."""
 
 import os
-from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
@@ -19,9 +18,7 @@ def scatter(
     x: np.ndarray,
     path: str | os.PathLike,
     title: str,
-    columns: Sequence[str] | None = None,
-    mean: Sequence[float] | np.ndarray | None = None,
-    scale: Sequence[float] | np.ndarray | None = None,
+    units: Any = None,
 ) -> None:
     """Draws vectors as points, or as a histogram where they have one coordinate, in the data's units. Those outside the
     frame are counted in the title.
@@ -30,10 +27,11 @@ def scatter(
       x: [N, D], as the model sees them.
       path: of the picture.
       title: above it.
-      columns: names of the coordinates. None: x and y.
-      mean, scale: [D], by which data were standardised: they are mean + scale x. None or (): x itself.
+      units: has `columns`, names of the coordinates, and `mean` and `scale` [D], by which data were standardised: they
+        are mean + scale x. A Dataset or an Origin; what is not there, None or () is x itself, by the names x and y.
     """
     outside = int((~(abs(x[:, :2]) <= LIMIT).all(axis=1)).sum())
+    columns, mean, scale = (getattr(units, name, None) for name in ("columns", "mean", "scale"))
     is_standardised = mean is not None and len(mean) > 0
     mean, scale = (mean, scale) if is_standardised else (np.zeros(x.shape[1]), np.ones(x.shape[1]))
     points, names = x * np.asarray(scale) + np.asarray(mean), columns or ("x", "y")

@@ -39,6 +39,7 @@ __all__ = [
 MOST_BYTES = 2**29  # of decoded examples in memory, 512 MiB; what has more is read as it is needed
 TRAIN, HELD_OUT = "train", "held_out"  # the parts of a data set without splits of its own
 SPLIT = 8  # what the random numbers are for: which examples are held out
+LEAST_TRAIN = 2  # examples, or nothing varies
 BLOCK = 1024
 UP_TO, LEAST = 16, 32  # images without an image_size are padded to a multiple, and at least to this
 
@@ -121,23 +122,23 @@ class Opened(NamedTuple):
     train_name: str = TRAIN
 
 
-def split_indices(count: int, share: float, seed: int) -> dict[str, np.ndarray]:
+def split_indices(count: int, share: float, seed: int, name: str) -> dict[str, np.ndarray]:
     """Which of `count` examples train and which are held out, by part int64 in ascending order.
 
     Law: round(share · count) of them, one at least where share is above 0, every set of that size as probable.
     Limits: share = 0 holds none out. A function of its arguments.
 
     Raises:
-      ConfigError: a share or a seed out of its range, or no example is left to train.
+      ConfigError: a share or a seed out of its range, or fewer than LEAST_TRAIN of the data, `name`, are left to train.
     """
     if not isinstance(share, numbers.Real) or not 0 <= share < 1:
         raise ConfigError(f"--held_out: expected a share in [0, 1). Received: held_out={one_line(share)}")
     if not isinstance(seed, numbers.Integral):
         raise ConfigError(f"expected seed, a whole number. Received: seed={one_line(seed)}")
     most = max(round(share * count), 1) if share else 0
-    if most >= count:
-        received = f"held_out={share:g} of {count:,}, which leaves none"
-        raise ConfigError(f"--held_out: expected a share that leaves examples to train. Received: {received}")
+    if count - most < LEAST_TRAIN:
+        expected = f"--dataset: expected at least {LEAST_TRAIN} examples beside those held out"
+        raise ConfigError(f"{expected}. Received: {name} with {count}, {most} of them held out")
     order = tf.random.experimental.stateless_shuffle(tf.range(count), [seed, SPLIT], alg="philox").numpy()
     return {TRAIN: np.sort(order[most:]).astype(np.int64), HELD_OUT: np.sort(order[:most]).astype(np.int64)}
 

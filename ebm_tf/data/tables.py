@@ -176,7 +176,7 @@ def _numbers(values, column, name, flag):
     if not is_held.all():
         row = int(np.argmin(is_held))
         what = "a missing value" if np.isnan(numbers[row]) else str(numbers[row])
-        received = f"{name} with {what} in row {row + 1}, column {column}"
+        received = f"{name} with {what} in row {row + 1} (from 1), column {column}"
         raise ConfigError(f"--{flag}: expected numbers that float32 holds in every row. Received: {received}")
     return numbers
 

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ebm_tf.energies.checks import check_network, check_registered, with_dtype
+from ebm_tf.energies.checks import check_network, check_readable, with_dtype
 from ebm_tf.energies.terms import GaussianReference, Wall
 from ebm_tf.errors import ConfigError, check_kind, is_disk_full, one_line
 from ebm_tf.mcmc.langevin import energy_and_grad
@@ -179,12 +179,12 @@ class EnergyModel(keras.Model):
         """Keras' save. Makes the folder of the file where there is none.
 
         Raises:
-          ConfigError: another ending than .keras, a file that cannot be written, or a class of the network is not
-            registered, so the file could not be read.
+          ConfigError: another ending than .keras, a file that cannot be written, or a class of the network that could
+            not be read from it: not registered, or not made again by its get_config.
         """
         if not str(filepath).endswith(".keras"):
             raise ConfigError(f"expected filepath, a file that ends in .keras. Received: {filepath}")
-        check_registered(self.network)
+        check_readable(self.network, self.event_shape)
         try:
             pathlib.Path(filepath).parent.mkdir(parents=True, exist_ok=True)
             super().save(filepath, overwrite=overwrite, zipped=zipped, **kwargs)

@@ -1,5 +1,6 @@
 """What a network has to be to give an energy. Every refusal is one line."""
 
+import re
 from typing import Any
 
 import keras
@@ -8,19 +9,18 @@ import tensorflow as tf
 
 from ebm_tf.errors import ConfigError, check_kind, one_line
 
-__all__ = ["check_network", "check_registered", "with_dtype"]
+__all__ = ["cause_of", "check_network", "check_readable", "with_dtype"]
 
 NUM_DRAWS = 3  # of a random layer in training mode: a dropout of 1 % of 128 numbers shows in each with 72 %
 NUM_PROBES = 64  # where an energy whose gradient is 0 at two points is looked at: a unit may be dead at some
 FRACTION = 1e-4  # of the size of outputs, as far as float32 may differ between batches of one and of two
 
 
-def check_registered(net: keras.Model) -> None:
-    """Raises ConfigError where Keras could not write a file with the network, or not read it."""
-    for layer in net._flatten_layers():
+def check_readable(net: keras.Model, event_shape: tuple[int, ...]) -> None:
+    """Raises ConfigError where Keras could not write a file with the network, or not read the same one back."""
+    own = [layer for layer in net._flatten_layers() if not type(layer).__module__.startswith(("keras.", "ebm_tf."))]
+    for layer in own:
         cls = type(layer)
-        if cls.__module__.startswith(("keras.", "ebm_tf.")):
-            continue
         if ">" not in keras.saving.get_registered_name(cls):
             expected = f"expected @keras.saving.register_keras_serializable() on the class {cls.__name__}"
             raise ConfigError(f"{expected}, or its file cannot be read. Received: one that is not registered")
@@ -29,6 +29,25 @@ def check_registered(net: keras.Model) -> None:
         except NotImplementedError as error:  # Keras' text is a page
             expected = f"expected the class {cls.__name__} to have get_config(), with what its __init__ takes"
             raise ConfigError(f"{expected}, or its file cannot be written. Received: one without") from error
+    if not own:
+        return
+    names = ", ".join(dict.fromkeys(type(layer).__name__ for layer in own))
+    expected = f"expected classes that can be made again, __init__(..., **kwargs) from get_config(): {names}"
+    x = tf.random.stateless_normal([2, *event_shape], [6, 7])
+    try:
+        copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(net))
+        copy(x, training=False)
+        copy.set_weights(net.get_weights())
+        found, output = (np.asarray(one(x, training=False), np.float64) for one in (copy, net))
+    except Exception as error:  # of whatever the user's classes do
+        raise ConfigError(f"{expected}. Received: {cause_of(error)}") from error
+    if not np.allclose(found, output, FRACTION, max(FRACTION, _rounding(net)) * np.max(np.abs(output)), equal_nan=True):
+        raise ConfigError(f"{expected}. Received: a copy with other energies, as where get_config() leaves one out")
+
+
+def cause_of(error: Exception) -> str:
+    """What went wrong, in a line: Keras wraps the errors of a class that it makes anew in a page."""
+    return one_line(re.split(r"(?:Exception encountered|Error encountered during deserialization): ", str(error))[-1])
 
 
 def check_network(net: keras.Model, event_shape: tuple[int, ...] | None = None) -> tuple[int, ...]:

@@ -7,7 +7,8 @@ from typing import Any
 import keras
 
 from ebm_tf.energies.base import EnergyModel
-from ebm_tf.errors import ConfigError, is_gpu_taken, one_line
+from ebm_tf.energies.checks import cause_of
+from ebm_tf.errors import ConfigError, is_gpu_taken
 
 __all__ = ["copy_weights", "load_energy"]
 
@@ -26,7 +27,7 @@ def load_energy(path: str | os.PathLike, flag: str = "model") -> EnergyModel:
     try:
         energy = keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras, h5py and zipfile raise a dozen kinds on a foreign or damaged file
-        line = one_line(error)
+        line = cause_of(error)
         if is_gpu_taken(error):
             expected = f"--{flag}: expected room for {path} on the GPU, whose memory another program may hold"
             raise ConfigError(f"{expected}: see nvidia-smi. Received: {line}") from error

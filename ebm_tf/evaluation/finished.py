@@ -140,6 +140,10 @@ class FinishedRun(RunResults):
             if not is_known and data.event_shape != self.event_shape:
                 expected = f"--{self._model_flag}: expected data of the model's shape, {list(self.event_shape)}"
                 raise ConfigError(f"{expected}. Received: {data.name} of {list(data.event_shape)}")
+            origin = self.energy.origin if self.is_bare else None
+            if origin and origin.mean and not np.array_equal(data.mean, origin.mean):
+                expected = f"--model: expected {data.name} with the rows that trained, as by bin/train.py on this file"
+                raise ConfigError(f"{expected}. Received: rows of another mean, or another share held out")
             self._datasets[data_dir] = data
         return self._datasets[data_dir]
 

@@ -103,9 +103,7 @@ def _plot(run: FinishedRun, x_init: np.ndarray, x_final: np.ndarray, path: pathl
         figures.save_image_grid(x_final[:256], path)
         return
     if not run.has_density:
-        origin = run.energy.origin
-        units = (origin.columns, origin.mean, origin.scale) if origin else ()
-        scatter(x_final, path, f"{len(x_final)} chains", *units)
+        scatter(x_final, path, f"{len(x_final)} chains", run.energy.origin)
         return
     title = run.model.stem if run.is_bare else str(run.config.scheme)
     columns = {title: (plane.kde_xy(x_final), plane.kde_xy(x_init))}

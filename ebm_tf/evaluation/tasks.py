@@ -110,8 +110,9 @@ def _open(settings: EvaluateConfig) -> FinishedRun:
         expected = f"some of {', '.join(bare)} with --model"
         raise ConfigError(f"--tasks: expected {expected}. Received: {', '.join(others)}")
     run = bare_run(settings.model, settings.output, settings.data_dir, settings.step_size)
-    if not run.is_image:
-        raise ConfigError(f"--model: expected an energy of images. Received: one of shape {run.energy.event_shape}")
+    if not run.is_image and run.energy.origin is None:
+        expected = "an energy of images, or one that Trainer or bin/train.py has trained"
+        raise ConfigError(f"--model: expected {expected}. Received: one of shape {run.energy.event_shape}")
     return run
 
 

@@ -70,7 +70,7 @@ class Parcel(NamedTuple):
     parts: list[Entry]
 
     def __str__(self) -> str:
-        return f"update {self.update}, {self.size / MIB:.4g} MiB in {len(self.parts)} parts"
+        return f"update {self.update}, {self.size / MIB:.4g} MiB in {len(self.parts)} part{'s' * (len(self.parts) > 1)}"
 
 
 def pack(settings: PackConfig) -> Parcel:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import tensorflow as tf
 
+from ebm_tf.data.crop import fit
 from ebm_tf.errors import ConfigError, naming_arguments, one_line
 from ebm_tf.serving.detector import (
     CONFIDENCE,
@@ -35,8 +36,8 @@ class TrainedEnergy:
     `ebm_tf.load` makes it. x is given as floats [N, *event], images in [-1, 1]; or images as uint8 [N, S, S, 3]; or, of
     a model of a table, as a data frame with its columns. N is any number, also 0; at most batch_size of them are
     computed at once. Grey images [N, S, S], channels first and one x
-    without the axis for N are taken too where no other reading fits; a warning says so, and also where floats are in
-    another range.
+    without the axis for N are taken too where no other reading fits; images [N, ...] of another size are brought to the
+    model's as in training (info.fit). A warning says so, and also where floats are in another range.
 
     Attributes:
       info: what it was trained on, T, ε and more.
@@ -190,12 +191,11 @@ class TrainedEnergy:
         seen.add(x)
         if self.info.is_image and (words := seen.words()):
             raise ConfigError(f"expected images in [-1, 1], or uint8. Received: {words}")
+        x = self._as_batch(x)
         statistics = self.statistics(x)
         calibration = Calibration.fit(statistics, self.info, false_positive_rate, tail, confidence)
         held_out = HeldOut(self.info)
-        layout = find_layout(x.shape, self.event_shape, any_size=False)
-        assert layout  # or there were no statistics
-        held_out.add(layout.batch(x, self.event_shape))
+        held_out.add(x)
         held_out.check()
         if words := held_out.columns_words():
             warnings.warn(words, stacklevel=3)
@@ -259,17 +259,30 @@ class TrainedEnergy:
             kinds = "uint8 images, or floats in [-1, 1]" if self.info.is_image else "floats"
             raise ValueError(f"expected x as {kinds}. Received: dtype={x.dtype}")
         found = find_layout(x.shape, self.event_shape, any_size=False)
+        words = found.words if found else ""
+        if found is None and self.info.is_image:
+            found = find_layout(x.shape, self.event_shape, any_size=True)
+            found = None if found and found.is_single else found  # rows [N, D] look like one grey image
+            side = " x ".join(map(str, self.event_shape[:2]))
+            words = f"{found.words or 'images'}, brought to {side} ({self.info.fit})" if found else ""
         if found is None:
             wanted = f"[N, {', '.join(map(str, self.event_shape))}]"
             raise ValueError(f"expected x of shape {wanted}. Received: shape={x.shape}")
-        if found.words:
-            warnings.warn(f"x of shape {x.shape} is read as {found.words}", stacklevel=4)
+        if words:
+            warnings.warn(f"x of shape {x.shape} is read as {words}", stacklevel=4)
         if self.info.is_image and not is_uint8:
             seen = RangeSeen()
             seen.add(x)
             if words := seen.words():
                 warnings.warn(words, stacklevel=4)
-        return found.batch(x, self.event_shape)
+        x = found.batch(x, self.event_shape)
+        if not self.info.is_image or x.shape[1:] == self.event_shape:
+            return x
+        size = self.event_shape[0], self.event_shape[1]
+        x = x if is_uint8 else x.astype(np.float32)
+        with tf.device("CPU"):
+            fitted = [fit(one, size, self.info.fit).numpy() for one in x]
+        return np.array(fitted, x.dtype).reshape(-1, *self.event_shape)
 
 
 def _check_whole(name: str, value: int, least: int) -> None:

@@ -158,8 +158,8 @@ class EvaluateConfig(EvaluateMala, EvaluateImages, EvaluateChains, SourceConfig)
     )
     tasks: str = setting(
         "short_run",
-        f"Comma-separated, of {', '.join(TASKS)}; with --model short_run, long_run, data_init, mala, energies, "
-        "ood, neighbours and fid, of images. docs/evaluation.md says what each does.",
+        f"Comma-separated, of {', '.join(TASKS)}; with --model all but density, bank and ood_curve. "
+        "docs/evaluation.md says what each does.",
         "Sec. 4",
     )
     data_dir: str | None = setting(None, "Folder of prepared TFDS data sets. None: the run's.")

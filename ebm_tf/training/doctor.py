@@ -63,11 +63,13 @@ def examine(
 
     def look_at_data():
         nonlocal config, data
-        data = build.dataset(config)
+        opened = build.dataset(config)
         if kind_of(config.dataset):
-            build.check_held_out(config, data)
-            config = with_preset(config, config.given if given is None else given, preset_of(data, config.preset))
-        return _data(config, data)
+            build.check_held_out(config, opened)
+            config = with_preset(config, config.given if given is None else given, preset_of(opened, config.preset))
+        found = _data(config, opened)
+        data = opened
+        return found
 
     def look_at_disk():
         if config.workdir:
@@ -80,7 +82,9 @@ def examine(
         "xla": lambda: _xla(config.jit_compile, use_xla(config.jit_compile)),
         "data": look_at_data,
         "disk": look_at_disk,
-        "training": lambda: _trial(config, data or build.dataset(config), trial_seconds),
+        "training": lambda: (
+            (False, "not tried, for want of data") if data is None else _trial(config, data, trial_seconds)
+        ),
     }
     for name, look in looks.items():
         try:
@@ -113,8 +117,8 @@ def _xla(asked: str, is_used: bool) -> tuple[bool, str]:
 
 def _data(config: TrainConfig, data: Dataset) -> tuple[bool, str]:
     x = next(iter(build.make_dataset(config, data=data))).numpy()
-    where = data.note or config.data_dir or "TFDS's own folder"
-    return True, f"{config.dataset}, {where}: a batch {list(x.shape)} in [{x.min():.3g}, {x.max():.3g}]"
+    known = "" if kind_of(config.dataset) else f", {data.note or config.data_dir or 'the folder of TFDS'}"
+    return True, f"{config.dataset}{known}: a batch {list(x.shape)} in [{x.min():.3g}, {x.max():.3g}]"
 
 
 def _disk(workdir: str | None, needed: int | None) -> tuple[bool, str]:

@@ -92,8 +92,6 @@ def train(config: TrainConfig, given: Collection[str] | None = None) -> Trainer:
     is_chief = replicas.is_chief(config.strategy)
     if is_chief or config.resume:  # the chief may have begun to fill the folder that its workers share
         run_dir.check(config)
-    if is_chief and config.resume and (line := run_dir.changes(config.to_dict())):
-        print(line, file=sys.stderr)
     device.choose(config.device)
     free = device.free_memory()
     try:
@@ -166,6 +164,8 @@ def _prepared(config: TrainConfig, run_dir: RunDir, trainer: Trainer, locks) -> 
         run_dir.check(config)
         if config.strategy != "multi_worker":  # whose workers begin anew in the folder that they share
             start.unless(lambda: int(trainer.update_count.numpy()) > 0)
+    elif line := run_dir.changes(config.to_dict()):
+        print(line, file=sys.stderr)
     run_dir.prepare(config)
     return Checkpoints(run_dir, config.keep_checkpoints)
 

@@ -62,7 +62,7 @@ def would_run(name, flags):
 def runs(tmp_path, monkeypatch):
     """Folders that are no finished run, here."""
     monkeypatch.chdir(tmp_path)
-    np.save("x.npy", np.zeros((2, 3), np.float32))
+    np.save("x.npy", np.zeros((3, 3), np.float32))
     pathlib.Path("empty").mkdir()
     for name, steps in (*UNFINISHED.items(), ("broken", ()), ("cut", ())):
         pathlib.Path(name, "checkpoints").mkdir(parents=True)

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import shutil
 
 import keras
 import numpy as np
@@ -54,6 +55,18 @@ def test_the_last_one_is_the_model_with_its_averages(unfinished):
     assert last.energy.origin == energy.origin
     older = checkpoint_run(str(folder), "2", None, None)
     assert np.abs(older.energy(X) - energy(X)).max() > 1e-4 and older.model_id != last.model_id
+
+
+def test_a_run_says_that_it_goes_on_otherwise_where_it_does(unfinished, tmp_path, capsys):
+    """And not before it refuses."""
+    folder = shutil.copytree(unfinished[0], tmp_path / "run")
+    other = dataclasses.replace(CONFIG, workdir=str(folder), resume=True, learning_rate=0.03)
+    with pytest.raises(ConfigError, match=r"^--train_steps: expected 4 or more"):
+        run.train(dataclasses.replace(other, train_steps=3))
+    assert "goes on with other settings" not in capsys.readouterr().err
+    run.train(dataclasses.replace(other, train_steps=5))
+    told = "goes on with other settings, and keeps them: --learning_rate=0.03 (was 0.02)"
+    assert capsys.readouterr().err.count(told) == 1
 
 
 def test_it_is_sampled_evaluated_and_exported(unfinished, tmp_path):

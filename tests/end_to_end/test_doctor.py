@@ -68,7 +68,7 @@ def test_a_model_to_start_from_that_is_not_there(tmp_path):
 def test_data_that_are_not_there(tmp_path):
     found = findings(tmp_path, dataset="cifar10", data_dir="/nowhere", num_filters=1, num_steps=1)
     assert bad(found) == ["data", "training"]
-    assert "/nowhere" in found["data"].text
+    assert "/nowhere" in found["data"].text and found["training"].text == "not tried, for want of data"
 
 
 def test_a_disk_that_is_too_small(tmp_path):
@@ -95,7 +95,7 @@ def test_the_disk_needed_is_what_checkpoints_take(tmp_path):
     assert sum(path.stat().st_size for path in files) / 2**30 == pytest.approx(gib, rel=0.1)  # two while one is written
 
 
-def test_own_data_are_opened_once_and_weighed_as_they_are(tmp_path, monkeypatch):
+def test_own_data_are_opened_once_and_weighed_as_they_are(tmp_path, monkeypatch, capsys):
     np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(200, 3)))
     opened, dataset = [], doctor.build.dataset
     monkeypatch.setattr(doctor.build, "dataset", lambda config: opened.append(config) or dataset(config))
@@ -103,6 +103,7 @@ def test_own_data_are_opened_once_and_weighed_as_they_are(tmp_path, monkeypatch)
     given = config.given | {"ema_momentum", "bank_weight", "bank_restart_noise"}  # are at their defaults: none
     found = {finding.name: finding for finding in doctor.examine(config, 0.1, given)}
     assert bad(found) == [] and len(opened) == 1
+    assert capsys.readouterr().out.count("held out") == 1 and "held out" not in found["data"].text
     weights = 3 * 256 + 256**2 + 256
     gib = float(re.match(r"([\d.e-]+) GiB needed", found["disk"].text)[1])
     assert gib * 2**30 == pytest.approx(7 * 4 * weights, rel=0.01)  # two checkpoints with Adam's moments, and the model

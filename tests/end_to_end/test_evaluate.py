@@ -452,6 +452,27 @@ def test_cifar_a_bare_model_has_its_runs_chains(cifar, tmp_path):
     assert bare.read_results()["short_run"]["temperature"] == run.config.temperature == 5e-5
 
 
+def test_a_bare_model_of_vectors_has_its_runs_numbers_of_the_same_rows_alone(tmp_path):
+    rows = np.random.default_rng(0).normal(7, [1, 2, 3], (300, 3))
+    np.save(tmp_path / "x.npy", rows)
+    run_dir = RunDir(tmp_path / "run")
+    train(TrainConfig(dataset=f"array:{tmp_path}/x.npy", workdir=str(run_dir.path), train_steps=2))
+    names = ("short_run", "long_run", "mala", "likelihood", "energies")
+    chains = {"num_samples": 20, "num_steps": 3, "num_chains": 6, "long_run_steps": 20, "ais_steps": 10}
+    chains |= {"tasks": ",".join(names), "mala_steps": 10, "mala_warmup_steps": 10}
+    run = tasks.evaluate(EvaluateConfig(workdir=str(run_dir.path), **chains))
+    of_file = EvaluateConfig(model=str(run_dir.model), output=str(tmp_path / "out"), **chains)
+    bare = tasks.evaluate(of_file)
+    for name in names:
+        for array, values in run.arrays(name).items():
+            np.testing.assert_array_equal(bare.arrays(name)[array], values, err_msg=f"{name} {array}")
+    found, expected = (one.read_results()["likelihood"]["log_likelihood_nats"] for one in (bare, run))
+    assert found == expected
+    np.save(tmp_path / "x.npy", rows[:-1])
+    with pytest.raises(ConfigError, match=r"^--model: expected array:.*x\.npy with the rows that trained"):
+        tasks.evaluate(dataclasses.replace(of_file, num_samples=21))
+
+
 @needs_data
 def test_cifar_a_bare_model_has_its_runs_ood(cifar, tmp_path):
     """And a folder of images is a set as any other."""

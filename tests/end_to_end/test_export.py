@@ -16,7 +16,7 @@ import pytest
 import tensorflow as tf
 
 import ebm_tf
-from ebm_tf.data import images
+from ebm_tf.data import crop, images
 from ebm_tf.energies.precision import with_policy
 from ebm_tf.errors import ConfigError
 from ebm_tf.evaluation.finished import load_run
@@ -227,6 +227,24 @@ def test_python_api_gives_the_same_from_run_and_export(image_run, image_export, 
 def test_python_api_says_what_it_expects(x, message, image_export):
     with pytest.raises(ValueError, match=message):
         ebm_tf.load(image_export).energy(x)
+
+
+COLOUR = np.random.default_rng(7).integers(0, 256, (6, 20, 28, 3), np.uint8)
+
+
+@pytest.mark.parametrize("x", [COLOUR[..., 0], COLOUR, COLOUR / 127.5 - 1, COLOUR[:0]])
+def test_images_of_another_size_are_brought_to_the_models_as_bin_score_does(x, image_export):
+    model = ebm_tf.load(image_export)
+    how = model.info.fit
+    colour = x if x.ndim == 4 else x[..., None].repeat(3, axis=3)
+    fitted = np.array([crop.fit(one, (32, 32), how) for one in colour], np.float32).reshape(-1, 32, 32, 3)
+    fitted = fitted.astype(np.uint8) if x.dtype == np.uint8 else fitted
+    with pytest.warns(UserWarning, match=rf"is read as images(, grey)?, brought to 32 x 32 \({how}\)$"):
+        energy, grad = model.energy(x), model.energy_grad(x)
+    np.testing.assert_allclose(energy, model.energy(fitted), rtol=1e-5)
+    np.testing.assert_allclose(grad, model.energy_grad(fitted), rtol=1e-4, atol=1e-6)
+    with pytest.raises(ValueError, match=r"expected x of shape \[N, 32, 32, 3\]. Received: shape=\(6, 3072\)"):
+        model.energy(np.zeros((6, 3072), np.float32))
 
 
 def test_public_names_are_there_and_cost_nothing_until_asked_for():

@@ -130,9 +130,9 @@ def test_a_column_of_categories_is_refused_and_one_cell_is_its_row(table, tmp_pa
     model = ebm_tf.load(table[0])
     with pytest.raises(ConfigError, match=r"the columns width, height, weight. Received: one without width"):
         model.energy(Frame({"w": X[:5, 0], "height": X[:5, 1], "weight": X[:5, 2]}))
-    with pytest.raises(ConfigError, match=r"numbers in every row\. Received: 'nan' in row 3, column height"):
+    with pytest.raises(ConfigError, match=r"numbers in every row\. Received: 'nan' in row 3 \(from 0\), column height"):
         model.energy(Frame(frame, height=[1, 2, 3, np.nan, 5]))
-    with pytest.raises(ConfigError, match=r"Received: 'red' in row 0, column weight"):
+    with pytest.raises(ConfigError, match=r"Received: 'red' in row 0 \(from 0\), column weight"):
         model.fit_detector(Frame(frame, weight=["red"] * 5))
 
 

@@ -189,6 +189,13 @@ def test_a_parcel_is_small_flat_and_whole(made, parts, tmp_path):
     assert newest_intact(RunDir(tmp_path / "new")).step == 10
 
 
+def test_unpack_says_the_command_that_goes_on(made, tmp_path):
+    packed = parcel.pack(PackConfig(workdir=str(made.path), output=str(tmp_path / "parts")))
+    status, out, _ = call("unpack", f"--input={tmp_path / 'parts'}", f"--workdir={tmp_path / 'new'}")
+    assert status == 0 and str(packed).endswith(" in 1 part")
+    assert out.endswith(f"in 1 part; to continue: python bin/train.py --workdir={tmp_path / 'new'} --resume\n")
+
+
 def test_the_default_part_is_below_15_mib():
     assert PackConfig(workdir="run", output="parts").part_mib < 15
 

@@ -64,3 +64,25 @@ def test_readmes_lines_run_as_they_stand(tmp_path, monkeypatch):
     assert found["energy"].shape == (300,) and np.isfinite(found["energy"]).all()
     assert found["samples"].shape == (1000, 3)
     assert np.abs(found["samples"].mean(axis=0) - rows.mean(axis=0)).max() < 1  # in the data's units
+
+
+def test_readmes_lines_take_images_as_its_parenthesis_says(tmp_path, monkeypatch):
+    """Of a size that is padded to train, with two updates."""
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    before, _, rest = page.partition("```python\n")
+    call = re.search(r"`(from_network\(net, .*\))`", before.rpartition("(images: ")[2])[1]
+    code = rest.partition("```")[0].replace("2_000", "2").replace("1_000", "4").replace("from_network(net)", call)
+    monkeypatch.chdir(tmp_path)
+    images = np.random.default_rng(0).integers(0, 256, (600, 20, 28), np.uint8)
+    np.save("x.npy", images)
+    found = {}
+    with pytest.warns(UserWarning, match=r"^x of shape \(600, 20, 28\) is read as .*brought to 32 x 32 \(pad\)$"):
+        exec(code.replace("*dense", "keras.layers.Flatten(), *dense"), found)
+    model, data = found["model"], found["data"]
+    assert model.info.temperature == found["trainer"].energy.reference.temperature
+    held_out = data.held_out()
+    kept = data.to_stored(held_out)[:, 6:26, 2:30, 0]
+    assert {one.tobytes() for one in kept} <= {one.tobytes() for one in images}
+    with pytest.warns(UserWarning, match="brought to 32 x 32"):
+        np.testing.assert_allclose(model.energy(kept), model.energy(held_out), rtol=1e-5)
+        assert model.fit_detector(kept).p_value(kept).shape == (60,)

@@ -125,7 +125,7 @@ def prepared(tmp_path_factory):
     flowers = {"train": oblongs[:2], "validation": oblongs[2:3], "test": oblongs[3:]}
     prepare(folder, "oxford_flowers102", flowers, version="2.1.1", texts=["file_name"])
     prepare(folder, "squares", {"train": squares[:3], "test": squares[3:]}, tfds.features.Image(shape=(32, 32, 3)))
-    grey = [noise_image(32, 32, seed, channels=1)[..., None] for seed in range(2)]
+    grey = [noise_image(32, 32, seed, channels=1)[..., None] for seed in range(4)]
     prepare(folder, "grey", {"test": grey}, tfds.features.Image(shape=(32, 32, 1)))
     prepare(folder, "vectors", {"test": [np.zeros(5, np.float32)]}, tfds.features.Tensor(shape=(5,), dtype=np.float32))
     prepare(folder, "corrupt", {"test": [png(squares[0]), b"no picture"]})
@@ -176,7 +176,7 @@ def test_images_of_many_sizes_are_cropped(prepared):
 
 def test_grey_images_have_three_equal_channels(prepared):
     pixels = images.load_any("grey", str(prepared), 32)
-    expected = np.stack([np.repeat(noise_image(32, 32, seed, channels=1)[..., None], 3, -1) for seed in range(2)])
+    expected = np.stack([np.repeat(noise_image(32, 32, seed, channels=1)[..., None], 3, -1) for seed in range(4)])
     np.testing.assert_array_equal(sorted_images(pixels), sorted_images(expected))
 
 
@@ -231,10 +231,10 @@ def test_any_data_set_of_tfds_trains(prepared):
     everything = Dataset.from_tfds("squares", "all", str(prepared), held_out=0.4)  # all is TFDS's name of every split
     assert len(everything.stored("train")) == 3 and len(everything.held_out()) == 2
     grey = Dataset.from_tfds("grey", "test", str(prepared), held_out=0.5)
-    assert grey.event_shape == (32, 32, 1) and len(grey.stored("train")) == len(grey.held_out()) == 1
+    assert grey.event_shape == (32, 32, 1) and len(grey.stored("train")) == len(grey.held_out()) == 2
     both = np.concatenate([grey.stored("train"), grey.to_stored(grey.held_out())])[..., 0]
     np.testing.assert_array_equal(
-        sorted_images(both), sorted_images(np.stack([noise_image(32, 32, i, channels=1) for i in range(2)]))
+        sorted_images(both), sorted_images(np.stack([noise_image(32, 32, i, channels=1) for i in range(4)]))
     )
 
 

@@ -84,13 +84,13 @@ def test_an_epoch_holds_every_example_that_trains_once():
 
 
 def test_what_is_held_out_is_a_function_of_share_and_seed():
-    parts = stores.split_indices(1000, 0.1, 0)
-    np.testing.assert_array_equal(parts["held_out"], stores.split_indices(1000, 0.1, 0)["held_out"])
+    parts = stores.split_indices(1000, 0.1, 0, "data")
+    np.testing.assert_array_equal(parts["held_out"], stores.split_indices(1000, 0.1, 0, "data")["held_out"])
     assert len(parts["held_out"]) == 100 and len(parts["train"]) == 900
-    other = stores.split_indices(1000, 0.1, 1)["held_out"]
+    other = stores.split_indices(1000, 0.1, 1, "data")["held_out"]
     assert 0 < len(np.intersect1d(parts["held_out"], other)) < 40  # 10 expected, 3 standard deviations are 9
     assert parts["held_out"][0] != 0 or parts["held_out"][-1] != 99  # not the first hundred
-    assert len(stores.split_indices(5, 0.01, 0)["held_out"]) == 1
+    assert len(stores.split_indices(5, 0.01, 0, "data")["held_out"]) == 1
     refused("^expected examples that are held out", Dataset.from_array(PHOTOS, held_out=0.0).held_out)
 
 
@@ -215,7 +215,7 @@ def test_a_folder_of_many_sizes(tmp_path):
     refused("^image_size: expected a size where images differ.*20 x 32 to 32 x 32$", Dataset.from_folder, tmp_path)
     data = Dataset.from_folder(tmp_path, image_size=48, fit="pad", held_out=0)
     assert data.event_shape == (48, 48, 3) and "32 x 32 and 1 other sizes, padded to 48 x 48 (--fit=pad)" in data.note
-    assert Dataset.from_folder(tmp_path, image_size=(32, 64)).event_shape == (32, 64, 3)
+    assert Dataset.from_folder(tmp_path, image_size=(32, 64), held_out=0).event_shape == (32, 64, 3)
 
 
 def test_a_grey_folder_stays_grey(tmp_path):
@@ -286,6 +286,9 @@ BAD_ARRAYS = {
     "one axis": (np.ones(5), r"float64 \[5\]"),
     "five axes": (np.ones((1, 2, 3, 4, 5)), "float64"),
     "none": (np.ones((0, 3)), r"at least one example.*\[0, 3\]"),
+    "one row": (VECTORS[:1], "at least 2 examples beside those held out.* array with 1, 1 of them held out$"),
+    "two rows": (VECTORS[:2], "at least 2 examples .* array with 2, 1 of them held out$"),
+    "one image": (PHOTOS[:1], "at least 2 examples .* array with 1, 1 of them held out$"),
     "two channels": (np.zeros((5, 32, 32, 2)), "1, 3 or 4 channels"),
     "channels first": (np.zeros((5, 3, 32, 32), np.uint8), r"x\.transpose\(0, 2, 3, 1\)"),
     "bytes as vectors": (np.zeros((5, 3), np.uint8), "vectors as floats"),
@@ -310,7 +313,7 @@ def test_arrays_that_are_refused(name):
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("x", [VECTORS, PHOTOS])
 def test_a_share_that_leaves_nothing_to_train_is_refused(x, count):
-    text = f"^held_out: .*to train. Received: held_out=0.9 of {count}, which leaves none$"
+    text = f"^x: expected at least 2 examples beside those held out. Received: array with {count}, "
     refused(text, Dataset.from_array, x[:count], held_out=0.9)
 
 
@@ -318,6 +321,12 @@ def test_a_share_that_leaves_nothing_to_train_is_refused(x, count):
 def test_sizes_that_are_refused(image_size):
     refused("^image_size: expected a side, or height and width", Dataset.from_array, PHOTOS, image_size=image_size)
     assert Dataset.from_array(PHOTOS, image_size=np.int64(48)).event_shape[:2] == (48, 48)
+
+
+def test_too_few_images_of_a_folder_are_refused(tmp_path):
+    folder = save_folder(tmp_path / "photos", PHOTOS[:1])
+    refused("^path: expected at least 2 examples .*photos with 1, 1 of", Dataset.from_folder, folder)
+    assert Dataset.from_array(VECTORS[:2], held_out=0).num_examples == 2
 
 
 def test_files_of_arrays_that_are_refused(tmp_path):
@@ -338,16 +347,17 @@ def test_files_of_arrays_that_are_refused(tmp_path):
 
 
 TABLES = {
-    "a,b\n1,2\n3,\n": "a missing value in row 2, column b$",
-    "a,b\n1,NA\n3,4\n": "a missing value in row 1, column b$",
-    "a,b\n1,inf\n3,4\n": "inf in row 1, column b$",
-    "a,b\n1,1e300\n3,4\n": r"1e\+300 in row 1, column b$",
+    "a,b\n1,2\n3,\n": r"a missing value in row 2 \(from 1\), column b$",
+    "a,b\n1,NA\n3,4\n": r"a missing value in row 1 \(from 1\), column b$",
+    "a,b\n1,inf\n3,4\n": r"inf in row 1 \(from 1\), column b$",
+    "a,b\n1,1e300\n3,4\n": r"1e\+300 in row 1 \(from 1\), column b$",
     "a,city\n1,Rome\n2,Oslo\n": r"text in city \('Rome' in city\); columns=a leaves them out$",
     "1,2\n3,4\n": "first line with different names",
     "a,a\n3,4\n": "first line with different names",
     "a,b\n3\n": "2 columns in every row.* with 1 in row 1$",
     "": "which is empty$",
     "a,b\n": "with none$",
+    "a,b\n1,2\n": "at least 2 examples .* with 1, 1 of them held out$",
     "a,b\n1,5\n2,5\n3,5\n4,5\n": "constant in column b; leave it out by columns$",
 }
 
@@ -364,7 +374,7 @@ def test_tables_that_are_refused(tmp_path, text):
         ({"a": [1, 2, 3], "b": [1, 2]}, r"columns of one length, \[N\] each.*a of \[3\], b of \[2\]$"),
         ({"a": np.ones((3, 2)), "b": np.ones((3, 2))}, r"\[N\] each.*a of \[3, 2\]"),
         ({}, "with none$"),
-        ({"a": np.ma.masked_equal([1.0, 2.0, 3.0], 2), "b": [1, 5, 2]}, "a missing value in row 2, column a$"),
+        ({"a": np.ma.masked_equal([1.0, 2.0, 3.0], 2), "b": [1, 5, 2]}, r"a missing value in row 2 .*, column a$"),
     ],
 )
 def test_mappings_that_are_refused(table, match):
@@ -398,7 +408,7 @@ def test_parquet(tmp_path, monkeypatch):
     x, _ = tables.read(tmp_path / "x.parquet", ["b", "a"])
     np.testing.assert_array_equal(x, [[1, 1], [5, 2], [2, 3]])
     refused("^--columns: expected columns of numbers.*text in t", tables.read, tmp_path / "x.parquet", ["a", "t"])
-    refused("^--dataset: .*missing value in row 2, column n$", tables.read, tmp_path / "x.parquet", ["n"])
+    refused(r"^--dataset: .*missing value in row 2 \(from 1\), column n$", tables.read, tmp_path / "x.parquet", ["n"])
     (tmp_path / "bad.parquet").write_bytes(b"PAR1")
     refused("^--dataset: expected a table", tables.read, tmp_path / "bad.parquet")
     monkeypatch.setitem(sys.modules, "pyarrow", None)

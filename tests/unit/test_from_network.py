@@ -234,6 +234,60 @@ def test_a_class_that_is_not_registered_is_told_before_its_file_is_written(tmp_p
     assert not list(tmp_path.iterdir())
 
 
+@keras.saving.register_keras_serializable(package="test_from_network")
+class WithoutKwargs(keras.Model):
+    def __init__(self, width=8):
+        super().__init__()
+        self.width = width
+        self.inner = net(layers.Dense(width, "silu"))
+
+    def call(self, x):
+        return self.inner(x)
+
+    def get_config(self):
+        return {**super().get_config(), "width": self.width}
+
+
+@keras.saving.register_keras_serializable(package="test_from_network")
+class Scaled(keras.layers.Layer):
+    """One number has a name in get_config, the other has not."""
+
+    def __init__(self, width=4, factor=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.width, self.factor, self.inner = width, factor, layers.Dense(width, "silu")
+
+    def build(self, shape):
+        self.inner.build(shape)
+
+    def call(self, x):
+        return self.factor * self.inner(x)
+
+    def get_config(self):
+        return {"name": self.name, "dtype": "float32"}
+
+
+@pytest.mark.parametrize(
+    ("network", "cause"),
+    [
+        (lambda: WithoutKwargs(), r"WithoutKwargs\. Received: .*__init__\(\) got an unexpected keyword argument '\w+'"),
+        (lambda: net(Scaled(width=8)), r"Scaled\. Received: .*expected axis -1 .* value 8, .* shape \(None, 4\)"),
+        (lambda: net(Scaled(factor=2.0)), r"Scaled\. Received: a copy with other energies"),
+    ],
+)
+def test_a_class_that_cannot_be_made_again_is_refused_with_its_cause_before_its_file(network, cause, tmp_path):
+    energy = EnergyModel.from_network(network(), event_shape=(2,))
+    with pytest.raises(ConfigError, match=rf"^expected classes that can be made again, .*: {cause}[^\n]*$"):
+        energy.save(tmp_path / "own.keras")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_cannot_be_read_is_refused_with_the_cause(tmp_path):
+    energy = EnergyModel.from_network(WithoutKwargs(), event_shape=(2,))
+    keras.Model.save(energy, tmp_path / "own.keras")
+    with pytest.raises(ConfigError, match=r"own\.keras: .*__init__\(\) got an unexpected keyword argument '\w+'$"):
+        load_energy(tmp_path / "own.keras")
+
+
 def test_a_network_under_a_strategy_is_taken():
     with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
         assert EnergyModel.from_network(net(layers.Dense(4, "silu"))).event_shape == (2,)

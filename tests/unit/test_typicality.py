@@ -165,7 +165,8 @@ def test_a_rate_needs_inputs():
     )
     page = (pathlib.Path(__file__).parents[2] / "docs" / "own_data.md").read_text(encoding="utf-8")
     most = int(re.search(r"a table of (\d+) rows or more in all", page)[1])
-    assert [len(split_indices(count, TrainConfig.held_out, 0)["held_out"]) for count in (most - 1, most)] == [37, 38]
+    split = [split_indices(count, TrainConfig.held_out, 0, "data") for count in (most - 1, most)]
+    assert [len(parts["held_out"]) for parts in split] == [37, 38]
     odd = Detector.fit(draw(37, 0), NAMES)  # 19 fit
     with pytest.raises(ConfigError, match=r"Received: 37, .* takes 19 and 18 are left .* or --rate=0\.0527 or more$"):
         odd.check_rate(0.05, 37, "rate")

@@ -9,6 +9,7 @@ with --resume. TensorBoard's files, pictures and results are not packed.
 """
 
 import functools
+import shlex
 
 from ebm_tf.cli import flags
 from ebm_tf.runs import parcel
@@ -20,8 +21,8 @@ def pack(settings: PackConfig) -> None:
 
 
 def unpack(settings: UnpackConfig) -> None:
-    how = f"the flags of the run, --workdir={settings.workdir} and --resume"
-    print(f"wrote {settings.workdir}: {parcel.unpack(settings)}; to continue: {how}")
+    how = shlex.join(["python", "bin/train.py", f"--workdir={settings.workdir}", "--resume"])
+    print(flags.as_called(f"wrote {settings.workdir}: {parcel.unpack(settings)}; to continue: {how}"))
 
 
 start = functools.partial(flags.run_action, {"pack": (pack, PackConfig), "unpack": (unpack, UnpackConfig)})

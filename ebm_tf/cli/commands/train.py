@@ -56,7 +56,7 @@ def _next(workdir: pathlib.Path, trainer: "Trainer") -> str:
     if config.is_rings:
         rest = []
     elif trainer.data.is_image or not config.held_out or not config.temperature:
-        name, rest = "sample", [f"--output={workdir / 'samples'}"]
+        name, rest = "sample", []
     return shlex.join(["python", f"bin/{name}.py", f"--workdir={workdir}", *rest])
 
 

@@ -80,8 +80,6 @@ def _burnt_in(run, settings):
 
 TASKS = {
     "diagnostics": Task(
-        diagnostics_task,
-        ("seed", "num_chains", "long_run_steps"),
-        inputs=diagnostics_inputs,
+        diagnostics_task, ("seed", "num_chains", "long_run_steps"), inputs=diagnostics_inputs, takes_bare=True
     )
 }

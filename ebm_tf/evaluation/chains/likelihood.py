@@ -133,5 +133,7 @@ def _judged(run, points, unnormalised, forward, reverse) -> dict[str, Any]:
 
 
 TASKS = {
-    "likelihood": Task(likelihood_task, ("seed", "num_chains", "num_samples", "ais_steps"), check=check_likelihood)
+    "likelihood": Task(
+        likelihood_task, ("seed", "num_chains", "num_samples", "ais_steps"), check=check_likelihood, takes_bare=True
+    )
 }

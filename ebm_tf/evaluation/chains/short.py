@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ebm_tf.data.pictures import scatter
 from ebm_tf.evaluation.finished import FinishedRun, TaskResult, noise_starts, range_bound, run_chains, to_stored
 from ebm_tf.evaluation.task import CHAIN_SETTINGS, Task
 from ebm_tf.plots import figures
@@ -95,7 +96,7 @@ def short_run_task(run: FinishedRun, settings: EvaluateConfig, partial: PartialA
         save_grid(run, "short_run", x, energy)
     elif not run.has_density and np.isfinite(energy).all():
         title = f"{settings.num_samples} chains from noise"
-        run.data(None).picture(run.from_data(x), run.run_dir.figures / "short_run.png", title)
+        scatter(run.from_data(x), run.run_dir.figures / "short_run.png", title, run.energy.origin)
     return TaskResult(numbers, {**{f"x_{kind}": one.x for kind, one in ends.items()}, "energy_from_noise": energy})
 
 

@@ -126,7 +126,7 @@ def _numbers(values: np.ndarray, column: str) -> np.ndarray:
         except (TypeError, ValueError):
             found[row] = np.nan
         if not np.isfinite(found[row]):
-            received = f"{str(value)[:40]!r} in row {row}, column {column}"
+            received = f"{str(value)[:40]!r} in row {row} (from 0), column {column}"
             raise ConfigError(f"expected numbers in every row. Received: {received}")
     return found
 
