@@ -78,8 +78,8 @@ def predict(signatures: Any, request: dict[str, Any]) -> dict[str, Any]:
     by_row = "instances" in request
     given = request["instances"] if by_row else request["inputs"]
     if by_row:
-        if not isinstance(given, list) or not wanted:
-            expected = "a list of rows" if wanted else f"inputs, for {name} has none of which there could be rows"
+        if not isinstance(given, list) or not given or not wanted:
+            expected = "a list of rows, one or more" if wanted else f"inputs, for {name} has none of which there could be rows"
             raise ValueError(f"expected {expected}. Received: instances={json.dumps(given)}")
         rows = [named(one, wanted) for one in given]
         given = {key: [row[key] for row in rows] for key in wanted}
@@ -122,9 +122,11 @@ def make_server(base: pathlib.Path, name: str, port: int) -> http.server.Threadi
             except json.JSONDecodeError as error:
                 return self.answer(400, {"error": f"expected JSON. Received: {error}"})
             except (ValueError, TypeError, RecursionError, tf.errors.OpError) as error:
-                text = " ".join(str(error).split())
-                text = re.sub(r"\[\[.*|\{\{.*?\}\}|\[Op:.*", "", text)  # where in its graph TensorFlow met it
-                return self.answer(400, {"error": text.strip()[:300]})
+                text = " ".join(str(error).split()).rpartition("<stack traces unavailable>")[2]
+                text = re.sub(r"\[\[.*|\{\{.*?\}\}|\[Op:.*", "", text).strip()  # where in its graph TensorFlow met it
+                if isinstance(error, tf.errors.OpError):
+                    text = f"expected inputs that the model can take. TensorFlow: {text}"
+                return self.answer(400, {"error": text[:300]})
 
         def answer(self, status: int, value: dict[str, Any]) -> None:
             content = json.dumps(value).encode()

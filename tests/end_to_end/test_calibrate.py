@@ -417,6 +417,7 @@ def test_the_rest_example_answers_as_tensorflow_serving_does(calibrated, tmp_pat
         page = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
         for of_page in re.findall(r"(?:printf|curl .* -d) '(\{.*\})'", page):
             assert post(":predict", **json.loads(of_page.replace("%s", files[0])))
+        negative = '{"signature_name": "sample", "inputs": {"num_samples": -2, "num_steps": 1, "seed": 0}}'
         refused = {
             ("classify", '{"instances": []}'): "404 expected /v1/models/cifar:predict. Received: /v1/models/cifar:c",
             ("predict", '{"instances": [[1.0]]}'): "400 expected x of shape (None, 32, 32, 3). Received: (1,",
@@ -428,7 +429,9 @@ def test_the_rest_example_answers_as_tensorflow_serving_does(calibrated, tmp_pat
             ("predict", '{"instances": [], "inputs": []}'): "400 expected an object with instances (rows) or inputs",
             ("predict", "{'x'"): "400 expected JSON. Received: Expecting property name",
             ("predict", "[" * 100_000): "400 ",
-            ("predict", '{"instances": 1}'): "400 expected a list of rows. Received: instances=1",
+            ("predict", '{"instances": 1}'): "400 expected a list of rows, one or more. Received: instances=1",
+            ("predict", '{"instances": []}'): "400 expected a list of rows, one or more. Received: instances=[]",
+            ("predict", negative): "400 expected inputs that the model can take. TensorFlow: ",
             ("predict", '{"inputs": {"y": 1}}'): "400 expected by name: x. Received: y",
             ("predict", '{"inputs": [{"y": 1}]}'): '400 expected numbers, text, or bytes as {"b64": text}. Received: ',
             ("predict", '{"signature_name": "metadata", "instances": []}'): "400 expected inputs, for metadata has no",
