@@ -79,7 +79,8 @@ def predict(signatures: Any, request: dict[str, Any]) -> dict[str, Any]:
     given = request["instances"] if by_row else request["inputs"]
     if by_row:
         if not isinstance(given, list) or not given or not wanted:
-            expected = "a list of rows, one or more" if wanted else f"inputs, for {name} has none of which there could be rows"
+            none = f"inputs, for {name} has none of which there could be rows"
+            expected = "a list of rows, one or more" if wanted else none
             raise ValueError(f"expected {expected}. Received: instances={json.dumps(given)}")
         rows = [named(one, wanted) for one in given]
         given = {key: [row[key] for row in rows] for key in wanted}

@@ -95,12 +95,10 @@ class FinishedRun(RunResults):
     def sampler(self) -> Sampler:
         """The chains of its training; where a file alone tells of them, with the step of each coordinate as it does."""
         sampler, origin = build_sampler(self.energy, self.config), self.energy.origin
-        if self.temperature is not None:
-            sampler = dataclasses.replace(sampler, temperature=self.temperature)
-        if not self.is_bare or origin is None:
-            return sampler
-        relative = np.asarray(origin.step_size) / np.min(origin.step_size)
-        return dataclasses.replace(sampler, step_size=np.float32(sampler.step_size * relative))
+        temperature = sampler.temperature if self.temperature is None else self.temperature
+        relative = np.asarray(origin.step_size) / np.min(origin.step_size) if self.is_bare and origin else 1
+        step_size = np.float32(sampler.step_size * relative)
+        return dataclasses.replace(sampler, temperature=temperature, step_size=step_size)
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -140,8 +138,8 @@ class FinishedRun(RunResults):
             if not is_known and data.event_shape != self.event_shape:
                 expected = f"--{self._model_flag}: expected data of the model's shape, {list(self.event_shape)}"
                 raise ConfigError(f"{expected}. Received: {data.name} of {list(data.event_shape)}")
-            origin = self.energy.origin if self.is_bare else None
-            if origin and origin.mean and not np.array_equal(data.mean, origin.mean):
+            trained_on = getattr(self.energy.origin, "mean", ()) if self.is_bare else ()
+            if trained_on and not np.array_equal(data.mean, trained_on):
                 expected = f"--model: expected {data.name} with the rows that trained, as by bin/train.py on this file"
                 raise ConfigError(f"{expected}. Received: rows of another mean, or another share held out")
             self._datasets[data_dir] = data
