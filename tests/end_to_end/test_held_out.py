@@ -269,6 +269,30 @@ def test_a_run_calibrates_on_what_it_held_out(table, tmp_path):
     assert own == given and own["num_inputs"] == 40
 
 
+def test_what_a_run_held_out_of_a_folder_counts_as_resized(tmp_path):
+    """The images that the run itself brought to the model's size, and no others: as score counts their files."""
+    photos, run = tmp_path / "photos", tmp_path / "run"
+    for path in (photos, run):
+        path.mkdir()
+    for number in range(60):
+        side = 32 if number < 20 else 33 + number
+        Image.fromarray(RNG.integers(0, 256, (side, side, 3)).astype(np.uint8)).save(photos / f"{number:02d}.png")
+    data = ebm_tf.Dataset.from_folder(photos, image_size=32, held_out=0.4)
+    saved(data, run / "model.keras")
+    config = TrainConfig(dataset=f"folder:{photos}", image_size=32, held_out=0.4, workdir=str(run))
+    (run / "config.json").write_text(json.dumps(config.to_dict()))
+    own = calibrate.calibrate(CalibrateConfig(model=str(run), false_positive_rate=0.2))
+    as_they_are = {np.asarray(Image.open(photos / f"{number:02d}.png")).tobytes() for number in range(20)}
+    same = sum(image.tobytes() in as_they_are for image in data.stored("held_out"))
+    assert (own["num_inputs"], own["num_resized"]) == (24, 24 - same) and 0 < same < 24
+    (photos / "held out").mkdir()
+    for number in range(24):
+        name = f"{number:02d}.png" if number < same else f"{20 + number}.png"
+        shutil.copy(photos / name, photos / "held out" / name)
+    given = {"input": str(photos / "held out"), "output": str(tmp_path / "out.csv")}
+    assert score.score(ScoreConfig(model=str(run), **given)).warnings == []
+
+
 def test_without_a_run_calibrate_asks_for_its_input(table):
     with pytest.raises(
         ConfigError, match=r"^--input: expected data that did not train, or --model of a run.*model\.keras"
