@@ -200,6 +200,11 @@ def test_vectors(vectors, rings_export):
         model.detector  # noqa: B018
     with pytest.raises(ConfigError, match=r"^false_positive_rate: expected, for 0.05"):  # an argument here, no flag
         model.fit_detector(VECTORS[:10])
+    with pytest.raises(
+        ConfigError, match=r"^expected statistics \[N, 16\] of 5 held-out inputs or more. Received: \[4"
+    ):
+        model.fit_detector(VECTORS[:4], 0.5)
+    assert model.fit_detector(VECTORS[:5], 0.5).calibration.detector.num_calibration == 2
     detector = model.fit_detector(VECTORS)
     expected = ebm_tf.load(vectors[0]).detector.ood_score(FAR)
     np.testing.assert_allclose(detector.ood_score(FAR), expected, rtol=1e-4)
