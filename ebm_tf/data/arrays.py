@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from ebm_tf.data.crop import fit
-from ebm_tf.data.stores import MOST_BYTES, TRAIN, Opened, loader, shares, split_indices, target_size
+from ebm_tf.data.stores import MOST_BYTES, TRAIN, Opened, loader, own_part, shares, split_indices, target_size
 from ebm_tf.errors import ConfigError, one_line
 
 __all__ = ["blocks", "check", "is_image", "moments", "open_vectors", "opened", "read"]
@@ -158,10 +158,14 @@ def _open_images(
         with tf.device("CPU"):
             return np.stack([fit(row, size, how).numpy() for row in rows])
 
+    def resized(part):
+        return np.full(len(parts[own_part(part, name)]), x.shape[1:3] != size)
+
     bytes_each = size[0] * size[1] * x.shape[3] * (1 if x.dtype == np.uint8 else 4)
     is_small = len(x) * bytes_each <= MOST_BYTES
     note = f"{shares(parts, held_out, seed)}; {words}; {'in memory' if is_small else 'read as they are needed'}"
-    return Opened((*size, x.shape[3]), loader(x, parts, convert, is_small, name), note, fit=how)
+    load = loader(x, parts, convert, is_small, name)
+    return Opened((*size, x.shape[3]), load, note, fit=how, resized=resized)
 
 
 def open_vectors(x: np.ndarray, columns: list[str] | None, held_out: float, seed: int, name: str) -> Opened:

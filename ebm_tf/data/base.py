@@ -51,7 +51,7 @@ class Dataset:
         self.name, self.event_shape, self.note, self.columns = name, opened.event_shape, opened.note, opened.columns
         self.train_name, self.held_out_name, self.fit = opened.train_name, opened.held_out_name, opened.fit
         self.mean, self.scale = opened.standard or NOT_STANDARD
-        self._load = functools.cache(opened.load)
+        self._load, self._resized = functools.cache(opened.load), opened.resized
 
     @property
     def is_image(self) -> bool:
@@ -130,6 +130,10 @@ class Dataset:
             expected = "expected examples that are held out, as by bin/train.py --held_out=0.1"
             raise ConfigError(f"{expected}. Received: {self.name} with none")
         return np.concatenate(found)
+
+    def resized(self, part: str, most: int | None = None) -> np.ndarray:
+        """Which of the examples of `stored` had another size, bool [N]: images alone have one."""
+        return self._resized(part)[:most] if self._resized else np.zeros(len(self.stored(part, most)), bool)
 
     def _parts(self, part, most, is_spread=False):
         store = self._load(part)
@@ -297,7 +301,11 @@ class Dataset:
             flag = "data_dir" if part in splits else "reference_split"
             return Memory(images.load(name, splits.get(part, part), data_dir, image_size, flag))
 
-        return cls(name, Opened((image_size, image_size, 3), load, "", test_split, train_name=split))
+        def resized(part):
+            return images.resized_of(name, splits.get(part, part), data_dir, image_size)
+
+        shape = (image_size, image_size, 3)
+        return cls(name, Opened(shape, load, "", test_split, train_name=split, resized=resized))
 
 
 class RingsDataset(Dataset):

@@ -176,10 +176,11 @@ def open_folder(
     """See Dataset.from_folder."""
     name, root = f"folder:{path}", pathlib.Path(path).expanduser()
     names = find(root, "dataset")
-    shapes = set(_each(lambda one: header(root / one), names, root, "dataset"))
+    shapes = _each(lambda one: header(root / one), names, root, "dataset")
     channels = channels or max(shape[2] for shape in shapes)
     size, how, words = target_size({shape[:2] for shape in shapes}, image_size, how, name)
     parts = split_indices(len(names), held_out, seed, name)
+    is_other = np.array([shape[:2] != size for shape in shapes])
     is_small = len(names) * size[0] * size[1] * channels <= MOST_BYTES
 
     def load(part):
@@ -191,7 +192,7 @@ def open_folder(
     load = functools.cache(load)
     load(TRAIN)  # says now what cannot be read
     note = f"{shares(parts, held_out, seed)}; {words}; {'in memory' if is_small else 'read as they are needed'}"
-    return Opened((*size, channels), load, note, fit=how)
+    return Opened((*size, channels), load, note, fit=how, resized=lambda part: is_other[parts[own_part(part, name)]])
 
 
 def _each(read, names: Sequence[str], path: pathlib.Path, flag: str, map_fn: Callable = map) -> list:

@@ -29,6 +29,7 @@ __all__ = [
     "load",
     "load_any",
     "open_tfds",
+    "resized_of",
     "short_sides",
     "to_uint8",
     "to_unit_range",
@@ -103,9 +104,22 @@ def open_tfds(
             return Memory(read(test_split))
         return Memory(read(split)[parts[part]] if part in parts else read(part))
 
+    def resized(part):
+        if test_split and part == HELD_OUT:
+            return resized_of(name, test_split, data_dir, size)
+        found = resized_of(name, split if part in parts else part, data_dir, size)
+        return found[parts[part]] if part in parts else found
+
     said = f"{total:,} images of {split} train, {test_split} is held out"
     note = f"{said if test_split else shares(parts, held_out, seed)}; {words}; in memory"
-    return Opened((*size, channels), load_part, note, test_split or HELD_OUT, fit=how, train_name=split)
+    shape, kept = (*size, channels), test_split or HELD_OUT
+    return Opened(shape, load_part, note, kept, fit=how, train_name=split, resized=resized)
+
+
+def resized_of(name: str, split: str, data_dir: str | None, image_size: Size) -> np.ndarray:
+    """Which images that `load` gives had another size, bool [N]; by their headers alone."""
+    files, size = encoded_images(name, split, data_dir).as_numpy_iterator(), _height_width(image_size)
+    return np.array([decode.header(file)[:2] != size for file in files], bool)
 
 
 @contextlib.contextmanager

@@ -110,6 +110,7 @@ class Opened(NamedTuple):
       columns: their names.
       fit: how images are brought to their size: crop, pad or stretch.
       train_name: of the part that trains.
+      resized: part -> bool [N], which images had another size; None for what are no images.
     """
 
     event_shape: tuple[int, ...]
@@ -120,6 +121,7 @@ class Opened(NamedTuple):
     columns: Sequence[str] | None = None
     fit: str = "crop"
     train_name: str = TRAIN
+    resized: Callable[[str], np.ndarray] | None = None
 
 
 def split_indices(count: int, share: float, seed: int, name: str) -> dict[str, np.ndarray]:

@@ -111,7 +111,8 @@ def _held_out(settings: CalibrateConfig, model: TrainedEnergy) -> tuple[int, Ite
         x = data.stored(HELD_OUT, MOST) if data.is_image else data.to_stored(data.held_out(MOST))
     except ConfigError as error:
         raise ConfigError(f"--input: {error}") from error
-    return len(x), (array_record(str(row), one, model.info) for row, one in enumerate(x))
+    records = (array_record(str(row), one, model.info) for row, one in enumerate(x))
+    return len(x), (one._replace(resized=bool(was)) for one, was in zip(records, data.resized(HELD_OUT, MOST)))
 
 
 def _keep(model: str, place: pathlib.Path, calibration: Calibration, info: ModelInfo) -> None:

@@ -18,7 +18,7 @@ from scipy import stats
 
 from ebm_tf.errors import ConfigError
 
-__all__ = ["clopper_pearson", "threshold"]
+__all__ = ["clopper_pearson", "reached", "threshold"]
 
 
 def threshold(scores: np.ndarray, false_positive_rate: float) -> float:
@@ -37,6 +37,14 @@ def threshold(scores: np.ndarray, false_positive_rate: float) -> float:
             f"inputs. Received: {len(scores)}"
         )
     return float(np.sort(scores)[rank - 1])
+
+
+def reached(false_positive_rate: float, num: int) -> float:
+    """The rate that `num` calibration inputs give where so large a one is asked for: p-values are k / (num + 1).
+
+    Law: it is the mean rate of `threshold`, for scores of a continuous law.
+    """
+    return math.floor(false_positive_rate * (num + 1) + 1e-9) / (num + 1)
 
 
 def clopper_pearson(count: int, total: int, confidence: float) -> tuple[float, float]:

@@ -28,7 +28,7 @@ __all__ = ["TAILS", "Detector"]
 
 TAILS = ("both", "upper", "lower")
 NUM_KNOTS = 129  # of each statistic, between which its normal scores are straight lines
-LEAST = 4  # inputs: two to fit, two to compare with
+LEAST = 5  # inputs: three to fit, two to compare with
 LEAST_SPREAD = 1e-3  # of ln(1 + a), where all inputs of a tiny fit set are as atypical
 NOT_FINITE = "not finite"
 NO_NETWORK = ("rest", "pixels")  # how names of statistics begin that are known without it
@@ -84,7 +84,7 @@ class Detector:
           tail: see above.
 
         Raises:
-          ConfigError: fewer than LEAST inputs, statistics that are not finite, or none that varies.
+          ConfigError: fewer than LEAST inputs, statistics that are not finite, or too few that vary for a Gaussian.
         """
         statistics = np.asarray(statistics, np.float64)
         if statistics.ndim != 2 or statistics.shape[1] != len(names) or len(statistics) < LEAST:
@@ -205,7 +205,11 @@ def _parts(names: Sequence[str]) -> list[np.ndarray]:
 
 def _whitening(z: np.ndarray, part: np.ndarray) -> np.ndarray:
     """[M, M] of normal scores [N, M], see Detector."""
-    root = np.linalg.cholesky(ledoit_wolf(z[:, part])[0])
+    try:
+        root = np.linalg.cholesky(ledoit_wolf(z[:, part])[0])
+    except np.linalg.LinAlgError as error:
+        expected = "expected held-out inputs that differ in more than one way, as more of them would"
+        raise ConfigError(f"{expected}. Received: a singular covariance of the {len(z)} that fit") from error
     found = np.zeros([z.shape[1]] * 2)
     found[np.ix_(part, part)] = np.linalg.inv(root).T
     return found

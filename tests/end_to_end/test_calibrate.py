@@ -33,7 +33,7 @@ from ebm_tf.serving.report.pictures import gradient_map
 from ebm_tf.serving.sources.records import fit
 from ebm_tf.serving.trained import load_exported
 from ebm_tf.settings.scoring import CalibrateConfig, ScoreConfig
-from ebm_tf.stats.conformal import clopper_pearson, threshold
+from ebm_tf.stats.conformal import clopper_pearson, reached, threshold
 
 
 def test_threshold_is_the_order_statistic():
@@ -55,6 +55,16 @@ def test_false_positive_rate_is_kept_on_average():
     energies = np.random.default_rng(1).random((20_000, 30))
     rates = 1 - np.array([threshold(energy, 0.1) for energy in energies])
     assert abs(rates.mean() - 3 / 31) < 5 * rates.std() / len(rates) ** 0.5
+
+
+@pytest.mark.parametrize("num", [19, 20, 30, 99, 1000])
+def test_the_rate_reached_is_that_of_the_p_values(num):
+    """The largest k / (n + 1) that is out, and the mean of the threshold's: 1 - r / (n + 1)."""
+    p_values = np.arange(1, num + 2) / (num + 1)
+    for rate in (0.05, 0.1, 1 / 3, 0.5, 0.99):
+        assert reached(rate, num) == p_values[p_values <= rate * (1 + 1e-9)].max()
+        rank = threshold(np.arange(1, num + 1), rate)
+        assert reached(rate, num) == pytest.approx(1 - rank / (num + 1))
 
 
 def test_interval_is_the_binomials():
@@ -190,6 +200,11 @@ def test_vectors(vectors, rings_export):
         model.detector  # noqa: B018
     with pytest.raises(ConfigError, match=r"^false_positive_rate: expected, for 0.05"):  # an argument here, no flag
         model.fit_detector(VECTORS[:10])
+    with pytest.raises(
+        ConfigError, match=r"^expected statistics \[N, 16\] of 5 held-out inputs or more. Received: \[4"
+    ):
+        model.fit_detector(VECTORS[:4], 0.5)
+    assert model.fit_detector(VECTORS[:5], 0.5).calibration.detector.num_calibration == 2
     detector = model.fit_detector(VECTORS)
     expected = ebm_tf.load(vectors[0]).detector.ood_score(FAR)
     np.testing.assert_allclose(detector.ood_score(FAR), expected, rtol=1e-4)
@@ -207,7 +222,7 @@ def test_calibrated_again_by_another_tail_the_model_does_not_grow(vectors, tmp_p
     out = capsys.readouterr().out
     assert out.startswith(f"replaced {again}/calibration.npz: 60 inputs, 0 left out\n")
     low, high = clopper_pearson(0, 30, 0.95)
-    assert out.endswith(f"out at p <= 0.05: false-positive rate 0.05, 95% interval [{low:.4g}, {high:.4g}]\n")
+    assert out.endswith(f"out at p <= 0.05: false-positive rate 0.03226, 95% interval [{low:.4g}, {high:.4g}]\n")
     assert (again / "saved_model.pb").stat().st_size < 1.01 * before
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     model = ebm_tf.load(again)

@@ -308,7 +308,9 @@ def test_without_the_extra_onnx_is_one_line(image_run, tmp_path, monkeypatch):
 
 def test_the_command(rings_run, tmp_path):
     done = processes.run(["bin/export.py", f"--workdir={rings_run}", f"--output={tmp_path / 'made'}"])
-    assert (done.returncode, done.stdout) == (0, f"wrote {tmp_path / 'made'}\n"), done.stderr
+    made = tmp_path / "made"
+    way = f"bin/calibrate.py --model={made} --input=HELD_OUT makes one"
+    assert (done.returncode, done.stdout) == (0, f"wrote {made}, without a detector: {way}\n"), done.stderr
 
 
 def test_a_dtype_policy_set_by_the_user_does_not_matter(rings_run, rings_export):

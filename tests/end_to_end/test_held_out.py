@@ -13,6 +13,7 @@ from PIL import Image
 from scipy import stats
 
 import ebm_tf
+from ebm_tf.cli.commands import export as command
 from ebm_tf.defaults import remember
 from ebm_tf.energies.base import Origin
 from ebm_tf.errors import ConfigError
@@ -21,6 +22,7 @@ from ebm_tf.evaluation.opening import bare_run
 from ebm_tf.serving import calibrate, score
 from ebm_tf.serving.info import ModelInfo
 from ebm_tf.serving.sources.inputs import find_shards
+from ebm_tf.settings.commands import ExportConfig
 from ebm_tf.settings.scoring import CalibrateConfig, ScoreConfig
 from ebm_tf.settings.train import TrainConfig
 from ebm_tf.stats import fingerprint
@@ -267,6 +269,55 @@ def test_a_run_calibrates_on_what_it_held_out(table, tmp_path):
     given = calibrate.calibrate(dataclasses.replace(settings, input=str(tmp_path / "held_out.npy")))
     assert own.pop("input") == "what the run held out" and given.pop("input")
     assert own == given and own["num_inputs"] == 40
+
+
+def test_an_export_without_a_detector_says_so(table, tmp_path, capsys):
+    """Only where there is none: a run's calibration lies in its folder, not beside its model.keras."""
+    run = tmp_path / "a run"
+    run.mkdir()
+    shutil.copy(table[0], run / "model.keras")
+    config = TrainConfig(dataset=f"table:{table[1] / 'train.csv'}", held_out=0.2, workdir=str(run))
+    (run / "config.json").write_text(json.dumps(config.to_dict()))
+
+    def said(name, **source):
+        command.main(ExportConfig(**source, output=str(tmp_path / name)))
+        line = capsys.readouterr().out.splitlines()[-1]
+        assert line.startswith(f"wrote {tmp_path / name}") and (tmp_path / name / "calibration.npz").exists() != (
+            "without a detector" in line
+        )
+        return line.partition("without a detector: ")[2]
+
+    makes = lambda name: f"bin/calibrate.py --model={tmp_path / name} --input=HELD_OUT makes one"  # noqa: E731
+    assert said("1", workdir=str(run)) == makes("1")
+    assert said("2", model=str(run / "model.keras")) == makes("2")
+    calibrate.calibrate(CalibrateConfig(model=str(run)))
+    assert said("3", workdir=str(run)) == ""
+    taken = said("4", model=str(run / "model.keras"))
+    assert taken == f"'--workdir={run}' takes that of the run along, {makes('4')}"
+
+
+def test_what_a_run_held_out_of_a_folder_counts_as_resized(tmp_path):
+    """The images that the run itself brought to the model's size, and no others: as score counts their files."""
+    photos, run = tmp_path / "photos", tmp_path / "run"
+    for path in (photos, run):
+        path.mkdir()
+    for number in range(60):
+        side = 32 if number < 20 else 33 + number
+        Image.fromarray(RNG.integers(0, 256, (side, side, 3)).astype(np.uint8)).save(photos / f"{number:02d}.png")
+    data = ebm_tf.Dataset.from_folder(photos, image_size=32, held_out=0.4)
+    saved(data, run / "model.keras")
+    config = TrainConfig(dataset=f"folder:{photos}", image_size=32, held_out=0.4, workdir=str(run))
+    (run / "config.json").write_text(json.dumps(config.to_dict()))
+    own = calibrate.calibrate(CalibrateConfig(model=str(run), false_positive_rate=0.2))
+    as_they_are = {np.asarray(Image.open(photos / f"{number:02d}.png")).tobytes() for number in range(20)}
+    same = sum(image.tobytes() in as_they_are for image in data.stored("held_out"))
+    assert (own["num_inputs"], own["num_resized"]) == (24, 24 - same) and 0 < same < 24
+    (photos / "held out").mkdir()
+    for number in range(24):
+        name = f"{number:02d}.png" if number < same else f"{20 + number}.png"
+        shutil.copy(photos / name, photos / "held out" / name)
+    given = {"input": str(photos / "held out"), "output": str(tmp_path / "out.csv")}
+    assert score.score(ScoreConfig(model=str(run), **given)).warnings == []
 
 
 def test_without_a_run_calibrate_asks_for_its_input(table):

@@ -230,6 +230,11 @@ def test_any_data_set_of_tfds_trains(prepared):
     assert (squares.train_name, squares.held_out_name) == ("train", "test")
     everything = Dataset.from_tfds("squares", "all", str(prepared), held_out=0.4)  # all is TFDS's name of every split
     assert len(everything.stored("train")) == 3 and len(everything.held_out()) == 2
+    for data in (squares, everything):  # of 32 x 32
+        assert data.resized("held_out").tolist() == data.resized("train")[:2].tolist() == [False] * 2
+    small = Dataset.from_tfds("squares", "train", str(prepared), 16)
+    assert small.resized("held_out").tolist() == [True] * 2 and small.resized("train", 1).tolist() == [True]
+    assert Dataset.known("squares", "train", "test", str(prepared), 48).resized("test").all()
     grey = Dataset.from_tfds("grey", "test", str(prepared), held_out=0.5)
     assert grey.event_shape == (32, 32, 1) and len(grey.stored("train")) == len(grey.held_out()) == 2
     both = np.concatenate([grey.stored("train"), grey.to_stored(grey.held_out())])[..., 0]

@@ -218,6 +218,20 @@ def test_a_folder_of_many_sizes(tmp_path):
     assert Dataset.from_folder(tmp_path, image_size=(32, 64), held_out=0).event_shape == (32, 64, 3)
 
 
+def test_which_images_had_another_size_is_known(tmp_path):
+    """Of each part, in the order of `stored`."""
+    pixels = [image[: 32 - 8 * (number % 3 == 0)] for number, image in enumerate(PHOTOS)]
+    data = Dataset.from_folder(save_folder(tmp_path, pixels), image_size=32, held_out=0.5)
+    whole = rows([image for image in pixels if image.shape[0] == 32])
+    for part in ("train", "held_out"):
+        expected = [image.tobytes() not in whole for image in data.stored(part)]
+        assert data.resized(part).tolist() == expected and 0 < sum(expected) < 30
+        assert data.resized(part, 7).tolist() == expected[:7]
+    for size in (32, 48):
+        assert Dataset.from_array(PHOTOS, image_size=size).resized("held_out").tolist() == [size == 48] * 6
+    assert Dataset.from_array(VECTORS).resized("held_out").tolist() == [False] * 20
+
+
 def test_a_grey_folder_stays_grey(tmp_path):
     save_folder(tmp_path / "grey", PHOTOS[:4, ..., :1])
     assert Dataset.from_folder(tmp_path).event_shape == (32, 32, 1)

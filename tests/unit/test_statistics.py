@@ -1,5 +1,8 @@
 """The statistics of one energy gradient: which there are for what energy, and their values by another way."""
 
+import pathlib
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -81,6 +84,16 @@ def test_layers_by_another_way(found):
     np.testing.assert_allclose(values["layer_1.signal"], np.sum(signal**2, axes), rtol=1e-4)
     places = np.log(np.mean(state**2, -1)).reshape(5, -1)
     np.testing.assert_allclose(values["layer_1.places_lowest"], places.min(1), rtol=1e-4)
+
+
+def test_the_docs_explain_every_part_of_a_name(found):
+    """In the table of names, and no others; a number is N there."""
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "detection.md").read_text(encoding="utf-8")
+    section = page.partition("\n## What the names of statistics mean\n")[2].partition("\n## ")[0]
+    table = [line.split("|")[1] for line in section.splitlines() if line.startswith("|")]
+    names = [*found[0].names, *Statistics(vectors()).names, *pixel_statistics(tf.zeros((1, 3)))]
+    parts = {re.sub(r"_\d+$", "_N", part) for name in names for part in name.split(".")}
+    assert set(re.findall(r"`(\w+)`", " ".join(table))) == parts
 
 
 def test_bands_are_of_frequency():

@@ -15,7 +15,7 @@ from ebm_tf.errors import ConfigError
 from ebm_tf.serving.detect import detect_fn
 from ebm_tf.settings.train import TrainConfig
 from ebm_tf.stats.detection import Trial
-from ebm_tf.stats.typicality import TAILS, Detector
+from ebm_tf.stats.typicality import LEAST, TAILS, Detector
 
 NAMES = ("energy", "tied", "skewed", "constant", "half zero")
 
@@ -141,8 +141,8 @@ def test_a_file_keeps_it(detector, tmp_path):
 
 def test_bad_input_is_refused(detector):
     x = draw(10, 0)
-    with pytest.raises(ConfigError, match=r"expected statistics \[N, 5\] of 4 held-out inputs or more\. Received: \[3"):
-        Detector.fit(x[:3], NAMES)
+    with pytest.raises(ConfigError, match=r"expected statistics \[N, 5\] of 5 held-out inputs or more\. Received: \[4"):
+        Detector.fit(x[:4], NAMES)
     with pytest.raises(ConfigError, match=r"Received: \[10, 4\]"):
         Detector.fit(x[:, :4], NAMES)
     x[2, 1] = np.nan
@@ -150,8 +150,18 @@ def test_bad_input_is_refused(detector):
         Detector.fit(x, NAMES)
     with pytest.raises(ConfigError, match="statistics that are all alike"):
         Detector.fit(np.ones((10, 5)), NAMES)
+    two_kinds = np.empty((8, 5))
+    two_kinds[np.random.default_rng(0).permutation(8)] = draw(2, 0)[[0, 0, 1, 1] * 2]
+    with pytest.raises(ConfigError, match=r"^expected held-out .* Received: a singular covariance of the 4 that fit$"):
+        Detector.fit(two_kinds, NAMES)
     with pytest.raises(ConfigError, match=r"--tail: expected one of both, upper, lower\. Received: tail=left"):
         dataclasses.replace(detector, tail="left")
+
+
+def test_the_fewest_inputs_fit():
+    for seed in range(20):
+        found = Detector.fit(draw(LEAST, seed), NAMES, seed)
+        assert np.isfinite(found.calibration).all() and found.num_calibration == 2
 
 
 def test_a_rate_needs_inputs():

@@ -17,6 +17,7 @@ from ebm_tf.settings.scoring import CalibrateConfig
 def main(settings: CalibrateConfig) -> None:
     from ebm_tf.serving import calibrate  # TensorFlow: after the flags have been checked
     from ebm_tf.serving.detector import place_of
+    from ebm_tf.stats.conformal import reached
 
     wrote = "replaced" if place_of(settings.model).exists() else "wrote"
     numbers = calibrate.calibrate(settings)
@@ -24,7 +25,8 @@ def main(settings: CalibrateConfig) -> None:
     print(f"{wrote} {place_of(settings.model)}: {numbers['num_inputs']} inputs, {numbers['num_bad']} left out")
     print(f"{numbers['num_statistics']} statistics; {numbers['num_calibration']} inputs for p-values")
     rate, confidence = numbers["false_positive_rate"], numbers["confidence"]
-    print(f"out at p <= {rate:g}: false-positive rate {rate:g}, {confidence:.0%} interval [{low:.4g}, {high:.4g}]")
+    most = reached(rate, numbers["num_calibration"])
+    print(f"out at p <= {rate:g}: false-positive rate {most:.4g}, {confidence:.0%} interval [{low:.4g}, {high:.4g}]")
 
 
 start = functools.partial(flags.run_main, main, CalibrateConfig)

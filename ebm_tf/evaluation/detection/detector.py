@@ -22,7 +22,7 @@ from ebm_tf.stats.typicality import LEAST
 
 __all__ = ["LEAST_HELD_OUT", "detect", "print_table"]
 
-LEAST_HELD_OUT = LEAST * 3 // 2
+LEAST_HELD_OUT = -(-3 * LEAST // 2)
 Sets = dict[str, np.ndarray]
 
 
