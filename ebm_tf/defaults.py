@@ -191,7 +191,8 @@ def data_id(data: Dataset) -> str:
     """Names the data: others, or as many others, have another name. "" of data that are drawn as they are needed."""
     if isinstance(data, RingsDataset):
         return ""
-    known = data.num_examples, fingerprint(data.examples(LOOKED_AT))  # of vectors standardised: by all of them
+    standard = [None if one is None else one.tolist() for one in (data.mean, data.scale)]  # which all examples make
+    known = data.num_examples, standard, fingerprint(data.examples(LOOKED_AT))
     return hashlib.sha256(repr(known).encode()).hexdigest()[:16]
 
 

@@ -127,6 +127,9 @@ def _train(config: TrainConfig, given, run_dir: RunDir, is_chief: bool, locks, d
     dataset = build.make_dataset(config, first_step, data)  # says what is missing before the slow parts
     trainer = build_trainer(config, strategy, config.stage_of(first_step), data)
     restore(trainer, saved, initial)
+    about = device.describe(build.use_xla(config.jit_compile)) | {"data_id": data_id(data)}
+    if saved and is_chief and (line := run_dir.unlike_before(about["xla"], about["data_id"])):
+        print(line, file=sys.stderr)
     if first_step == config.train_steps and run_dir.has_model_of(first_step):
         return _as_saved(trainer, run_dir, config.longer)
     weights = trainer.energy.trainable_variables if initial else ()
@@ -134,9 +137,6 @@ def _train(config: TrainConfig, given, run_dir: RunDir, is_chief: bool, locks, d
     files = _prepared(config, run_dir, trainer, locks) if is_chief else None
     with disk_explained(run_dir):
         if is_chief:
-            about = device.describe(build.use_xla(config.jit_compile)) | {"data_id": data_id(data)}
-            if saved and (line := run_dir.unlike_before(about["xla"], about["data_id"])):
-                print(line, file=sys.stderr)
             run_dir.log_event("resume" if config.resume else "start", first_step, **about)
         trainer = _all_updates(config, trainer, dataset, saved, initial, files, deadline)
         if is_chief:
